@@ -1,0 +1,1 @@
+"""The platform on one machine: embedded PostgreSQL, Valkey and Triton under one supervisor."""

@@ -1,0 +1,1 @@
+"""The headrace Python client and the headrace command."""

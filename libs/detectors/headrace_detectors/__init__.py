@@ -1,0 +1,1 @@
+"""Fast tier-1 checks: PII, secrets, patterns, Unicode tricks."""

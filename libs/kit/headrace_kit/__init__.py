@@ -1,0 +1,1 @@
+"""What every headrace service shares: config, errors, rpc, hosting, stores, telemetry."""

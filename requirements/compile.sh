@@ -1,0 +1,12 @@
+#!/bin/sh
+# Write the locks from the .in files and every package's pyproject.toml: hashes, no index address, no package of ours.
+#   requirements/compile.sh [uv options, for example --upgrade]
+set -eu
+cd "$(dirname "$0")/.."
+ours=$(sed -n 's/^name = "\(headrace[a-z-]*\)"/--no-emit-package \1/p' libs/*/pyproject.toml services/*/pyproject.toml infra/local/pyproject.toml)
+for lock in services dev triton; do
+  echo "requirements/$lock.lock"
+  # shellcheck disable=SC2086
+  "${UV:-uv}" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header $ours "$@" \
+    "requirements/$lock.in" -o "requirements/$lock.lock"
+done

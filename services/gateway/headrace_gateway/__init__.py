@@ -1,0 +1,1 @@
+"""The HTTP and gRPC front door: keys, limits, budgets, routing, cascades, ledger."""

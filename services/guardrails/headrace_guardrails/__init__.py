@@ -1,0 +1,1 @@
+"""Policies over input, retrieved text, output and tool calls."""

@@ -1,0 +1,1 @@
+"""Collections, ingestion, hybrid search, rights and citations."""

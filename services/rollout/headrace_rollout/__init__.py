@@ -1,0 +1,1 @@
+"""Canary, shadow, analysis, promotion and rollback of model swaps."""

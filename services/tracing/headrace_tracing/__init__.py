@@ -1,0 +1,1 @@
+"""OTLP in, redaction, store, query, cost, replay, console."""
