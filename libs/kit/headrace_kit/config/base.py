@@ -1,0 +1,60 @@
+"""What every section of the config is made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Section(BaseModel):
+    """A part of `headrace.yaml`: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and (match := _DURATION.match(value.strip())):
+        return float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{value!r} is not a duration: write a number with ms, s, m, h or d, for example 15m")
+
+
+def _basis_points(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return round(float(value.strip()[:-1]) * 100)
+        except ValueError:
+            pass
+    raise ValueError(f"{value!r} is not a percentage: write it with %, for example 5%")
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""A name of something in the config: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit."""
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=str | float),
+    PlainSerializer(lambda seconds: f"{seconds:g}s", return_type=str),
+    Field(ge=0),
+]
+"""Seconds, written as `90s`, `15m`, `6h`, `1d` or a bare number of seconds."""
+
+Percent = Annotated[
+    int,
+    BeforeValidator(_basis_points, json_schema_input_type=str),
+    PlainSerializer(lambda points: f"{points / 100:g}%", return_type=str),
+    Field(ge=0, le=10_000),
+]
+"""Hundredths of a percent, written with `%`."""
+
+
+class SecretRef(Section):
+    """A secret by name; its value comes from the environment, a file or a Kubernetes Secret, never from this file."""
+
+    secret: Name = Field(description="Name of the secret.")

@@ -1,0 +1,107 @@
+"""The whole config and what must hold across its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from headrace_kit.config.base import Name, Section
+from headrace_kit.config.catalogue import CatalogueEntry
+from headrace_kit.config.collections import Collection
+from headrace_kit.config.deployments import Deployment, tasks
+from headrace_kit.config.guardrails import Policy
+from headrace_kit.config.models import Model
+from headrace_kit.config.nearest import nearest
+from headrace_kit.config.rollouts import Rollout, candidate_spec
+from headrace_kit.config.services import Services, Stores, Telemetry
+from headrace_kit.config.tenants import Tenant
+
+
+class Config(Section):
+    """`headrace.yaml`."""
+
+    tenants: dict[Name, Tenant] = Field(default_factory=dict, description="Teams and what they may use.")
+    catalogue: dict[Name, CatalogueEntry] = Field(default_factory=dict, description="Model files and their sources.")
+    deployments: dict[Name, Deployment] = Field(default_factory=dict, description="Models on engines.")
+    models: dict[Name, Model] = Field(default_factory=dict, description="What product teams name.")
+    rollouts: dict[Name, Rollout] = Field(default_factory=dict, description="Swaps in progress, by model.")
+    guardrails: dict[Name, Policy] = Field(default_factory=dict, description="Policies.")
+    collections: dict[Name, Collection] = Field(default_factory=dict, description="Collections that always exist.")
+    services: Services = Field(default_factory=Services, description="Settings of single services.")
+    stores: Stores = Field(default_factory=Stores, description="PostgreSQL and Valkey.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Where spans go.")
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        for name, deployment in self.deployments.items():
+            if (model := getattr(deployment, "model", None)) is not None:
+                _known(model, self.catalogue, "catalogue", ("deployments", name, "model"))
+        for name, model in self.models.items():
+            self.check_model(model, ("models", name))
+        for name, rollout in self.rollouts.items():
+            _known(name, self.models, "models", ("rollouts", name))
+            where = ("rollouts", name, "candidate")
+            try:
+                candidate = self.candidate(name, rollout.candidate)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise _failure((*where, *first["loc"]), first["msg"]) from None
+            self.check_model(candidate, where)
+        for name, collection in self.collections.items():
+            _known(collection.embedding, self._doing("embed"), "embedding deployments", ("collections", name, "embedding"))
+            if self.tenants:
+                for tenant in (collection.tenant, *collection.shared_with):
+                    _known(tenant, self.tenants, "tenants", ("collections", name, "tenant"))
+        for name, tenant in self.tenants.items():
+            for model_name in tenant.allow_models or ():
+                _known(model_name, self.models, "models", ("tenants", name, "allow_models"))
+        return self
+
+    def _doing(self, task: str) -> list[str]:
+        return [name for name, deployment in self.deployments.items() if task in tasks(deployment)]
+
+    def check_model(self, model: Model, where: tuple[str | int, ...]) -> None:
+        """Check a model's references.
+
+        Raises:
+            PydanticCustomError: type `reference`; its context names the place and the nearest valid name.
+        """
+        names = [(stage.deployment, (*where, "cascade", i, "deployment")) for i, stage in enumerate(model.stages)]
+        if not model.cascade:
+            names = [(model.stages[0].deployment, (*where, "deployment"))]
+        names += [(name, (*where, "fallbacks")) for name in model.fallbacks]
+        for name, place in names:
+            _known(name, self.deployments, "deployments", place)
+        kinds = {tasks(self.deployments[name]) for name, _ in names}
+        if len(kinds) > 1:
+            raise _failure(where, "all deployments of a model must do the same task")
+        if model.guardrails is not None:
+            _known(model.guardrails, self.guardrails, "guardrails", (*where, "guardrails"))
+        for collection in model.collections:
+            _known(collection, self.collections, "collections", (*where, "collections"))
+
+    def candidate(self, name: str, patch: Mapping[str, Any]) -> Model:
+        """The model `name` with a rollout's merge patch applied.
+
+        Raises:
+            ValidationError: the result is not a model.
+        """
+        spec = self.models[name].model_dump(mode="json", exclude_defaults=True)
+        return Model.model_validate(candidate_spec(spec, dict(patch)))
+
+    def task(self, model: Model) -> str:
+        """What a model does: `generate`, `embed` or `rerank`."""
+        return tasks(self.deployments[model.stages[0].deployment])[0]
+
+
+def _failure(where: tuple[str | int, ...], message: str) -> PydanticCustomError:
+    return PydanticCustomError("reference", "{message}", {"message": message, "where": where})
+
+
+def _known(name: str, valid: Iterable[str], section: str, where: tuple[str | int, ...]) -> None:
+    valid = list(valid)
+    if name not in valid:
+        raise _failure(where, f"{name!r} is not in {section}{nearest(name, valid)}")

@@ -1,0 +1,94 @@
+"""`services:` settings that concern one process: addresses, pools, limits. And the stores they share."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from headrace_kit.config.base import Duration, Name, Percent, SecretRef, Section
+
+
+class Listen(Section):
+    """Where a service listens. A port that is not given is the platform's own for this machine."""
+
+    host: str | None = Field(None, description="Address to bind. Default: HEADRACE_HOST.")
+    grpc_port: int | None = Field(None, ge=0, le=65_535, description="gRPC port.")
+    http_port: int | None = Field(None, ge=0, le=65_535, description="HTTP port, where the service has one.")
+    ops_port: int | None = Field(None, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics.")
+
+
+class Service(Section):
+    """What every service has."""
+
+    listen: Listen = Field(default_factory=Listen, description="Where it listens.")
+    address: str | None = Field(None, description="host:port under which others reach its gRPC. Default: this machine.")
+    drain_s: float = Field(
+        20, ge=0, le=300, description="Seconds for open calls to end after SIGTERM. Keep below the pod's grace period."
+    )
+    postgres_connections: int = Field(4, ge=1, le=100, description="Most connections to PostgreSQL, per replica.")
+
+
+class Gateway(Service):
+    """The front door."""
+
+    max_body_bytes: int = Field(8_388_608, ge=1024, le=1_073_741_824, description="Largest request body, in bytes.")
+    max_in_flight: int = Field(512, ge=1, le=100_000, description="Requests at one time; more are refused with 429.")
+    log_fsync_ms: int = Field(5, ge=0, le=1000, description="Longest wait of an event for its group commit, in ms.")
+
+
+class Inference(Service):
+    """The service that runs weights."""
+
+    triton_address: str | None = Field(None, description="host:port of Triton's gRPC. Default: this machine.")
+
+
+class Retrieval(Service):
+    """Documents and search."""
+
+    reranker: Name = Field("reranker", description="Deployment that orders the best candidates.")
+    candidates: int = Field(50, ge=1, le=1000, description="Passages that each of BM25 and vectors gives to the fusion.")
+    embed_batch: int = Field(16, ge=1, le=1024, description="Passages per call to inference while ingesting.")
+
+
+class Guardrails(Service):
+    """Policies."""
+
+
+class Tracing(Service):
+    """Traces."""
+
+    otlp_port: int | None = Field(None, ge=0, le=65_535, description="Port of OTLP over gRPC.")
+    retention: Duration = Field(14 * 86_400, ge=3600, description="How long traces are kept.")
+
+
+class Rollout(Service):
+    """Model swaps."""
+
+    lease: Duration = Field(15, ge=1, le=300, description="How long a grant of weights holds without renewal.")
+
+
+class Services(Section):
+    """The six services."""
+
+    gateway: Gateway = Field(default_factory=Gateway, description="The front door.")
+    inference: Inference = Field(default_factory=Inference, description="The service that runs weights.")
+    retrieval: Retrieval = Field(default_factory=Retrieval, description="Documents and search.")
+    guardrails: Guardrails = Field(default_factory=Guardrails, description="Policies.")
+    tracing: Tracing = Field(default_factory=Tracing, description="Traces.")
+    rollout: Rollout = Field(default_factory=Rollout, description="Model swaps.")
+
+
+class Stores(Section):
+    """PostgreSQL is the record; Valkey holds what can be rebuilt."""
+
+    postgres: SecretRef = Field(SecretRef(secret="postgres-dsn"), description="DSN of the role that services use.")
+    postgres_admin: SecretRef = Field(
+        SecretRef(secret="postgres-admin-dsn"), description="DSN of the role that owns the schemas; migrations only."
+    )
+    valkey: SecretRef = Field(SecretRef(secret="valkey-url"), description="redis:// URL.")
+
+
+class Telemetry(Section):
+    """Where spans go."""
+
+    otlp_address: str | None = Field(None, description="host:port of an OTLP/gRPC receiver. Default: tracing.")
+    sample: Percent = Field(10_000, description="Share of traces that are recorded.")

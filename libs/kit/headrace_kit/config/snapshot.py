@@ -1,0 +1,112 @@
+"""Immutable snapshots named by their content, and the store that follows the file."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from watchfiles import awatch
+
+from headrace_kit.config.document import Config
+from headrace_kit.config.load import ConfigInvalid, load
+
+_log = logging.getLogger(__name__)
+KEPT = 8
+"""Snapshots that a service keeps, so that requests admitted under an older one can end under it."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A validated config. Two files that mean the same have the same hash."""
+
+    config: Config
+    path: Path
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        canonical = json.dumps(self.config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class ConfigStore:
+    """Holds the current snapshot and the last few, and follows the file when told to.
+
+    An invalid file is refused with a log line, and the last good snapshot goes on serving; `error` says why.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._kept: dict[str, Snapshot] = {snapshot.hash: snapshot}
+        self._current = snapshot
+        self._listeners: list[Callable[[Snapshot], None]] = []
+        self.error: str | None = None
+
+    @classmethod
+    def from_file(cls, path: Path) -> ConfigStore:
+        """Load the first snapshot.
+
+        Raises:
+            ConfigInvalid: the file cannot be used.
+        """
+        return cls(Snapshot(load(path), path))
+
+    @property
+    def current(self) -> Snapshot:
+        """The newest valid snapshot."""
+        return self._current
+
+    @property
+    def hashes(self) -> list[str]:
+        """Hashes of the snapshots that are kept, newest first."""
+        return list(reversed(self._kept))
+
+    def get(self, digest: str) -> Snapshot | None:
+        """The kept snapshot with this hash."""
+        return self._kept.get(digest)
+
+    def on_change(self, listener: Callable[[Snapshot], None]) -> None:
+        """Call `listener` with every new snapshot, on the event loop, in the order of registration."""
+        self._listeners.append(listener)
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Make `snapshot` current and tell the listeners. The same content again changes nothing."""
+        self.error = None
+        if snapshot.hash == self._current.hash:
+            return
+        self._kept.pop(snapshot.hash, None)
+        self._kept[snapshot.hash] = snapshot
+        while len(self._kept) > KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._current = snapshot
+        _log.info("config snapshot active", extra={"config_hash": snapshot.hash})
+        for listener in self._listeners:
+            try:
+                listener(snapshot)
+            except Exception:
+                _log.exception("a part could not take the new config")
+
+    def reload(self) -> None:
+        """Read the file again."""
+        try:
+            self.replace(Snapshot(load(self._current.path), self._current.path))
+        except ConfigInvalid as error:
+            self.error = error.message
+            _log.error("config refused, the last good one goes on: %s", error.message)
+
+    async def follow(self) -> None:
+        """Reload whenever the file changes, until cancelled.
+
+        The folder is watched, not the file: editors and Kubernetes replace it by renaming.
+        """
+        stop = asyncio.Event()
+        try:
+            async for _ in awatch(self._current.path.resolve().parent, recursive=False, stop_event=stop):
+                self.reload()
+        finally:
+            stop.set()
