@@ -1,0 +1,124 @@
+"""The process host: grpc.aio, HTTP and the ops port of one service in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+
+import uvloop
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from headrace_kit.config import ConfigStore, Environment
+from headrace_kit.hosting.http import HttpServer, OpsApp
+from headrace_kit.hosting.node import node_servicing
+from headrace_kit.hosting.service import ServiceApp, ServiceRuntime, Servicing, build_service
+from headrace_kit.rpc.client import MAX_MESSAGE_BYTES
+from headrace_kit.telemetry.logs import set_up_logs
+
+_log = logging.getLogger(__name__)
+
+
+def run(service: str) -> None:
+    """Serve `service` until SIGTERM or SIGINT, then drain and return.
+
+    Raises:
+        ConfigInvalid: the config file cannot be used.
+        OSError: a port is taken.
+    """
+    env = Environment()
+    set_up_logs(service, env.log_level)
+    uvloop.run(_serve(service, env))
+
+
+async def _serve(service: str, env: Environment) -> None:
+    runtime = ServiceRuntime(service, env, ConfigStore.from_file(env.config))
+    app = build_service(runtime)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    host = ProcessHost(runtime, app)
+    follow = asyncio.create_task(runtime.configs.follow())
+    try:
+        await host.start()
+        _log.info("serving")
+        await stopped.wait()
+        _log.info("draining")
+    finally:
+        follow.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await follow
+        await host.stop()
+        await runtime.close()
+
+
+class ProcessHost:
+    """Runs a built service in this event loop. Tests use it too."""
+
+    def __init__(self, runtime: ServiceRuntime, app: ServiceApp) -> None:
+        self._runtime = runtime
+        self._app = app
+        self._draining = False
+        self._health = health.aio.HealthServicer()
+        self._grpc: aio.Server | None = None
+        self._https: list[HttpServer] = []
+        self.grpc_port = 0
+
+    def problems(self) -> list[str]:
+        """Why the service is not ready; empty when it is."""
+        return ["draining"] if self._draining else self._app.problems()
+
+    async def start(self) -> None:
+        """Listen and start the service. Raises OSError when a port is taken."""
+        name, env, listen = self._runtime.service, self._runtime.env, self._runtime.settings.listen
+        host = listen.host or env.host
+        self._grpc = _grpc_server([*self._app.servicers, node_servicing(self._runtime, self._app)], self._health)
+        wanted = env.port(f"{name}-grpc") if listen.grpc_port is None else listen.grpc_port
+        self.grpc_port = self._grpc.add_insecure_port(f"{host}:{wanted}")
+        ops_port = env.port(f"{name}-ops") if listen.ops_port is None else listen.ops_port
+        self._https.append(HttpServer(OpsApp(self.problems, self._runtime.registry).__rsgi__, host, ops_port))
+        await self._app.start()
+        if self._app.http is not None:
+            port = env.port(f"{name}-http") if listen.http_port is None else listen.http_port
+            self._https.append(HttpServer(self._app.http.rsgi, host, port))
+        await self._grpc.start()
+        for server in self._https:
+            await server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Readiness off, open calls finish within `drain_s`, then everything is closed."""
+        self._draining = True
+        with contextlib.suppress(Exception):
+            await self._health.enter_graceful_shutdown()
+        drain_s = self._runtime.settings.drain_s
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._app.drain(), drain_s)
+        if self._grpc is not None:
+            await self._grpc.stop(drain_s)
+        for server in reversed(self._https):
+            await server.stop()
+        await self._app.stop()
+
+
+def _grpc_server(servicers: Sequence[Servicing], health_servicer: health.aio.HealthServicer) -> aio.Server:
+    server = aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ]
+    )
+    for servicing in servicers:
+        servicing.add(servicing.servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    names = [servicing.full_name for servicing in servicers]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return server
+
+
+__all__ = ["ProcessHost", "run"]

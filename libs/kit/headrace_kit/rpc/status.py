@@ -1,0 +1,107 @@
+"""Errors as `google.rpc.Status`, both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import status_pb2
+from grpc.aio import AioRpcError, Metadata
+
+from headrace_kit import errors
+from headrace_kit.rpc import metadata
+from headrace_protos.common.v1.error_pb2 import ErrorDetail
+
+_FALLBACK: dict[grpc.StatusCode, type[errors.HeadraceError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.BadInput,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.Blocked,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.Forbidden,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.ABORTED: errors.Conflict,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Busy,
+    grpc.StatusCode.CANCELLED: errors.ClientGone,
+    grpc.StatusCode.UNAVAILABLE: errors.Upstream,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Upstream,
+}
+_BY_CODE = {cls.code: cls for cls in errors.STATUS if cls is not errors.HeadraceError}
+
+
+def to_status(error: BaseException, request_id: str) -> status_pb2.Status:
+    """`google.rpc.Status` of an exception, with `ErrorDetail`; nothing leaks from unexpected ones."""
+    if isinstance(error, asyncio.CancelledError):
+        error = errors.ClientGone("the caller went away")
+    if isinstance(error, TimeoutError):
+        error = errors.DeadlineExceeded("the deadline passed before the answer was there")
+    row = errors.row(error)
+    known = isinstance(error, errors.HeadraceError)
+    detail = ErrorDetail(
+        type=row.type,
+        code=error.code if isinstance(error, errors.HeadraceError) else errors.HeadraceError.code,
+        param=(error.param or "") if isinstance(error, errors.HeadraceError) else "",
+        retry_after_ms=round((error.retry_after_s or 0) * 1000) if isinstance(error, errors.HeadraceError) and known else 0,
+        request_id=request_id,
+    )
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return status_pb2.Status(code=row.grpc.value[0], message=errors.public_message(error), details=[packed])
+
+
+def trailers(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata that carries the status."""
+    return ((metadata.STATUS_DETAILS, status.SerializeToString()),)
+
+
+def from_rpc_error(error: AioRpcError) -> errors.HeadraceError:
+    """The typed error behind a failed call, from its details where the server sent them, else from its code."""
+    detail = _detail(error.trailing_metadata())
+    cls = _FALLBACK.get(error.code(), errors.Upstream)
+    if detail is None:
+        # Without details the failure is the connection's or the host's, and its text is not for callers.
+        message = f"{error.code().name}: {error.details()}" if cls is errors.Upstream else str(error.details() or "")
+        return cls(message or error.code().name)
+    for candidate in (*_BY_CODE.values(), errors.HeadraceError):
+        row = errors.STATUS[candidate]
+        if row.grpc is error.code() and row.type == detail.type and (candidate.code == detail.code or row.type):
+            cls = candidate
+            if candidate.code == detail.code:
+                break
+    return cls(
+        error.details() or "",
+        code=detail.code,
+        param=detail.param or None,
+        retry_after_s=detail.retry_after_ms / 1000 if detail.retry_after_ms else None,
+    )
+
+
+def _detail(trailing: Metadata | None) -> ErrorDetail | None:
+    for key, value in trailing or ():
+        if key == metadata.STATUS_DETAILS:
+            with contextlib.suppress(Exception):
+                status = status_pb2.Status.FromString(value)
+                for packed in status.details:
+                    detail = ErrorDetail()
+                    if packed.Unpack(detail):
+                        return detail
+    return None
+
+
+async def end_with(context: Any, status: status_pb2.Status, error: BaseException) -> None:
+    """End the call with `status` on whichever host serves it; never returns normally.
+
+    grpc.aio aborts; Ray Serve's context has no `abort`, there the code and details are set and the error is raised.
+    """
+    if hasattr(context, "abort"):
+        await context.abort(_code(status), status.message, trailers(status))
+    context.set_code(_code(status))
+    context.set_details(status.message)
+    context.set_trailing_metadata(trailers(status))
+    raise error
+
+
+def _code(status: status_pb2.Status) -> grpc.StatusCode:
+    return next(code for code in grpc.StatusCode if code.value[0] == status.code)

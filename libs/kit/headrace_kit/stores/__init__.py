@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey: pools that survive the store's absence, and migrations."""

@@ -1,0 +1,69 @@
+"""Connections to PostgreSQL that come back by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from headrace_kit.errors import NotReady
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+
+class Postgres:
+    """A pool. Opening it does not wait for the server, so a service starts and serves while it is away.
+
+    Args:
+        dsn: libpq connection string.
+        schema: the service's own schema, first on the search path.
+        max_size: most connections.
+        wait_s: longest wait for a connection.
+    """
+
+    def __init__(self, dsn: str, schema: str, max_size: int = 4, wait_s: float = 5) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=max_size,
+            timeout=wait_s,
+            open=False,
+            reconnect_timeout=5,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "options": f"-c search_path={schema},public",
+                "application_name": f"headrace-{schema}",
+                "connect_timeout": 5,
+            },
+        )
+
+    async def open(self) -> None:
+        """Start to connect in the background."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close(timeout=2)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back on an exception.
+
+        Raises:
+            NotReady: the database cannot be reached, or went away.
+        """
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise NotReady("the database cannot be reached; try again shortly", retry_after_s=1) from error
+
+    async def fetch(self, query: Any, *args: Any) -> list[TupleRow]:
+        """Run one query in a transaction of its own and return its rows. Raises as `transaction`."""
+        async with self.transaction() as connection:
+            cursor = await connection.execute(query, args)
+            return await cursor.fetchall() if cursor.description else []

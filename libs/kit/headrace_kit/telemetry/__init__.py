@@ -1,0 +1,1 @@
+"""OpenTelemetry set-up, metric registry and structured logs."""

@@ -1,0 +1,47 @@
+"""Names of the OpenTelemetry GenAI conventions, all "Development" there, so they are kept in this one file.
+
+Source: github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai.
+"""
+
+from __future__ import annotations
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai/1.42.0"
+
+OPERATION_NAME = "gen_ai.operation.name"
+PROVIDER_NAME = "gen_ai.provider.name"
+CONVERSATION_ID = "gen_ai.conversation.id"
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_STREAM = "gen_ai.request.stream"
+REQUEST_TEMPERATURE = "gen_ai.request.temperature"
+REQUEST_TOP_P = "gen_ai.request.top_p"
+REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_SEED = "gen_ai.request.seed"
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_FINISH_REASONS = "gen_ai.response.finish_reasons"
+RESPONSE_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+USAGE_CACHE_READ_INPUT_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+USAGE_REASONING_OUTPUT_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+ERROR_TYPE = "error.type"
+
+OPERATION_CHAT = "chat"
+OPERATION_TEXT_COMPLETION = "text_completion"
+OPERATION_EMBEDDINGS = "embeddings"
+OPERATION_RETRIEVAL = "retrieval"
+OPERATION_RERANK = "rerank"
+
+# Ours, for what the conventions have no name for.
+TENANT = "headrace.tenant"
+REQUEST_ID = "headrace.request_id"
+CONFIG_HASH = "headrace.config_hash"
+DEPLOYMENT = "headrace.deployment"
+ARM = "headrace.arm"
+COST_NANO_USD = "headrace.cost_nano_usd"
+STAGE = "headrace.stage"
+ATTEMPT = "headrace.attempt"
+VERDICT = "headrace.cascade.verdict"
+CONFIDENCE = "headrace.cascade.confidence"
+BILLED = "headrace.billed"
+"""True on the one span per attempt whose tokens and cost count towards a trace's sums."""
