@@ -159,10 +159,8 @@ INTERNAL_MESSAGE = "something went wrong on our side; quote the request id when 
 
 def row(error: BaseException) -> Row:
     """The row of an exception; anything that is not a `HeadraceError` is ours (500)."""
-    for base in type(error).__mro__:
-        if base in STATUS:
-            return STATUS[base]
-    return STATUS[HeadraceError]
+    bases = (base for base in type(error).__mro__ if issubclass(base, HeadraceError))
+    return next((STATUS[base] for base in bases if base in STATUS), STATUS[HeadraceError])
 
 
 def public_message(error: BaseException) -> str:

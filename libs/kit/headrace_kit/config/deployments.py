@@ -15,17 +15,27 @@ NANO = 1_000_000_000
 class Price(Section):
     """What a million tokens cost. Decimals in US dollars; counted inside as nano-dollars."""
 
-    input_usd_per_million: Decimal = Field(Decimal(0), ge=0, le=10_000, description="US dollars per million input tokens.")
+    input_usd_per_million: Decimal = Field(
+        Decimal(0), ge=0, le=10_000, description="US dollars per million input tokens."
+    )
     cached_input_usd_per_million: Decimal | None = Field(
         None, ge=0, le=10_000, description="The same for tokens read from a prefix cache. Default: the input price."
     )
-    output_usd_per_million: Decimal = Field(Decimal(0), ge=0, le=10_000, description="US dollars per million output tokens.")
+    output_usd_per_million: Decimal = Field(
+        Decimal(0), ge=0, le=10_000, description="US dollars per million output tokens."
+    )
 
     def cost_nano_usd(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
         """Cost in nano-dollars, rounded to nearest; `cached_tokens` are part of `input_tokens`."""
-        cached = self.input_usd_per_million if self.cached_input_usd_per_million is None else self.cached_input_usd_per_million
+        cached = (
+            self.input_usd_per_million
+            if self.cached_input_usd_per_million is None
+            else self.cached_input_usd_per_million
+        )
         fresh = input_tokens - cached_tokens
-        per_million = fresh * self.input_usd_per_million + cached_tokens * cached + output_tokens * self.output_usd_per_million
+        per_million = (
+            fresh * self.input_usd_per_million + cached_tokens * cached + output_tokens * self.output_usd_per_million
+        )
         return round(per_million * NANO / 1_000_000)
 
 
@@ -38,7 +48,9 @@ class Speculation(Section):
 
 class _Deployment(Section):
     price: Price = Field(default_factory=Price, description="What its tokens cost.")
-    max_in_flight: int = Field(64, ge=1, le=10_000, description="Requests in the engine and its queue; more are refused.")
+    max_in_flight: int = Field(
+        64, ge=1, le=10_000, description="Requests in the engine and its queue; more are refused."
+    )
 
 
 class LlamaCppDeployment(_Deployment):
@@ -57,7 +69,9 @@ class OnnxDeployment(_Deployment):
     """An ONNX embedding model or cross-encoder inside Triton."""
 
     engine: Literal["triton-python"] = "triton-python"
-    task: Literal["embed", "rerank"] = Field(description="`embed`: texts to vectors. `rerank`: scores of query and text.")
+    task: Literal["embed", "rerank"] = Field(
+        description="`embed`: texts to vectors. `rerank`: scores of query and text."
+    )
     model: Name = Field(description="Entry of the catalogue: `model.onnx` and `tokenizer.json`.")
     max_input_tokens: int = Field(256, ge=8, le=8192, description="Longest text, in tokens.")
     dimensions: int | None = Field(None, ge=1, le=16_384, description="Length of a vector. Required for `embed`.")

@@ -51,12 +51,14 @@ class Config(Section):
                 raise _failure((*where, *first["loc"]), first["msg"]) from None
             self.check_model(candidate, where)
         for name, collection in self.collections.items():
-            _known(collection.embedding, self._doing("embed"), "embedding deployments", ("collections", name, "embedding"))
+            _known(
+                collection.embedding, self._doing("embed"), "embedding deployments", ("collections", name, "embedding")
+            )
             if self.tenants:
                 for tenant in (collection.tenant, *collection.shared_with):
                     _known(tenant, self.tenants, "tenants", ("collections", name, "tenant"))
-        for name, tenant in self.tenants.items():
-            for model_name in tenant.allow_models or ():
+        for name, team in self.tenants.items():
+            for model_name in team.allow_models or ():
                 _known(model_name, self.models, "models", ("tenants", name, "allow_models"))
         return self
 

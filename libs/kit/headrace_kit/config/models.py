@@ -36,7 +36,9 @@ class Model(Section):
 
     deployment: Name | None = Field(None, description="Short for a cascade of one stage.")
     cascade: tuple[Stage, ...] = Field((), description="Stages in order; all but the last need `accept`.")
-    fallbacks: tuple[Name, ...] = Field((), description="Deployments tried in order when the last stage's engine fails.")
+    fallbacks: tuple[Name, ...] = Field(
+        (), description="Deployments tried in order when the last stage's engine fails."
+    )
     guardrails: Name | None = Field(None, description="Policy over input, retrieved text and output.")
     collections: tuple[Name, ...] = Field((), description="Collections that every answer is grounded in.")
     passages: int = Field(4, ge=1, le=50, description="Passages put into the prompt.")

@@ -33,7 +33,14 @@ def reference() -> str:
 
 
 def _table(name: str, schema: dict[str, Any]) -> list[str]:
-    lines = [f"## {name}", "", schema.get("description", ""), "", "| key | type | default | what |", "|---|---|---|---|"]
+    lines = [
+        f"## {name}",
+        "",
+        schema.get("description", ""),
+        "",
+        "| key | type | default | what |",
+        "|---|---|---|---|",
+    ]
     for key, field in schema.get("properties", {}).items():
         needed = key in schema.get("required", ())
         default = "required" if needed else f"`{json.dumps(field['default'])}`" if "default" in field else ""

@@ -45,7 +45,9 @@ class Retrieval(Service):
     """Documents and search."""
 
     reranker: Name = Field("reranker", description="Deployment that orders the best candidates.")
-    candidates: int = Field(50, ge=1, le=1000, description="Passages that each of BM25 and vectors gives to the fusion.")
+    candidates: int = Field(
+        50, ge=1, le=1000, description="Passages that each of BM25 and vectors gives to the fusion."
+    )
     embed_batch: int = Field(16, ge=1, le=1024, description="Passages per call to inference while ingesting.")
 
 

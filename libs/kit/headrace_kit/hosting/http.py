@@ -44,7 +44,7 @@ class HttpServer:
         """Stop listening; open responses are given a moment, then cut."""
         if self._task is None:
             return
-        self._server.stop()
+        self._server.stop()  # type: ignore[no-untyped-call]
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(self._task, 5)
 

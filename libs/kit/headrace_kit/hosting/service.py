@@ -56,7 +56,7 @@ class ServiceApp:
     start: Callable[[], Awaitable[None]] = _nothing
     drain: Callable[[], Awaitable[None]] = _nothing
     stop: Callable[[], Awaitable[None]] = _nothing
-    problems: Callable[[], list[str]] = field(default=lambda: [])
+    problems: Callable[[], list[str]] = field(default=list)
 
 
 class ServiceRuntime:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 from grpc import aio
-from opentelemetry import propagate
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from headrace_kit.rpc import metadata
 from headrace_kit.rpc.call import Call, Identity
@@ -18,6 +18,7 @@ from headrace_kit.rpc.identity import Signer
 from headrace_kit.rpc.status import from_rpc_error
 
 S = TypeVar("S")
+_propagator = TraceContextTextMapPropagator()
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -107,7 +108,7 @@ class Peer:
             sent.append((metadata.TRACEPARENT, outbound.traceparent))
         else:
             carrier: dict[str, str] = {}
-            propagate.inject(carrier)
+            _propagator.inject(carrier)
             sent += [(key, value) for key, value in carrier.items() if key == metadata.TRACEPARENT]
         return tuple(sent)
 

@@ -14,7 +14,12 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from headrace_kit.errors import NotReady, Unauthenticated
 from headrace_kit.rpc.call import Identity
@@ -65,7 +70,7 @@ class Signer:
         try:
             changed = self._path.stat().st_mtime
             if self._key is None or self._key[0] != changed:
-                key = jwt.algorithms.OKPAlgorithm(None).prepare_key(self._path.read_bytes())
+                key = jwt.algorithms.OKPAlgorithm().prepare_key(self._path.read_bytes())
                 if not isinstance(key, Ed25519PrivateKey):
                     raise NotReady(f"{self._path} is not an Ed25519 private key")
                 self._key = (changed, key_id(key), key)
@@ -146,11 +151,18 @@ def write_keys(folder: Path, services: tuple[str, ...]) -> None:
         if not path.exists():
             pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             _write(path, pem)
-        key = jwt.algorithms.OKPAlgorithm(None).prepare_key(path.read_bytes())
+        key = jwt.algorithms.OKPAlgorithm().prepare_key(path.read_bytes())
         if not isinstance(key, Ed25519PrivateKey):
             raise NotReady(f"{path} is not an Ed25519 private key")
         listed.append({**public_jwk(key), "kid": key_id(key), "use_by": service})
     _write(folder / "jwks.json", json.dumps({"keys": listed}, indent=1).encode())
+
+
+def _read_private(path: Path) -> Ed25519PrivateKey:
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise NotReady(f"{path} is not an Ed25519 private key")
+    return key
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ Ray Serve has no interceptors, so this is a decorator; grpc.aio uses the same on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import uuid_utils
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, Histogram
@@ -44,7 +45,11 @@ class RpcRuntime:
     def create(cls, service: str, verifier: Verifier, tracer: trace.Tracer, registry: CollectorRegistry) -> RpcRuntime:
         """Make one, with its histogram `headrace_<service>_rpc_seconds` in `registry`."""
         seconds = Histogram(
-            f"headrace_{service}_rpc_seconds", "Time to serve a call.", ("method", "code"), registry=registry, buckets=_BUCKETS
+            f"headrace_{service}_rpc_seconds",
+            "Time to serve a call.",
+            ("method", "code"),
+            registry=registry,
+            buckets=_BUCKETS,
         )
         return cls(service, verifier, tracer, seconds)
 
@@ -118,8 +123,9 @@ def rpc(*, callers: frozenset[str] | set[str] = frozenset(), public: bool = Fals
 class _Served:
     """One call from its first to its last line."""
 
-    def __init__(self, runtime: RpcRuntime, name: str, context: Any, callers: Any, public: bool) -> None:
-        self._runtime, self._name, self._context, self._callers, self._public = runtime, name, context, callers, public
+    def __init__(self, runtime: RpcRuntime, name: str, grpc_context: Any, callers: Any, public: bool) -> None:
+        self._runtime, self._name, self._context = runtime, name, grpc_context
+        self._callers, self._public = callers, public
         self._started = time.monotonic()
         self._code = "OK"
         self._span: trace.Span | None = None
@@ -184,7 +190,9 @@ class _Served:
             self._code = "CANCELLED"
             raise error
         status = to_status(error, self.call.request_id)
-        self._code = row(error).grpc.name if not isinstance(error, asyncio.CancelledError | TimeoutError) else "CANCELLED"
+        self._code = (
+            row(error).grpc.name if not isinstance(error, asyncio.CancelledError | TimeoutError) else "CANCELLED"
+        )
         if isinstance(error, TimeoutError):
             self._code = "DEADLINE_EXCEEDED"
         if self._span:
@@ -209,22 +217,16 @@ class _Served:
 
 
 def _attach(span: trace.Span) -> Any:
-    from opentelemetry import context
-
     return context.attach(trace.set_span_in_context(span))
 
 
 def _detach(token: Any) -> None:
-    from opentelemetry.context import _RUNTIME_CONTEXT
-
-    try:
-        _RUNTIME_CONTEXT.detach(token)
-    except ValueError:
-        pass  # a stream that was closed from another task's context; the token dies with its own
+    # A stream may be closed from another task's context; the token then dies with its own. The public
+    # `context.detach` logs an error there.
+    with contextlib.suppress(ValueError):
+        context._RUNTIME_CONTEXT.detach(token)
 
 
 def _reset(token: Any) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         current_call.reset(token)
-    except ValueError:
-        pass  # as above

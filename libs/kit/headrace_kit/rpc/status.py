@@ -38,12 +38,12 @@ def to_status(error: BaseException, request_id: str) -> status_pb2.Status:
     if isinstance(error, TimeoutError):
         error = errors.DeadlineExceeded("the deadline passed before the answer was there")
     row = errors.row(error)
-    known = isinstance(error, errors.HeadraceError)
+    typed = error if isinstance(error, errors.HeadraceError) else errors.HeadraceError("")
     detail = ErrorDetail(
         type=row.type,
-        code=error.code if isinstance(error, errors.HeadraceError) else errors.HeadraceError.code,
-        param=(error.param or "") if isinstance(error, errors.HeadraceError) else "",
-        retry_after_ms=round((error.retry_after_s or 0) * 1000) if isinstance(error, errors.HeadraceError) and known else 0,
+        code=typed.code,
+        param=typed.param or "",
+        retry_after_ms=round((typed.retry_after_s or 0) * 1000),
         request_id=request_id,
     )
     packed = any_pb2.Any()

@@ -1,0 +1,121 @@
+"""The process host: a service with gRPC, HTTP and the ops port in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from headrace_kit.config import ConfigStore, Environment, Snapshot, parse
+from headrace_kit.config.ports import OFFSETS, SERVICES
+from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime
+from headrace_kit.hosting.process import ProcessHost
+from headrace_kit.rpc import Identity, Outbound
+from headrace_kit.rpc.identity import write_keys
+from headrace_protos.common.v1 import node_pb2, node_pb2_grpc
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+async def hello(scope, protocol) -> None:
+    protocol.response_str(200, [("content-type", "text/plain")], "hello")
+
+
+@pytest.fixture
+async def host(tmp_path):
+    grpc_port, http_port, ops_port = free_ports(3)
+    listen = f"{{grpc_port: {grpc_port}, http_port: {http_port}, ops_port: {ops_port}}}"
+    config = parse(f"services: {{gateway: {{drain_s: 1, address: '127.0.0.1:{grpc_port}', listen: {listen}}}}}")
+    write_keys(tmp_path / "secrets" / "signing", SERVICES)
+    env = Environment(data_dir=tmp_path)
+    runtime = ServiceRuntime("gateway", env, ConfigStore(Snapshot(config, tmp_path / "headrace.yaml")))
+    events: list[str] = []
+    problems: list[str] = []
+
+    def record(event: str):
+        async def happened() -> None:
+            events.append(event)
+
+        return happened
+
+    app = ServiceApp(
+        "gateway",
+        [],
+        http=HttpApp(rsgi=hello, asgi=None),
+        start=record("start"),
+        drain=record("drain"),
+        stop=record("stop"),
+        problems=lambda: problems,
+    )
+    host = ProcessHost(runtime, app)
+    await host.start()
+    host.test = (f"http://127.0.0.1:{http_port}", f"http://127.0.0.1:{ops_port}", runtime, events, problems)
+    yield host
+    if "stop" not in events:
+        await host.stop()
+    await runtime.close()
+
+
+async def test_it_serves_http_ops_health_and_node_status(host):
+    http, ops, runtime, _, problems = host.test
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(http)).text == "hello"
+        assert (await client.get(f"{ops}/healthz")).json() == {"status": "ok"}
+        assert (await client.get(f"{ops}/readyz")).status_code == 200
+        assert "headrace_gateway_rpc_seconds" in (await client.get(f"{ops}/metrics")).text
+        assert (await client.get(f"{ops}/nothing")).status_code == 404
+        problems.append("postgres is away")
+        answer = await client.get(f"{ops}/readyz")
+        assert (answer.status_code, answer.json()["problems"]) == (503, ["postgres is away"])
+    async with aio.insecure_channel(f"127.0.0.1:{host.grpc_port}") as channel:
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+    peer = runtime.peer("gateway")
+    status = await peer.unary(
+        peer.stub(node_pb2_grpc.NodeServiceStub).GetStatus, node_pb2.GetStatusRequest(), Outbound(Identity("gateway"))
+    )
+    assert (status.service, status.ready, list(status.notes)) == ("gateway", False, ["postgres is away"])
+    assert list(status.config_hashes) == [runtime.configs.current.hash]
+
+
+async def test_it_stops_in_order_and_frees_its_ports(host):
+    http, ops, _, events, _ = host.test
+    await host.stop()
+    assert events == ["start", "drain", "stop"]
+    async with httpx.AsyncClient() as client:
+        for url in (http, ops):
+            with pytest.raises(httpx.ConnectError):
+                await client.get(url)
+
+
+async def test_a_taken_port_is_an_error(host, tmp_path):
+    _, _, runtime, _, _ = host.test
+    second = ProcessHost(runtime, ServiceApp("gateway", []))
+    with pytest.raises((OSError, RuntimeError)):
+        await second.start()
+    await second.stop()
+
+
+def test_ports_do_not_collide():
+    assert len(set(OFFSETS.values())) == len(OFFSETS)
+    assert max(OFFSETS.values()) < 100
+
+
+async def test_the_loop_is_left_clean(host):
+    await host.stop()
+    await asyncio.sleep(0)
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert not [name for name in names if "serve" in name]
