@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headrace_kit.config import ConfigStore, Environment, Snapshot, parse
 from headrace_kit.config.ports import OFFSETS, SERVICES
 from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime
+from headrace_kit.hosting.http import HttpServer
 from headrace_kit.hosting.process import ProcessHost
 from headrace_kit.rpc import Identity, Outbound
 from headrace_kit.rpc.identity import write_keys
@@ -101,12 +102,18 @@ async def test_it_stops_in_order_and_frees_its_ports(host):
                 await client.get(url)
 
 
-async def test_a_taken_port_is_an_error(host, tmp_path):
+async def test_a_taken_grpc_port_is_an_error(host):
     _, _, runtime, _, _ = host.test
     second = ProcessHost(runtime, ServiceApp("gateway", []))
-    with pytest.raises((OSError, RuntimeError)):
+    with pytest.raises(RuntimeError, match="Failed to bind"):
         await second.start()
     await second.stop()
+
+
+async def test_a_taken_http_port_is_an_error_that_names_it(host):
+    port = int(host.test[0].rsplit(":", 1)[1])
+    with pytest.raises(OSError, match=f"127.0.0.1:{port}"):
+        await HttpServer(hello, "127.0.0.1", port).start()
 
 
 def test_ports_do_not_collide():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ class HttpServer:
     """One RSGI application on one port."""
 
     def __init__(self, rsgi: Any, host: str, port: int) -> None:
+        self._address = (host, port)
         self._server = Server(
             rsgi,
             address=host,
@@ -34,11 +36,31 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to listen. Raises OSError when the port is taken."""
+        """Listen; returns when connections are accepted. Raises OSError when the port is taken."""
+        with socket.socket() as probe:
+            # granian's own failure is an untyped one; SO_REUSEADDR as its listener does.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(self._address)
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"cannot listen on {self._address[0]}:{self._address[1]}: {error}"
+                ) from error
         self._task = asyncio.create_task(self._server.serve())
-        await asyncio.sleep(0)
-        if self._task.done():
-            self._task.result()
+        async with asyncio.timeout(10):
+            while not await self._accepts():
+                if self._task.done():
+                    self._task.result()
+                await asyncio.sleep(0.01)
+
+    async def _accepts(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*self._address)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
 
     async def stop(self) -> None:
         """Stop listening; open responses are given a moment, then cut."""
