@@ -64,10 +64,11 @@ def _call(url: str, key: str, body: dict[str, str] | None = None) -> tuple[int, 
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is never behind a proxy
+    request = urllib.request.Request(url, data, headers)  # noqa: S310, the scheme is always http
     problem: Exception | None = None
     for _ in range(10):
         try:
-            with opener.open(urllib.request.Request(url, data, headers), timeout=30) as answer:
+            with opener.open(request, timeout=30) as answer:
                 return answer.status, _object(answer.read())
         except urllib.error.HTTPError as error:
             if error.code != 503:

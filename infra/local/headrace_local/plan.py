@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable
 
 import msgspec
-from headrace_kit.config.ports import SERVICES
 
+from headrace_kit.config.ports import SERVICES
 from headrace_local import postgres, services, triton, valkey
 from headrace_local.ports import port
 from headrace_local.settings import Settings

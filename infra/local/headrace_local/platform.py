@@ -16,12 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from glob import glob
-from pathlib import Path
 
 import msgspec
 
-from headrace_local import access, control, logfiles, plan, ports, processes, secrets, state, valkey
+from headrace_local import access, control, logfiles, plan, ports, processes, secrets, stale, state, valkey
 from headrace_local.settings import Settings
 from headrace_local.units import Plan
 
@@ -248,9 +246,7 @@ class Platform:
     def _end_leftovers(self, made: Plan | None) -> list[str]:
         found = processes.end_leftovers(self.layout.identity)
         for unit in made.units if made else ():
-            for pattern in unit.stale_files:
-                for path in glob(pattern):
-                    Path(path).unlink(missing_ok=True)
+            stale.remove(unit.stale_files)
         self.layout.state.unlink(missing_ok=True)
         return found
 

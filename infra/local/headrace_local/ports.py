@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
+
 from headrace_kit.config.ports import BLOCK, OFFSETS
 
 FIRST, LAST = 20_000, 32_000
@@ -78,7 +79,8 @@ def _taken(number: int) -> bool:
 def _holder(number: int) -> str:
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == number and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
+            if listens and connection.pid and connection.laddr[1] == number:
                 process = psutil.Process(connection.pid)
                 folder = _headrace_folder(connection.pid)
                 return f"{process.name()} (pid {connection.pid}{folder})"

@@ -59,14 +59,14 @@ async def _http(port: int, path: str) -> Answer:
 
 
 async def _valkey(port: int, password_file: str) -> Answer:
-    password = Path(password_file).read_text().strip()
+    password = Path(password_file).read_text().strip()  # noqa: ASYNC240, a few bytes
     wanted = b"+OK\r\n+PONG\r\n"
     answer = await _talk(port, f"AUTH {password}\r\nPING\r\n".encode(), len(wanted))
     return "ready" if answer == wanted else "busy"
 
 
 async def _postgres(pg_isready: str, port: int, waited_for: set[int]) -> Answer:
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: ASYNC220, asyncio would start a thread to wait for it
         (pg_isready, "--quiet", "--host=127.0.0.1", f"--port={port}", "--timeout=2"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

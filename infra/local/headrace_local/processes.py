@@ -107,12 +107,12 @@ def environment(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     pairs = (entry.split("=", 1) for entry in raw.decode(errors="replace").split("\0") if "=" in entry)
-    return {key: value for key, value in pairs}
+    return dict(pairs)
 
 
 def pids() -> list[int]:
     """Every process of the machine that can be seen from here."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
 
 
 def of_data_dir(identity: str) -> dict[int, dict[str, str]]:
@@ -178,7 +178,7 @@ def reap(ours: Iterable[int]) -> None:
 def program(pid: int) -> str | None:
     """The path of the executable that a process runs, None where it cannot be told."""
     try:
-        return os.readlink(f"/proc/{pid}/exe")
+        return str(Path(f"/proc/{pid}/exe").readlink())
     except OSError:
         return None
 

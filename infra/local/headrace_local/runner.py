@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import glob
 import logging
 import os
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace_local import probes, processes
+from headrace_local import probes, processes, stale
 from headrace_local.state import Phase, UnitState
 from headrace_local.units import Unit
 
@@ -142,7 +141,7 @@ class UnitRunner:
 
     async def _once(self) -> bool:
         """Run the process once, to its end or until it is unwanted. True where it exited with 0."""
-        self._remove_stale_files()
+        stale.remove(self.unit.stale_files)
         self.state.ready_after_s = None
         try:
             process = processes.spawn(
@@ -227,16 +226,10 @@ class UnitRunner:
         code = process.wait()
         self._around.waited_for.discard(process.pid)
         processes.end_orphans(self.unit.name, self._program, self._around.waited_for)
-        self._remove_stale_files()
+        stale.remove(self.unit.stale_files)
         self.state.pid = self.state.started = None
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if self._killed_because is not None:
             how = f"killed: {self._killed_because}"
         self.state.last_exit, self._killed_because = how, None
         logger.info("%s: %s", self.unit.name, how)
-
-    def _remove_stale_files(self) -> None:
-        for pattern in self.unit.stale_files:
-            for path in glob.glob(pattern):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)

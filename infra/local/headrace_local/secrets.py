@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headrace_kit.config.ports import SERVICES
-
 from headrace_local.layout import Layout
 from headrace_local.ports import port
 
@@ -58,7 +57,7 @@ def write_private(path: Path, content: str) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def _once(path: Path, make: Callable[[], str]) -> None:

@@ -3,7 +3,6 @@
 import sys
 
 from headrace_kit.config.ports import OFFSETS, SERVICES
-
 from headrace_local.ports import port
 from headrace_local.units import HttpProbe, Unit
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace_kit.config.environment import Environment
-
 from headrace_local.layout import Layout
 
 

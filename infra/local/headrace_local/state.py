@@ -52,7 +52,7 @@ def write(path: Path, state: RunState) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(state))
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def read(path: Path) -> RunState | None:
