@@ -1,0 +1,1 @@
+"""Triton Inference Server over its gRPC API."""

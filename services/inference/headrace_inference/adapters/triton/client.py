@@ -1,0 +1,163 @@
+"""One channel to a Triton server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import grpc
+from grpc import aio
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc as rpc
+
+from headrace_inference.adapters.triton.wire import unpack_one
+from headrace_inference.ports import EngineState
+from headrace_kit.errors import NotReady, Upstream
+from headrace_kit.rpc.client import MAX_MESSAGE_BYTES
+
+_INDEX_FRESH_S = 0.5
+_PROBE_S = 2.0
+_STATES = {"READY": "ready", "LOADING": "loading", "UNLOADING": "unloaded", "UNAVAILABLE": "unloaded"}
+
+
+class TritonClient:
+    """Calls to one Triton; it reconnects by itself within a second after Triton is back.
+
+    Args:
+        address: host:port of its gRPC endpoint.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel: aio.Channel | None = None
+        self._index: dict[str, EngineState] = {}
+        self._indexed = -_INDEX_FRESH_S
+        self._lock = asyncio.Lock()
+
+    async def stream(self, request: pb.ModelInferRequest) -> AsyncGenerator[bytes, None]:
+        """Elements of the first output, one a response, until the final response. Closing cancels at Triton.
+
+        Raises:
+            NotReady: the model is not loaded, or Triton cannot be reached.
+            Upstream: it failed, or the connection broke, after the call began.
+        """
+        call = self._stub().ModelStreamInfer()
+        begun = False
+        try:
+            await call.write(request)
+            await call.done_writing()
+            while (response := await call.read()) is not aio.EOF:
+                begun = True
+                if response.error_message:
+                    raise await self._failed(request.model_name, response.error_message)
+                inferred = response.infer_response
+                for contents in inferred.raw_output_contents:
+                    yield unpack_one(contents)
+                if inferred.parameters["triton_final_response"].bool_param:
+                    return
+            raise Upstream("Triton closed the stream before its end", code="engine_failed")
+        except aio.AioRpcError as error:
+            raise self._gone(error, begun) from error
+        except asyncio.InvalidStateError as error:  # write() after the call had failed
+            raise self._away() from error
+        finally:
+            call.cancel()
+
+    async def infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """One unary call.
+
+        Raises:
+            aio.AioRpcError: the model refused its input (INVALID_ARGUMENT); callers know what that means.
+            NotReady, Upstream: as `stream`.
+        """
+        call = self._stub().ModelInfer(request)
+        try:
+            return await call
+        except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise self._gone(error, False) from error
+            raise await self._failed(request.model_name, error.details() or "") from error
+        finally:
+            call.cancel()
+
+    async def state(self, model: str) -> EngineState:
+        """What Triton says of a model; `failed` while Triton is away."""
+        async with self._lock:
+            if time.monotonic() - self._indexed >= _INDEX_FRESH_S:
+                try:
+                    answer = await self._stub().RepositoryIndex(pb.RepositoryIndexRequest(), timeout=_PROBE_S)
+                except aio.AioRpcError:
+                    return EngineState("failed", f"Triton does not answer at {self.address}")
+                self._index = {entry.name: _state(entry) for entry in answer.models}
+                self._indexed = time.monotonic()
+        return self._index.get(model, EngineState("unloaded", "Triton's model repository does not have it"))
+
+    async def load(self, model: str) -> None:
+        """Load a model. Raises Upstream with Triton's reason."""
+        await self._control(self._stub().RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=model)), model)
+
+    async def unload(self, model: str) -> None:
+        """Unload a model and wait until it is gone. Raises Upstream with Triton's reason."""
+        await self._control(
+            self._stub().RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=model)), model
+        )
+
+    async def close(self) -> None:
+        """Close the channel."""
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    def _stub(self) -> rpc.GRPCInferenceServiceStub:
+        if self._channel is None:
+            self._channel = aio.insecure_channel(
+                self.address,
+                options=[
+                    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.min_reconnect_backoff_ms", 100),
+                    ("grpc.max_reconnect_backoff_ms", 1000),
+                ],
+            )
+        return rpc.GRPCInferenceServiceStub(self._channel)
+
+    async def _control(self, call: aio.UnaryUnaryCall, model: str) -> None:
+        try:
+            await call
+        except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise self._away() from error
+            raise Upstream(
+                f"Triton could not do that with {model!r}: {error.details()}", code="engine_failed"
+            ) from error
+        finally:
+            self._indexed = -_INDEX_FRESH_S
+            call.cancel()
+
+    async def _failed(self, model: str, message: str) -> Upstream | NotReady:
+        """Triton names no code in a stream's errors: its state tells a missing model from a failed one."""
+        state = await self.state(model)
+        if state.state != "ready":
+            return NotReady(f"deployment {model!r} is {state.state}: {state.detail}", retry_after_s=1)
+        return Upstream(f"the engine of {model!r} failed: {message}", code="engine_failed")
+
+    def _gone(self, error: aio.AioRpcError, begun: bool) -> Upstream | NotReady:
+        self._indexed = -_INDEX_FRESH_S
+        if begun or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return Upstream("the engine went away in the middle of the answer", code="engine_failed")
+        return self._away()
+
+    def _away(self) -> NotReady:
+        return NotReady(
+            "the inference engine cannot be reached; it is being restarted", code="engine_away", retry_after_s=2
+        )
+
+
+def _state(entry: pb.RepositoryIndexResponse.ModelIndex) -> EngineState:
+    if entry.state == "UNAVAILABLE" and entry.reason not in ("", "unloaded"):
+        return EngineState("failed", entry.reason)
+    return EngineState(_STATES.get(entry.state, "unloaded"), entry.reason)

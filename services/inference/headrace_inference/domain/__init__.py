@@ -1,0 +1,1 @@
+"""What inference does with a request between transport and engine."""

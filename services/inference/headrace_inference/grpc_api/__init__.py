@@ -1,0 +1,1 @@
+"""`headrace.inference.v1` over the domain."""

@@ -1,0 +1,1 @@
+"""From typed deployments to what engines read."""

@@ -1,0 +1,111 @@
+"""Glue between Triton's decoupled responses and an `AnswerStream`."""
+
+import itertools
+import json
+import threading
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from answer_stream import AnswerStream, Watcher, encode_error
+
+
+class RequestFailed(Exception):
+    """A request ends with this typed error chunk."""
+
+    def __init__(self, code, message, param=None):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+
+
+class Call:
+    """One request in work: its document, its stream, and whether the client still wants it."""
+
+    def __init__(self, document, stream):
+        self.document = document
+        self.stream = stream
+        self.cancelled = threading.Event()
+        self._on_cancel = None
+        self._lock = threading.Lock()
+
+    def on_cancel(self, callback):
+        """Call `callback` when the client goes away; at once if it has gone already."""
+        with self._lock:
+            self._on_cancel = callback
+            gone = self.cancelled.is_set()
+        if gone and callback:
+            callback()
+
+    def cancel(self):
+        """The client went away."""
+        with self._lock:
+            self.cancelled.set()
+            callback = self._on_cancel
+        if callback:
+            callback()
+
+
+class Calls:
+    """Runs `serve(call)` on a thread of its own for every request, and always ends the response.
+
+    Args:
+        serve: produces the answer on `call.stream`; may raise `RequestFailed`.
+        limit: requests at one time; more end at once with `engine_busy`.
+    """
+
+    def __init__(self, serve, limit):
+        self._serve = serve
+        self._slots = threading.BoundedSemaphore(limit)
+        self._watcher = Watcher()
+        self._keys = itertools.count()
+
+    def start(self, requests):
+        """Take Triton's requests; returns at once."""
+        for request in requests:
+            sender = request.get_response_sender()
+            raw = pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0]
+            if not self._slots.acquire(blocking=False):
+                _send(sender, encode_error("engine_busy", "the engine's queue is full"))
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                continue
+            threading.Thread(target=self._run, args=(bytes(raw), sender), daemon=True).start()
+
+    def close(self):
+        """Cancel what is open."""
+        self._watcher.close()
+
+    def _run(self, raw, sender):
+        key = next(self._keys)
+        try:
+            self._answer(key, raw, sender)
+        finally:
+            self._watcher.forget(key)
+            self._slots.release()
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def _answer(self, key, raw, sender):
+        try:
+            document = json.loads(raw)
+            if not isinstance(document, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            _send(sender, encode_error("invalid_request", "the request is not a JSON object: %s" % error))
+            return
+        stream = AnswerStream(lambda chunk: _send(sender, chunk), logprobs=document.get("top_logprobs") is not None)
+        call = Call(document, stream)
+        self._watcher.watch(key, sender.is_cancelled, call.cancel, stream)
+        try:
+            self._serve(call)
+        except RequestFailed as failure:
+            if not call.cancelled.is_set():
+                stream.fail(failure.code, failure.message, failure.param)
+        except Exception as error:
+            pb_utils.Logger.log_error("request failed: %r" % error)
+            if not call.cancelled.is_set():
+                stream.fail("engine_failed", "the engine failed")
+
+
+def _send(sender, chunk):
+    tensor = pb_utils.Tensor("chunk", np.array([chunk], dtype=np.object_))
+    sender.send(pb_utils.InferenceResponse(output_tensors=[tensor]))
