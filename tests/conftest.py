@@ -1,0 +1,86 @@
+"""The whole platform for tests, on free ports and in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import AsyncOpenAI
+
+from headrace_local.platform import Platform
+from headrace_local.ports import free_port_base
+from headrace_local.settings import Settings
+
+CONFIG = Path(__file__).parent / "e2e" / "headrace.yaml"
+RUNTIMES = os.environ.get("HEADRACE_E2E_RUNTIMES", "process,ray").split(",")
+
+
+@dataclass
+class World:
+    """A running platform and the keys to it."""
+
+    platform: Platform
+    runtime: str
+    env: dict[str, str]
+    config: Path
+
+    @property
+    def url(self) -> str:
+        return self.env["HEADRACE_URL"]
+
+    def http(self, key: str | None = None, **options) -> httpx.AsyncClient:
+        """A client with the product team's key, or another one; "" sends none."""
+        key = self.env["HEADRACE_API_KEY"] if key is None else key
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, **options)
+
+    def admin(self) -> httpx.AsyncClient:
+        return self.http(self.env["HEADRACE_ADMIN_KEY"])
+
+    async def key(self, tenant: str, *scopes: str) -> str:
+        """A new key."""
+        async with self.admin() as client:
+            answer = await client.post(
+                "/v1/admin/keys", json={"tenant": tenant, "name": "test", "scopes": list(scopes)}
+            )
+            assert answer.status_code == 200, answer.text
+            return answer.json()["key"]
+
+
+@contextmanager
+def running(folder: Path, runtime: str) -> Iterator[World]:
+    """Start a platform with its data in `folder`, and stop it at the end."""
+    config = folder / "headrace.yaml"
+    config.write_text(CONFIG.read_text())
+    settings = Settings(data_dir=folder / "data", port_base=free_port_base(), config=config, runtime=runtime)
+    platform = Platform(settings)
+    platform.start(bound=True)
+    try:
+        yield World(platform, runtime, platform.env(), config)
+    finally:
+        platform.stop()
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def world(request, tmp_path_factory) -> Iterator[World]:
+    """The platform that tests share; one per host."""
+    with running(tmp_path_factory.mktemp(request.param), request.param) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def own_world(tmp_path_factory) -> Iterator[World]:
+    """A platform of a module's own, for tests that break it."""
+    with running(tmp_path_factory.mktemp("own"), "process") as world:
+        yield world
+
+
+@pytest.fixture
+async def openai(world) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{world.url}/v1", api_key=world.env["HEADRACE_API_KEY"], max_retries=0) as client:
+        yield client
