@@ -1,0 +1,185 @@
+"""One view of a text, searched for all the patterns that are written for it.
+
+How a lane decides, whole text or stream: it looks for each pattern from left to right, going on after what it
+accepted, or one character further after what it refused. In a stream it may decide about a place only when nothing
+that follows could change what starts there. That holds up to the leftmost place that reads, up to the end of the
+text so far, like the beginning of a match (`prefixes`); it also holds for places that lie more than `HOLD_BYTES` back,
+because a match is cut there. So every decision is the one that the whole text would have led to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace_detectors._pattern import Candidate, Rule
+from headrace_detectors._prefixes import prefixes
+from headrace_detectors._re import Regex, Span
+from headrace_detectors._views import View, render
+from headrace_detectors.findings import Finding
+
+HOLD_BYTES = 8192
+"""The longest match, in UTF-8 bytes of the view: a longer one is found as pieces of this length. It bounds what a
+stream holds back. The longest private key in common use (RSA, 8192 bits) takes 6,400."""
+
+_CONTEXT_BYTES = 8
+"""Bytes that must be there after a cut match: one character, and what is left of the one that the cut fell into."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hit:
+    """A finding and what its mask needs. Lives only while a text is being checked."""
+
+    finding: Finding
+    identity: str
+    removable: bool
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Searcher:
+    rule: Rule
+    regex: Regex
+    order: int
+
+
+class Lane:
+    """The patterns of one view, compiled. Holds no text: `LaneState` does."""
+
+    def __init__(self, view: View, rules: list[tuple[int, Rule]]) -> None:
+        self.view = view
+        self.searchers = tuple(
+            _Searcher(rule, Regex(rule.pattern.regex, capture=rule.pattern.group > 0), order) for order, rule in rules
+        )
+        sources = dict.fromkeys(rule.pattern.regex for _, rule in rules)
+        self.anything = Regex("|".join(f"(?:{source})" for source in sources))
+        self.unfinished = Regex("(?:" + "|".join(prefixes(source) for source in sources) + r")\z")
+
+
+class LaneState:
+    """How far one text has been searched in one lane."""
+
+    __slots__ = ("_context", "_decided", "_lane", "_resume")
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._context = ""
+        # Both in characters of the view, from the first that has not been released.
+        self._decided = 0
+        self._resume = [0] * len(lane.searchers)
+
+    def search(self, pending: str, base: int, *, final: bool) -> tuple[list[Hit], int]:
+        """Search what is not released yet.
+
+        Args:
+            pending: the original text from the first character that has not been released.
+            base: index of that character in the whole text.
+            final: nothing follows.
+
+        Returns:
+            What was found and not reported before, and how many characters of `pending` are decided.
+        """
+        rendered = render(pending, self._lane.view)
+        buffer = _Buffer(self._context + rendered.text)
+        context = len(self._context)
+        decided = buffer.chars if final else self._decidable(buffer, context)
+        decided = max(decided, self._decided + context)
+        hits = []
+        first = self._lane.anything.search(buffer.data, buffer.byte(self._decided + context))
+        nothing = first is None or first[0][0] >= buffer.byte(decided)
+        for at, searcher in enumerate(self._lane.searchers):
+            resume = self._resume[at]
+            if not nothing:
+                start = max(resume, self._decided) + context
+                for span, score, value in _matches(searcher, buffer, start, decided):
+                    begin, end = (position - context for position in span)
+                    resume = end
+                    if score < searcher.rule.threshold:
+                        continue
+                    finding = Finding(
+                        check=searcher.rule.check,
+                        kind=searcher.rule.pattern.kind,
+                        start=base + rendered.origin(begin),
+                        end=base + rendered.origin(end - 1) + 1,
+                        score=score,
+                        action=searcher.rule.action,
+                    )
+                    pattern = searcher.rule.pattern
+                    hits.append(Hit(finding, pattern.identity(value), pattern.removable, searcher.order))
+            self._resume[at] = resume
+        self._decided = decided - context
+        if self._decided >= len(rendered.text):
+            return hits, len(pending)
+        return hits, rendered.origin(self._decided)
+
+    def release(self, released: str) -> None:
+        """Forget the first characters of the pending text, all but what may stand beside the next match."""
+        gone = render(released, self._lane.view).text
+        if gone:
+            self._context = gone[-1]
+            self._decided = max(0, self._decided - len(gone))
+            self._resume = [max(0, position - len(gone)) for position in self._resume]
+
+    def _decidable(self, buffer: _Buffer, context: int) -> int:
+        """Index of the first character at which a match could still begin or change."""
+        start = buffer.byte(context)
+        found = self._lane.unfinished.search(buffer.data, start)
+        unfinished = found[0][0] if found else len(buffer.data)
+        return buffer.char(max(unfinished, len(buffer.data) - HOLD_BYTES - _CONTEXT_BYTES))
+
+
+class _Buffer:
+    """A text and its UTF-8 bytes, with the way from one's positions to the other's."""
+
+    __slots__ = ("_ascii", "chars", "data", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.chars = len(text)
+        # A lone surrogate is no text; it turns into `?`, one character as it was.
+        self.data = text.encode(errors="replace")
+        self._ascii = len(self.data) == self.chars
+
+    def byte(self, char: int) -> int:
+        return char if self._ascii else len(self.text[:char].encode(errors="replace"))
+
+    def char(self, byte: int) -> int:
+        """The character at `byte`, or the one that `byte` lies in."""
+        if self._ascii:
+            return max(0, min(byte, self.chars))
+        return len(self.data[: max(0, byte)].decode(errors="ignore"))
+
+
+def _matches(searcher: _Searcher, buffer: _Buffer, start: int, decided: int) -> list[tuple[Span, float, str]]:
+    """Accepted matches from `start` on that begin before `decided`; all positions in characters."""
+    found = []
+    pattern = searcher.rule.pattern
+    data = buffer.data
+    at = buffer.byte(start)
+    stop = buffer.byte(decided)
+    # Bytes and characters up to here, so that each conversion only looks at what lies between.
+    known_byte, known_char = at, start
+    while at < stop:
+        match = searcher.regex.search(data, at, group=pattern.group)
+        if match is None or match[0][0] >= stop:
+            break
+        begin = match[0][0]
+        if match[0][1] - begin > HOLD_BYTES:
+            match = searcher.regex.match(data, begin, begin + HOLD_BYTES, group=pattern.group)
+            if match is None:
+                at = begin + 1
+                continue
+        known_char += len(data[known_byte:begin].decode(errors="ignore"))
+        known_byte = begin
+        low, high = match[1]
+        first = known_char + len(data[begin:low].decode(errors="ignore"))
+        value = data[low:high].decode(errors="ignore")
+        last = first + len(value)
+        candidate = Candidate(value, buffer.text[first - 1 : first] if first else "", buffer.text[last : last + 1])
+        accepted = pattern.accept(candidate) if value else None
+        if accepted is None or accepted.length == 0:
+            at = begin + 1
+            continue
+        end = first + accepted.length
+        found.append(((first, end), accepted.score, value[: accepted.length]))
+        at = low + len(value[: accepted.length].encode(errors="replace"))
+    return found

@@ -1,0 +1,130 @@
+"""Personal data: contact details, accounts, addresses of machines. National ids are in `_national`."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+
+from headrace_detectors._checksums import iban_ok, luhn_ok
+from headrace_detectors._national import NATIONAL
+from headrace_detectors._pattern import Accepted, Candidate, Pattern
+
+_LETTER = r"A-Za-z\x{C0}-\x{24F}\x{370}-\x{52F}"
+_EMAIL = rf"[{_LETTER}0-9_][{_LETTER}0-9._%+'-]{{0,63}}@[{_LETTER}0-9][{_LETTER}0-9.-]*\.[{_LETTER}]{{2,24}}"
+
+_PHONE_INTERNATIONAL = r"(?:\+|\b00)[1-9](?:[ ./()-]{0,3}\d){6,14}\b"
+_PHONE_NORTH_AMERICAN = r"(?:\b1[ .-])?(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}(?:\s?(?:x|ext\.?)\s?\d{1,5})?\b"
+_PHONE_NATIONAL = r"(?:\(0\d{1,4}\)|\b0\d{1,4})(?:[ /-]{0,2}\d){5,10}\b"
+_DATE = re.compile(r"(?:\d{1,2}[./-]){2}\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
+
+_IBAN = r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?\b"
+_CARD = r"\b\d(?:[ -]?\d){12,18}\b"
+
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4 = rf"\b((?:{_OCTET}\.){{3}}{_OCTET})(?:[^.\w]|\.[^\d]|\.?\z)"
+_IPV6 = r"(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})"
+
+
+def _digits(value: str) -> str:
+    return "".join(char for char in value if char.isdigit())
+
+
+def _compact(value: str) -> str:
+    return "".join(char for char in value if char.isalnum()).upper()
+
+
+def _email(candidate: Candidate) -> Accepted | None:
+    local, _, domain = candidate.value.partition("@")
+    if ".." in local or local.endswith(".") or len(domain) > 253:
+        return None
+    if not all(0 < len(label) < 64 and label[0] != "-" != label[-1] for label in domain.split(".")):
+        return None
+    return Accepted(1.0, len(candidate.value))
+
+
+def _phone_international(candidate: Candidate) -> Accepted | None:
+    longest = 17 if candidate.value.startswith("00") else 15
+    if candidate.before.isalnum() or not 7 <= len(_digits(candidate.value)) <= longest:
+        return None
+    # `00` may also open a long number of another sort: what is grouped is more likely a phone.
+    sure = candidate.value.startswith("+") or not candidate.value.isdigit()
+    return Accepted(0.9 if sure else 0.4, len(candidate.value))
+
+
+def _phone_north_american(candidate: Candidate) -> Accepted | None:
+    digits = _digits(candidate.value)
+    area = digits[1:4] if digits[0] == "1" else digits[:3]
+    return Accepted(0.75 if area[0] in "23456789" else 0.55, len(candidate.value))
+
+
+def _phone_national(candidate: Candidate) -> Accepted | None:
+    if candidate.before in {".", ",", "/", "-"} or _DATE.match(candidate.value):
+        return None
+    digits = len(_digits(candidate.value))
+    if not 9 <= digits <= 12:
+        return None
+    return Accepted(0.4 if candidate.value.isdigit() else 0.6, len(candidate.value))
+
+
+def _iban(candidate: Candidate) -> Accepted | None:
+    length = iban_ok(candidate.value)
+    return Accepted(1.0, length) if length else None
+
+
+def _card(candidate: Candidate) -> Accepted | None:
+    """A card number, or the longest beginning of the digits that is one."""
+    digits = 0
+    best = None
+    number: list[str] = []
+    for index, char in enumerate(candidate.value):
+        if not char.isdigit():
+            continue
+        number.append(char)
+        digits += 1
+        follows = candidate.value[index + 1 : index + 2]
+        if digits >= 13 and not follows.isdigit() and luhn_ok("".join(number)):
+            best = index + 1
+    if best is None or candidate.value[0] not in "23456" or len(set(number)) < 2:
+        return None
+    return Accepted(1.0, best)
+
+
+def _ipv4(candidate: Candidate) -> Accepted | None:
+    if candidate.before == ".":
+        return None
+    return Accepted(0.8, len(candidate.value))
+
+
+def _ipv6(candidate: Candidate) -> Accepted | None:
+    value = candidate.value
+    if candidate.before.isalnum() or candidate.before == ":" or candidate.after.isalnum() or candidate.after == ":":
+        return None
+    try:
+        IPv6Address(value)
+    except AddressValueError:
+        return None
+    groups = [group for group in value.split(":") if group]
+    # `::` also stands in source code, between names that happen to be made of a to f.
+    sure = len(groups) >= 3 and any(char.isdigit() for char in value)
+    return Accepted(0.9 if sure else 0.4, len(value))
+
+
+PATTERNS: dict[str, tuple[Pattern, ...]] = {
+    "email": (Pattern("email", _EMAIL, accept=_email, identity=str.lower),),
+    "phone": (
+        Pattern("phone", _PHONE_INTERNATIONAL, accept=_phone_international, identity=_digits),
+        Pattern("phone", _PHONE_NORTH_AMERICAN, accept=_phone_north_american, identity=_digits),
+        Pattern("phone", _PHONE_NATIONAL, accept=_phone_national, identity=_digits),
+    ),
+    "iban": (Pattern("iban", _IBAN, accept=_iban, identity=_compact),),
+    "card": (Pattern("card", _CARD, accept=_card, identity=_digits),),
+    "ip": (
+        Pattern("ip", _IPV4, accept=_ipv4, group=1),
+        Pattern("ip", _IPV6, accept=_ipv6, identity=str.lower),
+    ),
+    **{pattern.kind: (pattern,) for pattern in NATIONAL},
+}
+"""What finds each kind. Earlier kinds win where two find the same with equal confidence."""
+
+PII_KINDS = tuple(PATTERNS)
+"""Every kind of personal data there is a pattern for."""

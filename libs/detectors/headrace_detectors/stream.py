@@ -1,0 +1,181 @@
+"""One text on its way through a checker: what may go on, what waits, what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace_detectors._lane import Hit, Lane, LaneState
+from headrace_detectors.findings import Action, Finding, most_severe
+from headrace_detectors.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class LengthLimit:
+    """Most code points a text may have, and what happens to a longer one."""
+
+    max_chars: int
+    action: Action
+
+
+class StreamChecker:
+    """Judges a text that arrives in pieces; made by `Checker.stream`. Not thread-safe.
+
+    Text is held back only where something may begin that has not ended yet, and never more than `HOLD_BYTES`.
+    However the text is cut into pieces, what comes out is the same, and so are the findings.
+    """
+
+    __slots__ = ("_base", "_findings", "_finished", "_lanes", "_limits", "_open", "_pending", "_session")
+
+    def __init__(self, lanes: Sequence[Lane], limits: Sequence[LengthLimit], session: Session) -> None:
+        self._lanes = [LaneState(lane) for lane in lanes]
+        self._limits = list(limits)
+        self._session = session
+        self._pending = ""
+        self._base = 0
+        self._open: list[Hit] = []
+        self._findings: list[Finding] = []
+        self._finished = False
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What has been found in the text that was released, by position; after a block, also what caused it."""
+        return tuple(self._findings)
+
+    @property
+    def action(self) -> Action:
+        """The most severe action so far."""
+        return most_severe(self._findings)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a check blocked: nothing is released any more."""
+        return self.action is Action.BLOCK
+
+    @property
+    def held_chars(self) -> int:
+        """Code points that have come in and may not go out yet."""
+        return len(self._pending)
+
+    def feed(self, delta: str) -> str:
+        """Take the next piece; returns what may go out now, masked. Empty once blocked.
+
+        Raises:
+            RuntimeError: after `finish`.
+        """
+        return self._advance(delta, final=False)
+
+    def finish(self, delta: str = "") -> str:
+        """Take the last piece; returns what was held back. Empty once blocked.
+
+        Raises:
+            RuntimeError: after `finish`.
+        """
+        return self._advance(delta, final=True)
+
+    def _advance(self, delta: str, *, final: bool) -> str:
+        if self._finished:
+            raise RuntimeError("the stream has ended")
+        self._finished = final
+        if self.blocked:
+            return ""
+        self._pending += delta
+        new, decided = self._search(final=final)
+        if any(hit.finding.action is Action.BLOCK for hit in new):
+            self._findings += [found.finding for found in _reported(sorted(self._open + new, key=_position))]
+            self._pending = ""
+            self._open = []
+            return ""
+        self._open = sorted(self._open + new, key=_position)
+        cut = self._base + decided
+        for hit in reversed(self._open):
+            if hit.finding.start < cut < hit.finding.end:
+                cut = hit.finding.start
+        ready = [hit for hit in self._open if hit.finding.start < cut]
+        self._open = self._open[len(ready) :]
+        return self._release(cut, ready)
+
+    def _search(self, *, final: bool) -> tuple[list[Hit], int]:
+        """What is new in all lanes, and how many characters of what is pending are decided in all of them."""
+        decided = len(self._pending)
+        new: list[Hit] = []
+        for lane in self._lanes:
+            hits, of_lane = lane.search(self._pending, self._base, final=final)
+            new += hits
+            decided = min(decided, of_lane)
+        chars = self._base + len(self._pending)
+        for limit in [limit for limit in self._limits if chars > limit.max_chars]:
+            self._limits.remove(limit)
+            over = Finding("length", "too_long", limit.max_chars, limit.max_chars + 1, 1.0, limit.action)
+            new.append(Hit(over, "", removable=False, order=-1))
+        return new, decided
+
+    def _release(self, cut: int, ready: list[Hit]) -> str:
+        """Let the text up to `cut` go, with all that is masked in it."""
+        size = cut - self._base
+        text, self._pending = self._pending[:size], self._pending[size:]
+        kept = _reported(ready)
+        self._findings += [hit.finding for hit in kept]
+        names = [hit for hit in reversed(kept) if hit.finding.action is Action.MASK]
+        pieces = []
+        at = self._base
+        for start, end in _masked(ready):
+            pieces.append(text[at - self._base : start - self._base])
+            while names and names[-1].finding.start < end:
+                hit = names.pop()
+                if not hit.removable:
+                    pieces.append(self._session.placeholder(hit.finding.kind, hit.identity))
+            at = end
+        pieces.append(text[at - self._base :])
+        self._base = cut
+        for lane in self._lanes:
+            lane.release(text)
+        return "".join(pieces)
+
+
+def _position(hit: Hit) -> tuple[int, int, int]:
+    return hit.finding.start, hit.finding.end, hit.order
+
+
+def _masked(hits: list[Hit]) -> list[tuple[int, int]]:
+    """The stretches of text that masks cover, by position, those that overlap joined."""
+    stretches: list[tuple[int, int]] = []
+    for hit in hits:
+        if hit.finding.action is not Action.MASK:
+            continue
+        start, end = hit.finding.start, hit.finding.end
+        if stretches and start < stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+        else:
+            stretches.append((start, end))
+    return stretches
+
+
+def _reported(hits: list[Hit]) -> list[Hit]:
+    """Of hits that overlap and would do the same, the best one. By position."""
+    kept: list[Hit] = []
+    group: list[Hit] = []
+    for action in (Action.FLAG, Action.MASK, Action.BLOCK):
+        end = -1
+        for hit in [hit for hit in hits if hit.finding.action is action]:
+            if hit.finding.start >= end and group:
+                kept += _best(group)
+                group = []
+            group.append(hit)
+            end = max(end, hit.finding.end)
+        kept += _best(group)
+        group = []
+    return sorted(kept, key=_position)
+
+
+def _best(group: list[Hit]) -> list[Hit]:
+    """Those of a group that do not overlap with a better one: surer, then longer, then of an earlier check."""
+    ranked = sorted(
+        group,
+        key=lambda hit: (hit.removable, -hit.finding.score, hit.finding.start - hit.finding.end, hit.order),
+    )
+    kept: list[Hit] = []
+    for hit in ranked:
+        if all(hit.finding.end <= other.finding.start or other.finding.end <= hit.finding.start for other in kept):
+            kept.append(hit)
+    return kept
