@@ -64,12 +64,14 @@ def from_rpc_error(error: AioRpcError) -> errors.HeadraceError:
         # Without details the failure is the connection's or the host's, and its text is not for callers.
         message = f"{error.code().name}: {error.details()}" if cls is errors.Upstream else str(error.details() or "")
         return cls(message or error.code().name)
-    for candidate in (*_BY_CODE.values(), errors.HeadraceError):
-        row = errors.STATUS[candidate]
-        if row.grpc is error.code() and row.type == detail.type and (candidate.code == detail.code or row.type):
-            cls = candidate
-            if candidate.code == detail.code:
-                break
+    # Several classes may share a row's type and gRPC code; a code of no class's own belongs to the first, the base.
+    fitting = [
+        candidate
+        for candidate in (*_BY_CODE.values(), errors.HeadraceError)
+        if errors.STATUS[candidate].grpc is error.code() and errors.STATUS[candidate].type == detail.type
+    ]
+    if fitting:
+        cls = next((candidate for candidate in fitting if candidate.code == detail.code), fitting[0])
     return cls(
         error.details() or "",
         code=detail.code,
