@@ -1,0 +1,64 @@
+"""What platform engineers do; needs an admin key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.calls._base import Calls, Listed, segment
+from headrace.types.admin import ConfigVersion, CreatedKey, Key, Rollout
+
+
+class AdminCalls(Calls):
+    """Keys, rollouts, the config in force. Every call raises PermissionDenied without the scope `admin`."""
+
+    async def create_key(
+        self, tenant: str, name: str, *, scopes: Sequence[str] = (), expires_at: str | None = None
+    ) -> CreatedKey:
+        """Make a key for a team; the answer is the only place where it is shown.
+
+        Args:
+            tenant: a tenant of the config.
+            name: for people.
+            scopes: of `admin`, `assert_identity`, `read_all`.
+            expires_at: RFC 3339; None: never.
+        """
+        body: dict[str, Any] = {"tenant": tenant, "name": name, "scopes": list(scopes)}
+        if expires_at is not None:
+            body["expires_at"] = expires_at
+        return await self._http.call("POST", "/v1/admin/keys", CreatedKey, body=body)
+
+    async def keys(self, *, tenant: str | None = None) -> list[Key]:
+        """Keys without their secrets, of one tenant or of all."""
+        return (await self._http.call("GET", "/v1/admin/keys", Listed[Key], query={"tenant": tenant})).data
+
+    async def revoke_key(self, key_id: str) -> None:
+        """End a key everywhere. Raises NotFound."""
+        await self._http.call("DELETE", f"/v1/admin/keys/{segment(key_id)}", object)
+
+    async def rollouts(self, *, ended: bool = False) -> list[Rollout]:
+        """Rollouts that run, or with `ended` also those that do not any more."""
+        query = {"all": "true" if ended else None}
+        return (await self._http.call("GET", "/v1/admin/rollouts", Listed[Rollout], query=query)).data
+
+    async def rollout(self, rollout_id: str) -> Rollout:
+        """One rollout. Raises NotFound."""
+        return await self._http.call("GET", f"/v1/admin/rollouts/{segment(rollout_id)}", Rollout)
+
+    async def start_rollout(self, model: str, spec: Mapping[str, Any]) -> Rollout:
+        """Start a rollout beside the config file; `spec` as in its `rollouts:` section."""
+        body = {"model": model, "spec": dict(spec)}
+        return await self._http.call("POST", "/v1/admin/rollouts", Rollout, body=body)
+
+    async def promote_rollout(self, rollout_id: str) -> Rollout:
+        """Put every request on the candidate at once. Raises Conflict when it has ended."""
+        return await self._http.call("POST", f"/v1/admin/rollouts/{segment(rollout_id)}:promote", Rollout, body={})
+
+    async def abort_rollout(self, rollout_id: str, *, reason: str = "") -> Rollout:
+        """Go back to the baseline; `reason` is kept. Raises Conflict when it has ended."""
+        path = f"/v1/admin/rollouts/{segment(rollout_id)}:abort"
+        return await self._http.call("POST", path, Rollout, body={"reason": reason})
+
+    async def config_version(self) -> ConfigVersion:
+        """Which config is served."""
+        return await self._http.call("GET", "/v1/admin/config", ConfigVersion)

@@ -1,0 +1,117 @@
+"""Collections, ingestion and search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from headrace.calls._base import Calls, Listed, segment
+from headrace.types.documents import Collection, Document, DocumentInfo, IngestJob, Passage
+
+Mode = Literal["hybrid", "bm25", "vector"]
+
+
+class _Results(Listed[Passage], rename={"data": "results"}):
+    pass
+
+
+class DocumentCalls(Calls):
+    """A team's documents."""
+
+    async def create_collection(
+        self, name: str, *, embedding: str | None = None, acl: Literal["required", "none"] | None = None
+    ) -> Collection:
+        """Make a collection. The same call again returns it; other settings raise Conflict.
+
+        Args:
+            name: 1 to 63 of `a-z`, `0-9`, `-`, `_`.
+            embedding: deployment that embeds its passages; the platform's default when None.
+            acl: `required`: each document says who may read it; `none`: everyone with the team's keys.
+        """
+        given = {"name": name, "embedding": embedding, "acl": acl}
+        body = {key: value for key, value in given.items() if value is not None}
+        return await self._http.call("POST", "/v1/collections", Collection, body=body)
+
+    async def collections(self) -> list[Collection]:
+        """The collections that you may read."""
+        return (await self._http.call("GET", "/v1/collections", Listed[Collection])).data
+
+    async def collection(self, name: str) -> Collection:
+        """One collection. Raises NotFound."""
+        return await self._http.call("GET", f"/v1/collections/{segment(name)}", Collection)
+
+    async def delete_collection(self, name: str) -> None:
+        """Remove a collection with its documents."""
+        await self._http.call("DELETE", f"/v1/collections/{segment(name)}", object)
+
+    async def ingest(
+        self,
+        collection: str,
+        documents: Sequence[Document | Mapping[str, Any]],
+        *,
+        wait: bool = True,
+        timeout_s: float | None = None,
+    ) -> IngestJob:
+        """Store 1 to 1000 documents; an id that exists is replaced.
+
+        Args:
+            collection: where to.
+            documents: texts with their ids.
+            wait: return when they are searchable, not as soon as they are on disk.
+            timeout_s: seconds for the call, by default 600 when waiting.
+        """
+        path = f"/v1/collections/{segment(collection)}/documents"
+        seconds = 600.0 if timeout_s is None and wait else timeout_s
+        query = {"wait": "true" if wait else "false"}
+        return await self._http.call(
+            "POST", path, IngestJob, body={"documents": list(documents)}, query=query, timeout_s=seconds
+        )
+
+    async def documents(
+        self, collection: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[DocumentInfo]:
+        """Stored documents in the order of their ids, from the one after `after`; `limit` from 1 to 1000."""
+        path = f"/v1/collections/{segment(collection)}/documents"
+        return (await self._http.call("GET", path, Listed[DocumentInfo], query={"limit": limit, "after": after})).data
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        """The stored text that spans point into. Raises NotFound."""
+        path = f"/v1/collections/{segment(collection)}/documents/{segment(document_id)}"
+        return await self._http.call("GET", path, Document)
+
+    async def delete_document(self, collection: str, document_id: str) -> None:
+        """Remove a document. Raises NotFound."""
+        path = f"/v1/collections/{segment(collection)}/documents/{segment(document_id)}"
+        await self._http.call("DELETE", path, object)
+
+    async def search(
+        self,
+        collection: str,
+        query: str,
+        *,
+        top_k: int = 10,
+        mode: Mode = "hybrid",
+        rerank: bool | None = None,
+        filter: Mapping[str, Any] | None = None,
+        explain: bool = False,
+    ) -> list[Passage]:
+        """Passages that answer a query, best first.
+
+        Args:
+            collection: where to look.
+            query: 1 to 8192 characters.
+            top_k: passages wanted, 1 to 100.
+            mode: BM25 and vectors fused, or one of them.
+            rerank: order the best candidates by the cross-encoder; None: the platform's default.
+            filter: equality on metadata fields; a list means any of.
+            explain: fill `scores` with each stage's score.
+        """
+        body: dict[str, Any] = {"query": query, "top_k": top_k, "mode": mode}
+        if rerank is not None:
+            body["rerank"] = rerank
+        if filter:
+            body["filter"] = dict(filter)
+        if explain:
+            body["explain"] = True
+        path = f"/v1/collections/{segment(collection)}/search"
+        return (await self._http.call("POST", path, _Results, body=body)).data

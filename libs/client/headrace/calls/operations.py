@@ -1,0 +1,72 @@
+"""Guardrail checks, traces, feedback, usage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from headrace.calls._base import Calls, Listed, segment
+from headrace.types.guardrails import Verdict
+from headrace.types.traces import Feedback, Trace, TracePage
+from headrace.types.usage import UsageRow
+
+Direction = Literal["input", "retrieved", "tool_call", "tool_result", "output"]
+_SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd")
+
+
+class OperationCalls(Calls):
+    """What happened, and what it cost."""
+
+    async def check_guardrails(self, policy: str, text: str, *, direction: Direction = "input") -> Verdict:
+        """What a policy makes of a text. Raises NotFound for an unknown policy."""
+        body = {"policy": policy, "direction": direction, "text": text}
+        return await self._http.call("POST", "/v1/guardrails/check", Verdict, body=body)
+
+    async def traces(
+        self,
+        *,
+        limit: int | None = None,
+        model: str | None = None,
+        status: Literal["ok", "error"] | None = None,
+        page_token: str | None = None,
+    ) -> TracePage:
+        """Your team's traces, newest first, without spans; `limit` from 1 to 1000."""
+        query = {"limit": limit, "model": model, "status": status, "page_token": page_token}
+        return await self._http.call("GET", "/v1/traces", TracePage, query=query)
+
+    async def trace(self, trace_id: str) -> Trace:
+        """One trace with its spans. Spans arrive a moment after the answer. Raises NotFound."""
+        return await self._http.call("GET", f"/v1/traces/{segment(trace_id)}", Trace)
+
+    async def send_feedback(
+        self,
+        trace_id: str,
+        *,
+        span_id: str | None = None,
+        score: float | None = None,
+        label: str | None = None,
+        comment: str | None = None,
+    ) -> Feedback:
+        """Tie a score from -1 to 1, a label or a comment to a trace; at least one of the three."""
+        given = {"trace_id": trace_id, "span_id": span_id, "score": score, "label": label, "comment": comment}
+        body = {key: value for key, value in given.items() if value is not None}
+        return await self._http.call("POST", "/v1/feedback", Feedback, body=body)
+
+    async def usage(
+        self, *, group_by: Sequence[str] = ("day", "model"), start: str | None = None, end: str | None = None
+    ) -> list[UsageRow]:
+        """Your team's requests, tokens and cost.
+
+        Args:
+            group_by: dimensions, for example `day`, `model`, `deployment`, `arm`.
+            start, end: days (`2026-11-01`) or RFC 3339 times; from `start` on, before `end`. None: the platform's.
+        """
+        query = {"group_by": ",".join(group_by), "from": start, "to": end}
+        rows = (await self._http.call("GET", "/v1/usage", Listed[dict[str, Any]], query=query)).data
+        return [_row(row) for row in rows]
+
+
+def _row(row: dict[str, Any]) -> UsageRow:
+    groups = {name: str(value) for name, value in row.items() if name not in _SUMS}
+    counts = {name: int(row.get(name, 0)) for name in ("requests", "input_tokens", "output_tokens")}
+    return UsageRow(groups=groups, **counts, cost_usd=str(row.get("cost_usd", "0")))

@@ -1,0 +1,24 @@
+"""What guardrail checks say."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+
+class Finding(Struct):
+    """What was found, never the value itself. `start` and `end` are code points into the text that was sent."""
+
+    check: str
+    kind: str
+    start: int = 0
+    end: int = 0
+    score: float = 1.0
+    action: str = ""
+
+
+class Verdict(Struct):
+    """The policy's verdict; `text` is what it lets through, empty when blocked."""
+
+    action: str
+    text: str = ""
+    findings: list[Finding] = field(default_factory=list)

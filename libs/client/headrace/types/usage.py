@@ -1,0 +1,16 @@
+"""Usage and cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One group's sums. `groups` holds the value of each dimension asked for, in that order."""
+
+    groups: dict[str, str]
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
