@@ -1,0 +1,65 @@
+# Everything that a person or CI runs. `make` alone shows the list.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help up down restart status logs test lint format protos bench clean
+
+PY := .venv/bin/python
+LOCAL := $(PY) -m headrace_local
+BOOTSTRAP := infra/local/bootstrap.sh
+# Packages that the type checker reads in strict mode.
+TYPED := headrace_kit headrace_detectors headrace headrace_local
+
+# On the command line or in the environment: CONFIG, RUNTIME, UNIT, ARGS, PYTHON, and every HEADRACE_* variable.
+START := $(if $(CONFIG),--config "$(CONFIG)") $(if $(RUNTIME),--runtime $(RUNTIME))
+export PYTHON
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+	  printf '%-14s %s\n' "$$name" "$$text"; done
+
+up: ## start the platform and print how to use it (CONFIG=my.yaml RUNTIME=process|ray FOREGROUND=1 HEADRACE_PORT_BASE=7900)
+	@$(BOOTSTRAP) services triton
+	@$(LOCAL) up $(START) $(if $(FOREGROUND),--foreground)
+
+down: ## stop the platform; its data stays
+	@test -x $(PY) || { echo "nothing was ever started here"; exit 0; }; $(LOCAL) down
+
+restart: ## stop and start it, or one unit of it (UNIT=triton)
+	@$(BOOTSTRAP) services triton
+	@$(LOCAL) restart $(START) $(UNIT)
+
+status: ## show what runs, with memory and restarts
+	@test -x $(PY) || { echo "nothing was ever started here"; exit 3; }; $(LOCAL) status
+
+logs: ## print the end of the logs (UNIT=gateway FOLLOW=1)
+	@test -x $(PY) || { echo "nothing was ever started here"; exit 0; }; $(LOCAL) logs $(UNIT) $(if $(FOLLOW),--follow)
+
+test: ## run all tests; they start a platform of their own (ARGS="-k cascade")
+	@$(BOOTSTRAP) dev triton
+	@$(PY) -m pytest $(ARGS)
+
+lint: ## check style, types, contracts and generated code
+	@$(BOOTSTRAP) dev
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy $(TYPED:%=-p %)
+	@cd protos && ../.venv/bin/buf lint
+	@$(PY) protos/generate.py --check
+
+format: ## put the code into the style that lint wants
+	@$(BOOTSTRAP) dev
+	@$(PY) -m ruff check --fix --quiet . || true
+	@$(PY) -m ruff format .
+
+protos: ## generate libs/protos from protos/
+	@$(BOOTSTRAP) dev
+	@$(PY) protos/generate.py
+
+bench: ## measure the platform and print a table (ARGS=...)
+	@$(BOOTSTRAP) dev triton
+	@$(PY) -m benchmarks $(ARGS)
+
+clean: ## stop the platform and remove everything that was made here: data, environments, caches
+	@if [ -x $(PY) ]; then $(LOCAL) down; fi
+	@rm -rf .venv .venv-triton .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
