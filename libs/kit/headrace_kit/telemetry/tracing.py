@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-from headrace_kit.telemetry.genai import SCHEMA_URL
+from headrace_kit.telemetry.genai import SCHEMA_URL, TENANT
 
 VERSION = "0.1.0"
 
@@ -29,8 +29,18 @@ def make_provider(service: str, otlp_address: str, sample_basis_points: int) -> 
     resource = Resource.create({"service.name": service, "service.namespace": "headrace", "service.version": VERSION})
     provider = TracerProvider(sampler=ParentBasedTraceIdRatio(sample_basis_points / 10_000), resource=resource)
     exporter = OTLPSpanExporter(endpoint=otlp_address, insecure=True, timeout=5)
+    provider.add_span_processor(_TenantOfParent())
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500, max_export_batch_size=512))
     return provider
+
+
+class _TenantOfParent(SpanProcessor):
+    """Gives every span the tenant of the span it is in: traces are read by tenant."""
+
+    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
+        parent = getattr(trace.get_current_span(parent_context), "attributes", None) or {}
+        if TENANT in parent and TENANT not in (span.attributes or {}):
+            span.set_attribute(TENANT, parent[TENANT])
 
 
 def make_tracer(provider: TracerProvider) -> trace.Tracer:

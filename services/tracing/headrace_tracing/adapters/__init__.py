@@ -1,0 +1,1 @@
+"""PostgreSQL and the detectors behind `headrace_tracing.ports`."""

@@ -1,0 +1,65 @@
+"""Wires the tracing service."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from headrace_kit.config import services
+from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
+from headrace_kit.stores.postgres import Postgres
+from headrace_protos.tracing.v1 import service_pb2_grpc
+from headrace_tracing.adapters.postgres import PostgresTraceStore
+from headrace_tracing.adapters.redactor import DetectorRedactor
+from headrace_tracing.domain.ingest import Ingest
+from headrace_tracing.domain.questions import Questions
+from headrace_tracing.domain.redaction import Cleaner
+from headrace_tracing.domain.retention import Retention
+from headrace_tracing.grpc_api import FULL_NAME, TracingServicer
+from headrace_tracing.metrics import Metrics
+from headrace_tracing.otlp_api.server import OtlpServer
+
+
+def build(runtime: ServiceRuntime) -> ServiceApp:
+    """Make the service; nothing runs or listens until the host starts it.
+
+    Raises:
+        NotReady: the secret with PostgreSQL's address is missing.
+    """
+
+    def settings() -> services.Tracing:
+        return cast(services.Tracing, runtime.settings)
+
+    stores = runtime.configs.current.config.stores
+    postgres = Postgres(runtime.secrets.require(stores.postgres), "tracing", settings().postgres_connections)
+    metrics = Metrics(runtime.registry)
+    store = PostgresTraceStore(postgres)
+    cleaner = Cleaner(DetectorRedactor(metrics))
+    ingest = Ingest(store, metrics)
+    retention = Retention(store, metrics, lambda: settings().retention)
+    otlp = OtlpServer(ingest, cleaner, metrics)
+
+    async def start() -> None:
+        await postgres.open()
+        await ingest.start()
+        await retention.start()
+        wanted = settings().otlp_port
+        port = runtime.env.port("tracing-otlp") if wanted is None else wanted
+        await otlp.start(settings().listen.host or runtime.env.host, port)
+
+    async def drain() -> None:
+        await otlp.stop()
+        await ingest.drain()
+
+    async def stop() -> None:
+        await otlp.stop()
+        await ingest.stop()
+        await retention.stop()
+        await postgres.close()
+
+    # Without PostgreSQL the service still takes spans, so it is ready: taking it out of rotation would lose them.
+    servicing = Servicing(
+        service_pb2_grpc.add_TracingServiceServicer_to_server,
+        TracingServicer(runtime.rpc, Questions(store, cleaner)),
+        FULL_NAME,
+    )
+    return ServiceApp(runtime.service, [servicing], start=start, drain=drain, stop=stop)

@@ -1,0 +1,1 @@
+"""What tracing does, without transports or stores."""

@@ -1,0 +1,1 @@
+"""OTLP in: the standard protocol that spans arrive by."""

@@ -1,0 +1,114 @@
+"""The OTLP/gRPC receiver, on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc import aio
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from headrace_kit.errors import HeadraceError, row
+from headrace_kit.rpc.status import to_status, trailers
+from headrace_tracing.domain.ingest import Ingest
+from headrace_tracing.domain.redaction import Cleaner
+from headrace_tracing.domain.spans import Span
+from headrace_tracing.metrics import Metrics
+from headrace_tracing.otlp_api.decode import Decoded, decode
+
+_log = logging.getLogger(__name__)
+SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+MAX_EXPORT_BYTES = 16 * 1024 * 1024
+"""Largest export, packed or unpacked; larger ones are answered with RESOURCE_EXHAUSTED by gRPC itself."""
+
+MAX_EXPORTS = 64
+"""Exports at one time; more wait in their connections' queues."""
+
+_RETRY_INFO = "google.rpc.retryinfo-bin"
+
+
+class OtlpServer:
+    """Takes spans from any OpenTelemetry SDK or collector.
+
+    There are no credentials in OTLP between services: who may reach the port is up to the network (loopback, a
+    NetworkPolicy). The tenant of a span is what the span says.
+    """
+
+    def __init__(self, ingest: Ingest, cleaner: Cleaner, metrics: Metrics) -> None:
+        self._ingest = ingest
+        self._cleaner = cleaner
+        self._metrics = metrics
+        self._server: aio.Server | None = None
+        self._working = asyncio.Semaphore(2)
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one, which is then in `port`.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        # Bytes go in and out, so that a malformed message is the sender's fault and not an internal error.
+        export = grpc.unary_unary_rpc_method_handler(self._export)
+        self._server = aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_EXPORT_BYTES)],
+            maximum_concurrent_rpcs=MAX_EXPORTS,
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
+        try:
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"OTLP cannot listen on {host}:{port}: {error}") from error
+        await self._server.start()
+
+    async def stop(self, grace_s: float = 2) -> None:
+        """Stop to listen; open exports get `grace_s` to end."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+    async def _export(self, raw: bytes, context: Any) -> bytes:
+        try:
+            # Off the loop: a large export takes tenths of a second of CPU, and queries are served meanwhile.
+            async with self._working:
+                decoded, clean = await asyncio.to_thread(self._prepare, raw)
+            self._metrics.spans_received.inc(len(clean) + decoded.rejected.total())
+            for reason, count in decoded.rejected.items():
+                self._metrics.spans_rejected.labels(reason).inc(count)
+            await self._ingest.accept(clean, len(raw))
+        except HeadraceError as error:
+            if row(error).grpc is grpc.StatusCode.INVALID_ARGUMENT:
+                self._metrics.exports_refused.labels("malformed").inc()
+            status = to_status(error, "")
+            sent: list[tuple[str, str | bytes]] = [*trailers(status)]
+            if error.retry_after_s is not None:
+                wait = Duration()
+                wait.FromMilliseconds(round(error.retry_after_s * 1000))
+                sent.append((_RETRY_INFO, RetryInfo(retry_delay=wait).SerializeToString()))
+            await context.abort(row(error).grpc, status.message, tuple(sent))
+        except Exception:
+            _log.exception("an export failed")
+            self._metrics.exports_refused.labels("internal").inc()
+            await context.abort(grpc.StatusCode.INTERNAL, "something went wrong on our side")
+        return _answer(decoded).SerializeToString()
+
+    def _prepare(self, raw: bytes) -> tuple[Decoded, list[Span]]:
+        decoded = decode(raw)
+        return decoded, [self._cleaner.span(span) for span in decoded.spans]
+
+
+def _answer(decoded: Decoded) -> ExportTraceServiceResponse:
+    if not decoded.rejected:
+        return ExportTraceServiceResponse()
+    why = ", ".join(f"{count} with a {reason}" for reason, count in sorted(decoded.rejected.items()))
+    return ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(
+            rejected_spans=decoded.rejected.total(), error_message=f"spans rejected: {why}"
+        )
+    )
