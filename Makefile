@@ -57,7 +57,7 @@ protos: ## generate libs/protos from protos/
 
 bench: ## measure the platform and print a table (ARGS=...)
 	@$(BOOTSTRAP) dev triton
-	@$(PY) -m benchmarks $(ARGS)
+	@$(PY) -m benchmarks.platform $(ARGS)
 
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi

@@ -106,7 +106,11 @@ def ensure(venv: Path, lock: str, find: Callable[[], Python | None], *, also: tu
     stamp.unlink(missing_ok=True)
     say(f"installing requirements/{lock}.lock into {venv.name}")
     target = ["--python", str(venv / "bin" / "python")]
-    _run([binary, "pip", "install", *target, "--require-hashes", "-r", f"requirements/{lock}.lock"])
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # progress bars for people, no list of packages in logs
+    # the lock is complete: nothing is left to resolve
+    _run(
+        [binary, "pip", "install", *quiet, *target, "--no-deps", "--require-hashes", "-r", f"requirements/{lock}.lock"]
+    )
     if ours:
         say(f"installing our {len(ours)} packages into {venv.name}")
         editable = [word for project in ours for word in ("-e", str(project.parent.relative_to(ROOT)))]
@@ -205,7 +209,7 @@ def _runs(python: Path) -> bool:
 
 def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    return {**kept, "UV_PYTHON_INSTALL_DIR": str(TOOLS / "python")}
+    return {"UV_HTTP_TIMEOUT": "120", **kept, "UV_PYTHON_INSTALL_DIR": str(TOOLS / "python")}
 
 
 def _run(command: list[str]) -> None:

@@ -45,6 +45,7 @@ class Platform:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.layout = settings.layout
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -244,11 +245,17 @@ class Platform:
             os.close(descriptor)
 
     def _end_leftovers(self, made: Plan | None) -> list[str]:
+        self._reap()
         found = processes.end_leftovers(self.layout.identity)
         for unit in made.units if made else ():
             stale.remove(unit.stale_files)
         self.layout.state.unlink(missing_ok=True)
         return found
+
+    def _reap(self) -> None:
+        """Take leave of a supervisor that this process started and that has ended."""
+        if self._supervisor is not None and self._supervisor.poll() is not None:
+            self._supervisor = None
 
     def _last_plan(self) -> Plan | None:
         try:
@@ -261,10 +268,13 @@ class Platform:
         logfiles.rotate(log, limit_bytes=0)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            subprocess.Popen(
-                [sys.executable, "-m", "headrace_local.supervisor", str(self.layout.plan), str(self.layout.state)],
+            self._reap()
+            arguments = [str(self.layout.plan), str(self.layout.state), *([str(os.getpid())] if bound else [])]
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-m", "headrace_local.supervisor", *arguments],
                 env={
                     **os.environ,
+                    **self.settings.environment(),
                     processes.RUN_ID: made.run_id,
                     processes.UNIT: "supervisor",
                     processes.STOP_SIGNAL: str(int(signal.SIGTERM)),
@@ -275,7 +285,6 @@ class Platform:
                 stderr=output,
                 pass_fds=(lock,),
                 start_new_session=True,
-                preexec_fn=processes.dying_with_parent(signal.SIGTERM) if bound else None,
             )
         finally:
             os.close(output)

@@ -34,16 +34,21 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def dying_with_parent(stop_signal: int) -> Callable[[], None]:
-    """A `preexec_fn`: the child is sent `stop_signal` when the thread that started it ends, however that happens."""
-    parent, prctl = os.getpid(), _libc().prctl
+def die_with_parent(stop_signal: int, parent: int) -> None:
+    """Have this process sent `stop_signal` when the thread that started it ends, however that happens.
 
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call above
-            os._exit(1)
+    Args:
+        stop_signal: the signal.
+        parent: pid of the process that started this one; where it is gone already, this one exits at once.
+    """
+    _libc().prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
-    return prepare
+
+def _dying_with(parent: int, stop_signal: int) -> Callable[[], None]:
+    _libc()  # loaded here, so that nothing is between fork and exec
+    return lambda: die_with_parent(stop_signal, parent)
 
 
 def spawn(argv: Sequence[str], *, env: Mapping[str, str], log: Path, stop_signal: int) -> subprocess.Popen[bytes]:
@@ -63,7 +68,7 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], log: Path, stop_signal
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=dying_with_parent(stop_signal),
+            preexec_fn=_dying_with(os.getpid(), stop_signal),
         )
     finally:
         os.close(output)

@@ -1,4 +1,4 @@
-"""The process that keeps a platform running: `python -m headrace_local.supervisor <plan file> <state file>`.
+"""The process that keeps a platform running: `python -m headrace_local.supervisor <plan file> <state file> [<pid>]`.
 
 It is started by `headrace_local.platform`, which hands down the data directory's lock. It starts the plan's units in
 order, all at once where nothing stands between them, and stops them in the opposite order on SIGTERM, SIGINT or a
@@ -127,8 +127,10 @@ class Supervisor:
             runner.start()
 
 
-def main(plan_file: str, state_file: str) -> None:
-    """Run the plan in a file until stopped."""
+def main(plan_file: str, state_file: str, bound_to: str = "") -> None:
+    """Run the plan in a file until stopped, or until the process `bound_to`, which started this one, ends."""
+    if bound_to:
+        processes.die_with_parent(signal.SIGTERM, int(bound_to))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     plan = msgspec.json.decode(Path(plan_file).read_bytes(), type=Plan)
     logger.info("run %s: %s", plan.run_id, ", ".join(unit.name for unit in plan.units))
