@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +58,7 @@ _NOT_A_PART = (
     "(tenant <> '' OR NOT EXISTS (SELECT 1 FROM tracing.traces o WHERE o.trace_id = t.trace_id AND o.tenant <> ''))"
 )
 _NEWEST_FIRST = "ORDER BY start_ns DESC, trace_id DESC, tenant DESC"
-_FEEDBACK = "id, trace_id, tenant, span_id, score, label, comment, created_at, key_id, user_name"
+_FEEDBACK = "id, trace_id, tenant, span_id, score, label, comment, created_ns, key_id, user_name"
 _DELETE_OLD = """
 WITH old AS (
   SELECT trace_id, tenant FROM tracing.traces WHERE last_seen < now() - make_interval(secs => %s)
@@ -142,14 +141,12 @@ class PostgresTraceStore:
     async def feedback(self, trace_id: str) -> list[Feedback]:
         """See `TraceStore`."""
         rows = await self._postgres.fetch(
-            f"SELECT {_FEEDBACK} FROM tracing.feedback WHERE trace_id = %s ORDER BY created_at, id",  # noqa: S608
+            f"SELECT {_FEEDBACK} FROM tracing.feedback WHERE trace_id = %s ORDER BY created_ns, id",  # noqa: S608
             bytes.fromhex(trace_id),
         )
         return [
-            Feedback(
-                str(id_), trace.hex(), tenant, span.hex(), score, label, comment, _nanoseconds(created), key_id, user
-            )
-            for id_, trace, tenant, span, score, label, comment, created, key_id, user in rows
+            Feedback(str(id_), trace.hex(), tenant, span.hex(), score, label, comment, created_ns, key_id, user)
+            for id_, trace, tenant, span, score, label, comment, created_ns, key_id, user in rows
         ]
 
     async def add_feedback(self, feedback: Feedback) -> None:
@@ -163,7 +160,7 @@ class PostgresTraceStore:
             feedback.score,
             feedback.label,
             feedback.comment,
-            datetime.fromtimestamp(feedback.created_ns / 1e9, UTC),
+            feedback.created_ns,
             feedback.key_id,
             feedback.user,
         )
@@ -254,7 +251,3 @@ def _summary(row: Sequence[Any]) -> Summary:
         model,
         model_at_ns,
     )
-
-
-def _nanoseconds(time: datetime) -> int:
-    return round(time.timestamp() * 1_000_000) * 1000

@@ -58,12 +58,12 @@ def upgrade() -> None:
             score double precision CHECK (score BETWEEN -1 AND 1),
             label text NOT NULL,
             comment text NOT NULL,
-            created_at timestamptz NOT NULL,
+            created_ns bigint NOT NULL,
             key_id text NOT NULL,
             user_name text NOT NULL
         )
     """)
-    op.execute("CREATE INDEX feedback_of_trace ON tracing.feedback (trace_id, created_at)")
+    op.execute("CREATE INDEX feedback_of_trace ON tracing.feedback (trace_id, created_ns)")
 
 
 def downgrade() -> None:

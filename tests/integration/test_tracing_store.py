@@ -1,0 +1,268 @@
+"""Spans from the OpenTelemetry SDK's own exporter, through the tracing service, into PostgreSQL, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from grpc import Compression, StatusCode, aio
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+from headrace_kit.errors import BadInput, Forbidden, NotFound
+from headrace_kit.rpc import Identity, Outbound
+from headrace_kit.telemetry import genai
+from headrace_protos.tracing.v1 import messages_pb2, service_pb2_grpc
+
+SERVICES = ("tracing",)
+CONFIG = "tenants: {red: {}, blue: {}}\n"
+
+SECRET = "sk-proj-A8f3kLmQ29xVb7TzR4wYc1Ns"
+EMAIL = "ana.lopez@example.org"
+
+
+class Sender:
+    """What an instrumented service has: a provider with the standard exporter."""
+
+    def __init__(self, address: str, service: str = "gateway", *, batch: bool = True, compression=None) -> None:
+        self.provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=address, insecure=True, timeout=20, compression=compression)
+        processor = BatchSpanProcessor(exporter, schedule_delay_millis=50) if batch else SimpleSpanProcessor(exporter)
+        self.provider.add_span_processor(processor)
+        self.tracer = self.provider.get_tracer("test")
+
+    def answer(self, tenant: str, *, model: str = "assistant", cost: int = 12_500, **attributes) -> str:
+        """A request of three spans; returns its trace id."""
+        with self.tracer.start_as_current_span(
+            f"chat {model}", attributes={genai.TENANT: tenant, genai.REQUEST_MODEL: model, **attributes}
+        ) as root:
+            for billed in (False, True):
+                with self.tracer.start_as_current_span(
+                    "attempt",
+                    attributes={
+                        genai.TENANT: tenant,
+                        genai.BILLED: billed,
+                        genai.USAGE_INPUT_TOKENS: 100,
+                        genai.USAGE_OUTPUT_TOKENS: 7,
+                        genai.COST_NANO_USD: cost,
+                    },
+                ):
+                    pass
+        return f"{root.get_span_context().trace_id:032x}"
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.provider.shutdown)
+
+
+@dataclass
+class Reader:
+    """What the gateway does for callers."""
+
+    peer: object
+    stub: object
+
+    async def trace(self, trace_id: str, tenant: str = "", *scopes: str) -> messages_pb2.Trace:
+        request = messages_pb2.GetTraceRequest(trace_id=trace_id)
+        return await self.peer.unary(self.stub.GetTrace, request, who(tenant, *scopes))
+
+    async def traces(self, tenant: str = "", *scopes: str, **fields) -> messages_pb2.ListTracesResponse:
+        request = messages_pb2.ListTracesRequest(**fields)
+        return await self.peer.unary(self.stub.ListTraces, request, who(tenant, *scopes))
+
+    async def until(self, trace_id: str, tenant: str, spans: int) -> messages_pb2.Trace:
+        """The trace, once it has so many spans."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    trace = await self.trace(trace_id, tenant)
+                    if len(trace.spans) >= spans:
+                        return trace
+                except NotFound:
+                    pass
+                await asyncio.sleep(0.05)
+
+
+def who(tenant: str, *scopes: str) -> Outbound:
+    return Outbound(Identity("gateway", tenant, key_id="key-1", scopes=frozenset(scopes))).within(30)
+
+
+@pytest.fixture
+async def reader(part):
+    peer = part.peer("tracing")
+    yield Reader(peer, peer.stub(service_pb2_grpc.TracingServiceStub))
+    await peer.close()
+
+
+@pytest.fixture
+def otlp(part) -> str:
+    return f"127.0.0.1:{part.platform.port('tracing-otlp')}"
+
+
+async def test_a_trace_comes_back_whole_and_counts_what_was_billed_once(otlp, reader):
+    sender = Sender(otlp, compression=Compression.Gzip)
+    trace_id = sender.answer("red", list=["a", "b"], n=7)
+    await sender.close()
+    trace = await reader.until(trace_id, "red", 3)
+    assert [span.name for span in trace.spans] == ["chat assistant", "attempt", "attempt"]
+    assert {span.parent_span_id for span in trace.spans[1:]} == {trace.spans[0].span_id}
+    assert (trace.tenant, trace.input_tokens, trace.output_tokens, trace.cost_usd) == ("red", 100, 7, "0.0000125")
+    assert trace.spans[0].service == "gateway"
+    assert list(trace.spans[0].attributes["list"]) == ["a", "b"]
+    assert trace.spans[0].attributes["n"] == 7
+
+
+async def test_a_span_sent_twice_counts_once(otlp, reader):
+    sender = Sender(otlp, batch=False)
+    trace_id = sender.answer("red")
+    first = await reader.until(trace_id, "red", 3)
+    ids = [bytes.fromhex(span.span_id) for span in first.spans]
+    async with aio.insecure_channel(otlp) as channel:
+        request = trace_service_pb2.ExportTraceServiceRequest()
+        spans = request.resource_spans.add().scope_spans.add().spans
+        for span_id in ids:
+            span = spans.add(trace_id=bytes.fromhex(trace_id), span_id=span_id, name="again", start_time_unix_nano=1)
+            for key, value in ((genai.TENANT, "red"), (genai.BILLED, True), (genai.USAGE_INPUT_TOKENS, 1)):
+                pair = span.attributes.add(key=key)
+                setattr(pair.value, {str: "string_value", bool: "bool_value", int: "int_value"}[type(value)], value)
+        await trace_service_pb2_grpc.TraceServiceStub(channel).Export(request)
+    again = await reader.trace(trace_id, "red")
+    assert again == first
+    await sender.close()
+
+
+async def test_tenants_do_not_see_each_other(otlp, reader):
+    sender = Sender(otlp)
+    red, blue = sender.answer("red"), sender.answer("blue")
+    await sender.close()
+    await reader.until(red, "red", 3)
+    await reader.until(blue, "blue", 3)
+    with pytest.raises(NotFound):
+        await reader.trace(red, "blue")
+    with pytest.raises(Forbidden):
+        await reader.trace(red, "")
+    assert (await reader.trace(red, "", "admin")).tenant == "red"
+    listed = {trace.trace_id for trace in (await reader.traces("blue", limit=1000)).traces}
+    assert blue in listed and red not in listed
+    everything = {trace.trace_id for trace in (await reader.traces("", "admin", limit=1000)).traces}
+    assert {red, blue} <= everything
+
+
+async def test_lists_are_filtered_and_paged(otlp, reader):
+    sender = Sender(otlp)
+    sent = [sender.answer("blue", model="paged") for _ in range(7)]
+    await sender.close()
+    for trace_id in sent:
+        await reader.until(trace_id, "blue", 3)
+    seen, token = [], ""
+    while True:
+        page = await reader.traces("blue", limit=3, model="paged", page_token=token)
+        seen += [trace.trace_id for trace in page.traces]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == list(reversed(sent))
+    assert not (await reader.traces("blue", model="paged", status="error")).traces
+    with pytest.raises(BadInput) as caught:
+        await reader.traces("blue", page_token="made-up")
+    assert caught.value.param == "page_token"
+    with pytest.raises(BadInput) as caught:
+        await reader.traces("blue", limit=1001)
+    assert caught.value.param == "limit"
+
+
+async def test_nothing_secret_is_in_the_database(part, otlp, reader):
+    sender = Sender(otlp)
+    with sender.tracer.start_as_current_span(
+        f"ask {EMAIL}",
+        attributes={
+            genai.TENANT: "red",
+            "note": f"mail {EMAIL} with {SECRET}",
+            "http.request.header.authorization": "letmein",
+            "listed": ["fine", EMAIL],
+        },
+    ) as span:
+        span.add_event("exception", {"exception.message": f"bad key {SECRET}"})
+        trace_id = f"{span.get_span_context().trace_id:032x}"
+    await sender.close()
+    await reader.until(trace_id, "red", 1)
+    async with await psycopg.AsyncConnection.connect(part.dsn) as connection:
+        rows = await connection.execute(
+            "SELECT row_to_json(s), row_to_json(t) FROM tracing.spans s JOIN tracing.traces t USING (trace_id) "
+            "WHERE s.trace_id = %s",
+            (bytes.fromhex(trace_id),),
+        )
+        stored = json.dumps(await rows.fetchall())
+    assert "fine" in stored
+    for planted in (EMAIL, SECRET, "letmein"):
+        assert planted not in stored
+
+
+async def test_feedback_belongs_to_the_trace(otlp, reader):
+    sender = Sender(otlp)
+    trace_id = sender.answer("red")
+    await sender.close()
+    trace = await reader.until(trace_id, "red", 3)
+    given = messages_pb2.AddFeedbackRequest(
+        trace_id=trace_id, span_id=trace.spans[0].span_id, score=-1, label="wrong", comment=f"write to {EMAIL}"
+    )
+    added = await reader.peer.unary(reader.stub.AddFeedback, given, who("red"))
+    assert EMAIL not in added.comment
+    assert list((await reader.trace(trace_id, "red")).feedback) == [added]
+    with pytest.raises(NotFound):
+        await reader.peer.unary(reader.stub.AddFeedback, given, who("blue"))
+    given.span_id = "00000000000000aa"
+    with pytest.raises(NotFound):
+        await reader.peer.unary(reader.stub.AddFeedback, given, who("red"))
+    with pytest.raises(BadInput) as caught:
+        await reader.trace("xyz", "red")
+    assert caught.value.param == "trace_id"
+
+
+async def test_bad_exports_are_told_so(otlp):
+    async with aio.insecure_channel(otlp) as channel:
+        raw = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        with pytest.raises(aio.AioRpcError) as caught:
+            await raw(b"\xff\xff not protobuf")
+        assert caught.value.code() is StatusCode.INVALID_ARGUMENT
+        request = trace_service_pb2.ExportTraceServiceRequest()
+        spans = request.resource_spans.add().scope_spans.add().spans
+        spans.add(trace_id=b"short", span_id=b"12345678", start_time_unix_nano=1)
+        spans.add(trace_id=b"1" * 16, span_id=b"12345678", name="a\0b", start_time_unix_nano=1)
+        answer = await trace_service_pb2_grpc.TraceServiceStub(channel).Export(request)
+        assert answer.partial_success.rejected_spans == 1
+        assert "bad trace id" in answer.partial_success.error_message
+
+
+async def test_spans_sent_while_the_database_is_killed_are_there_when_it_is_back(part, otlp, reader):
+    sender = Sender(otlp)
+    sent = [sender.answer("red")]
+    part.platform.stop_unit("postgres")
+    sent += [sender.answer("red") for _ in range(20)]
+    await asyncio.to_thread(sender.provider.force_flush)
+    part.platform.start_unit("postgres")
+    part.platform.wait_ready("postgres")
+    sent.append(sender.answer("red"))
+    part.platform.kill("postgres")
+    sent += [sender.answer("red") for _ in range(20)]
+    await sender.close()
+    for trace_id in sent:
+        trace = await reader.until(trace_id, "red", 3)
+        assert trace.cost_usd == "0.0000125", "each span was counted once"
+
+
+async def test_what_was_acknowledged_survives_the_death_of_the_service(part, otlp, reader):
+    sender = Sender(otlp)
+    sent = [sender.answer("blue") for _ in range(50)]
+    assert await asyncio.to_thread(sender.provider.force_flush)
+    restarts = part.platform.status().units["tracing"].restarts
+    part.platform.kill("tracing")
+    part.platform.wait_ready("tracing", restarts=restarts + 1)
+    for trace_id in sent:
+        await reader.until(trace_id, "blue", 3)
+    await sender.close()
