@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_kit.config.ports import OFFSETS
@@ -31,6 +31,11 @@ class Environment(BaseSettings):
     runtime: Literal["process", "ray"] = Field("process", description="What hosts the services.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     offline: bool = Field(False, description="Never download; use what is in cache_dir.")
+    hub_endpoint: str = Field(
+        "https://huggingface.co",
+        validation_alias=AliasChoices("HEADRACE_HUB_ENDPOINT", "HF_ENDPOINT", "hub_endpoint"),
+        description="Base URL of the model hub; HF_ENDPOINT, which the hub's own tools read, is read too.",
+    )
 
     @property
     def secrets_path(self) -> Path:

@@ -43,7 +43,7 @@ class TritonPythonModel:
         if call.cancelled.is_set():
             return
         usage = answer.usage()
-        if usage is None or not answer.finished:
+        if usage is None or len(answer.finished) != (document.get("n") or 1):
             raise RequestFailed("engine_failed", "the engine ended the answer without a finish reason")
         call.stream.end(usage)
 

@@ -99,7 +99,7 @@ class Answer:
         """One event of the engine."""
         timings = event.get("timings") or {}
         if event.get("usage"):
-            self._usage = _usage(event["usage"], timings)
+            self._usage = _sum(self._usage, _usage(event["usage"], timings))
         for choice in event.get("choices") or []:
             self._choice(choice, timings)
 
@@ -149,6 +149,14 @@ def _tool_call(call):
         "name": function.get("name") or "",
         "arguments": function.get("arguments") or "",
     }
+
+
+def _sum(known, usage):
+    """Usage of several choices: each reports its own output, all share the prompt."""
+    if known is None:
+        return usage
+    shared = ("input_tokens", "cached_input_tokens")
+    return {name: value if name in shared else value + known[name] for name, value in usage.items()}
 
 
 def _usage(usage, timings):

