@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. `make` alone shows the list.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down restart status logs test lint format protos bench clean
+.PHONY: help up down restart status logs test lint format protos lock bench clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -54,6 +54,10 @@ format: ## put the code into the style that lint wants
 protos: ## generate libs/protos from protos/
 	@$(BOOTSTRAP) dev
 	@$(PY) protos/generate.py
+
+lock: ## resolve the requirements again (ARGS=--upgrade)
+	@$(BOOTSTRAP) dev
+	@UV=.tools/bin/uv requirements/compile.sh $(ARGS)
 
 bench: ## measure the platform and print a table (ARGS=...)
 	@$(BOOTSTRAP) dev triton
