@@ -1,10 +1,46 @@
 """Model files and Triton's model repository, made ready before Triton starts."""
 
+import threading
+import time
+
+from headrace_inference.catalogue import Report, pull
+from headrace_inference.rendering.triton import render
+from headrace_kit.config import ConfigStore, Environment
 from headrace_local import triton
 from headrace_local.settings import Settings
 
+TELL_S = 1
+"""Seconds between two lines of progress about the same file."""
+
 
 def prepare(settings: Settings) -> None:
-    """Fetch what the config's deployments need and render the model repository."""
+    """Fetch the files that the config's deployments need and render the model repository.
+
+    Raises:
+        TritonError: its environment is missing.
+        HeadraceError: the config is invalid, or a file cannot be had.
+    """
     layout = settings.layout
     triton.link_backend(layout, triton.environment(settings.triton_env))
+    snapshot = ConfigStore.from_file(settings.config).current
+    files = pull(snapshot, Environment(), progress=_Printer())
+    names = render(snapshot.config, triton.repository(layout), files)
+    print(f"models: {', '.join(names)}")
+
+
+class _Printer:
+    """A line per file and second, on standard output."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._lock = threading.Lock()  # several files are fetched at a time
+
+    def __call__(self, report: Report) -> None:
+        with self._lock:
+            name = f"{report.entry}/{report.file}"
+            now = time.monotonic()
+            if report.state == "ready" or now - self._last.get(name, 0) < TELL_S:
+                return
+            self._last[name] = now
+            sizes = f"{report.done / 1e6:.0f} of {report.total / 1e6:.0f} MB"
+            print(f"{name}: {report.state} {sizes} {report.source}".rstrip(), flush=True)

@@ -96,7 +96,7 @@ class Platform:
                 {purpose: number for unit in made.units for purpose, number in unit.ports.items()},
                 self.settings.port_base,
             )
-            secrets.ensure(self.layout, self.settings.port_base)
+            secrets.ensure(self.layout, postgres_port=self.port("postgres"), valkey_port=self.port("valkey"))
             valkey.configure(self.layout, self.port("valkey"))
             secrets.write_private(self.layout.plan, msgspec.json.encode(made).decode())
             self._spawn(made, lock, bound)

@@ -79,8 +79,8 @@ def _taken(number: int) -> bool:
 def _holder(number: int) -> str:
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
-            if listens and connection.pid and connection.laddr[1] == number:
+            listens = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", 0) == number
+            if listens and connection.pid:
                 process = psutil.Process(connection.pid)
                 folder = _headrace_folder(connection.pid)
                 return f"{process.name()} (pid {connection.pid}{folder})"

@@ -1,13 +1,14 @@
-"""Secrets of a local platform: made once, a file each, readable by their owner alone."""
+"""Secrets of a local platform: made once, a file each, readable by their owner alone.
+
+The kit is imported where it is needed: the steps before the first service starts should not wait for it.
+"""
 
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from headrace_kit.config.ports import SERVICES
 from headrace_local.layout import Layout
-from headrace_local.ports import port
 
 DATABASE = "headrace"
 SUPERUSER, OWNER, APP = "headrace_admin", "headrace_owner", "headrace_app"
@@ -16,13 +17,14 @@ SUPERUSER, OWNER, APP = "headrace_admin", "headrace_owner", "headrace_app"
 _PASSWORDS = ("postgres-superuser-password", "postgres-owner-password", "postgres-app-password", "valkey-password")
 
 
-def ensure(layout: Layout, port_base: int) -> None:
-    """Make the secrets that are missing, and write the addresses of the stores for this port base."""
+def ensure(layout: Layout, *, postgres_port: int, valkey_port: int) -> None:
+    """Make the secrets that are missing, and write the addresses of the stores for these ports."""
     for name in _PASSWORDS:
         _once(layout.secrets / name, lambda: secrets.token_urlsafe(24))
     _once(layout.secrets / "bootstrap-admin-key", lambda: f"hr-admin-{secrets.token_urlsafe(32)}")
     if not (layout.secrets / "signing" / "jwks.json").exists():
-        from headrace_kit.rpc.identity import write_keys  # cryptography: only when there is something to make
+        from headrace_kit.config.ports import SERVICES
+        from headrace_kit.rpc.identity import write_keys
 
         write_keys(layout.secrets / "signing", SERVICES)
     for role, password, name in (
@@ -30,9 +32,8 @@ def ensure(layout: Layout, port_base: int) -> None:
         (OWNER, "postgres-owner-password", "postgres-admin-dsn"),
         (APP, "postgres-app-password", "postgres-dsn"),
     ):
-        address = f"127.0.0.1:{port(port_base, 'postgres')}"
-        write(layout, name, f"postgresql://{role}:{read(layout, password)}@{address}/{DATABASE}")
-    write(layout, "valkey-url", f"redis://:{read(layout, 'valkey-password')}@127.0.0.1:{port(port_base, 'valkey')}/0")
+        write(layout, name, f"postgresql://{role}:{read(layout, password)}@127.0.0.1:{postgres_port}/{DATABASE}")
+    write(layout, "valkey-url", f"redis://:{read(layout, 'valkey-password')}@127.0.0.1:{valkey_port}/0")
 
 
 def read(layout: Layout, name: str) -> str | None:
