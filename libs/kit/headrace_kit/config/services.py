@@ -54,6 +54,10 @@ class Retrieval(Service):
 class Guardrails(Service):
     """Policies."""
 
+    max_text_bytes: int = Field(
+        1_048_576, ge=1024, le=16_777_216, description="Longest text of a check, and of a whole stream, in UTF-8 bytes."
+    )
+
 
 class Tracing(Service):
     """Traces."""

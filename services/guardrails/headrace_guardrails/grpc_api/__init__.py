@@ -1,0 +1,1 @@
+"""`headrace.guardrails.v1` over the domain."""

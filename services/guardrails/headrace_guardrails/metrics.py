@@ -1,0 +1,30 @@
+"""What the service counts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+
+
+class Metrics:
+    """The service's own metrics; labels hold names of the config only, never anything of a text."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.checks = Counter(
+            "headrace_guardrails_checks",
+            "Texts judged: whole ones, and streams that came to their end.",
+            ("policy", "direction", "action"),
+            registry=registry,
+        )
+        self.findings = Counter(
+            "headrace_guardrails_findings", "Things found.", ("check", "kind", "action"), registry=registry
+        )
+        self.seconds = Histogram(
+            "headrace_guardrails_check_seconds",
+            "Time to judge a whole text.",
+            ("direction",),
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        self.streams = Gauge("headrace_guardrails_open_streams", "Streams being judged.", registry=registry)

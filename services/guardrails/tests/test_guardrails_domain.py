@@ -1,0 +1,128 @@
+"""Policies through config changes, with a fake screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace_detectors import CHECKS, DIRECTIONS, PII_KINDS, SECRET_KINDS, UNICODE_KINDS, Action, Finding, Verdict
+from headrace_guardrails.adapters.detectors import compile_tier_1
+from headrace_guardrails.domain.guard import Guard
+from headrace_guardrails.domain.policies import Policies
+from headrace_guardrails.metrics import Metrics
+from headrace_guardrails.ports import Policy
+from headrace_kit.config import guardrails as config
+from headrace_kit.config import parse
+from headrace_kit.config.snapshot import KEPT
+from headrace_kit.errors import BadInput, NotFound, NotReady
+
+
+class FakeScreen:
+    """Flags every text that has a `!`."""
+
+    def check(self, text: str) -> Verdict:
+        at = text.find("!")
+        found = (Finding("fake", "mark", at, at + 1, 1.0, Action.FLAG),) if at >= 0 else ()
+        return Verdict(Action.FLAG if found else Action.ALLOW, text, found)
+
+    def stream(self):
+        raise NotImplementedError
+
+
+class FakeCompiler:
+    """Compiles anything but a ban list with the word `broken`."""
+
+    def __init__(self) -> None:
+        self.compiled = 0
+
+    def __call__(self, section: Mapping[str, object]) -> Policy:
+        self.compiled += 1
+        if "broken" in str(section):
+            raise BadInput("no good", param="input[0].words")
+        return Policy(dict.fromkeys(DIRECTIONS, FakeScreen()), ())
+
+
+def sections(**words: str):
+    text = "".join(f"\n  {name}: {{input: [{{check: ban_list, words: [{word}]}}]}}" for name, word in words.items())
+    return parse(f"guardrails:{text or ' {}'}").guardrails
+
+
+def test_an_unchanged_policy_is_not_compiled_again():
+    compiler = FakeCompiler()
+    policies = Policies(compiler)
+    policies.apply("a", sections(one="x", two="y"))
+    first = policies.get("one")
+    policies.apply("b", sections(one="x", two="z"))
+    assert policies.get("one") is first
+    assert compiler.compiled == 3
+
+
+def test_a_removed_policy_is_gone_but_for_requests_of_its_snapshot():
+    policies = Policies(FakeCompiler())
+    policies.apply("a", sections(one="x"))
+    policies.apply("b", sections(two="x"))
+    assert policies.get("one", "a")
+    with pytest.raises(NotFound):
+        policies.get("one")
+    for number in range(KEPT):
+        policies.apply(f"c{number}", sections(two="x"))
+    with pytest.raises(NotFound):
+        policies.get("one", "a")
+
+
+def test_a_policy_that_cannot_be_compiled_is_refused_and_reported_alone():
+    policies = Policies(FakeCompiler())
+    policies.apply("a", sections(good="x", bad="broken"))
+    assert policies.problems() == ["guardrails.bad: input[0].words: no good"]
+    assert list(policies.listed()) == ["good"]
+    with pytest.raises(NotReady, match="no good"):
+        policies.get("bad")
+    policies.apply("b", sections(good="x", bad="mended"))
+    assert policies.problems() == []
+    assert policies.get("bad")
+
+
+@pytest.mark.parametrize("text", ["hey!", "x" * 30_000 + "!"])
+async def test_short_and_long_texts_are_judged_the_same(text):
+    policies = Policies(FakeCompiler())
+    policies.apply("a", sections(one="x"))
+    guard = Guard(policies, Metrics(CollectorRegistry()), 100_000)
+    verdict = await guard.check("one", "input", text)
+    assert [(found.start, found.action) for found in verdict.findings] == [(len(text) - 1, Action.FLAG)]
+
+
+def test_tier_1_names_the_setting_that_it_cannot_build():
+    with pytest.raises(BadInput) as caught:
+        compile_tier_1({"output": [{"check": "regex", "patterns": {"byte": r"\C"}}]})
+    assert caught.value.param == "output[0].patterns.byte"
+
+
+def test_the_config_offers_exactly_what_the_detectors_have():
+    assert get_args(config.PiiKind) == PII_KINDS
+    assert get_args(config.SecretKind) == SECRET_KINDS
+    assert get_args(config.TrickKind) == UNICODE_KINDS
+    offered = {check.model_fields["check"].default for check in get_args(get_args(config.Check)[0])}
+    assert offered == set(CHECKS)
+    assert tuple(config.Policy.model_fields) == DIRECTIONS
+
+
+def test_every_check_of_the_config_compiles_with_its_defaults():
+    policy = parse(
+        """
+        guardrails:
+          all:
+            input:
+              - {check: pii}
+              - {check: secrets}
+              - {check: ban_list, words: [Café, "two words"]}
+              - {check: regex, patterns: {ticket: 'TICK-\\d+'}}
+              - {check: unicode}
+              - {check: length, max_chars: 100}
+        """
+    ).guardrails["all"]
+    compiled = compile_tier_1(policy.model_dump())
+    assert [check.check for check in compiled.checks] == ["pii", "secrets", "ban_list", "regex", "unicode", "length"]
+    assert compiled.screens["input"].check("one  café").action is Action.BLOCK
