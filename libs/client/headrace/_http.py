@@ -154,25 +154,30 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _ErrorEnvelope(msgspec.Struct):
-    error: _ErrorBody
+    error: _ErrorBody | None = None
 
 
 def _raise_for(response: httpx.Response) -> None:
     if response.is_success:
         return
-    try:
-        body = msgspec.json.decode(response.content, type=_ErrorEnvelope).error
-    except msgspec.DecodeError:
+    body = _error_in(response.content)
+    if body is None:
         body = _ErrorBody(message=f"{response.status_code} {response.reason_phrase} from {response.url.path}")
     raise _api_error(body, response.status_code, response)
 
 
 def _raise_within(data: bytes, response: httpx.Response) -> None:
     """Raise for an event that is an error object; the status of the response was sent long before."""
-    if not data.startswith(b'{"error"'):
-        return
-    body = msgspec.json.decode(data, type=_ErrorEnvelope).error
-    raise _api_error(body, errors.BY_TYPE.get(body.type or "", 500), response)
+    body = _error_in(data) if b'"error"' in data else None
+    if body is not None:
+        raise _api_error(body, errors.BY_TYPE.get(body.type or "", 500), response)
+
+
+def _error_in(data: bytes) -> _ErrorBody | None:
+    try:
+        return msgspec.json.decode(data, type=_ErrorEnvelope).error
+    except msgspec.DecodeError:
+        return None
 
 
 def _api_error(body: _ErrorBody, status: int, response: httpx.Response) -> errors.APIError:

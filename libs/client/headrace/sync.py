@@ -28,28 +28,30 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for it; an interrupt (Ctrl-C) cancels it."""
+        """Run a coroutine there and wait for it; an interrupt (Ctrl-C) cancels it and waits for its end."""
         ended = threading.Event()
+        tasks: list[asyncio.Task[T]] = []
 
-        async def watched() -> T:
-            try:
-                return await work
-            finally:
-                ended.set()
+        def start() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(lambda _: ended.set())
 
-        future = asyncio.run_coroutine_threadsafe(watched(), self._loop)
+        self._loop.call_soon_threadsafe(start)
         try:
-            return future.result()
+            ended.wait()
         except BaseException:
-            if not future.done():  # this thread was interrupted, not the work
-                future.cancel()
-                ended.wait(_CANCEL_S)
+            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            ended.wait(_CANCEL_S)
             raise
+        return tasks[0].result()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._loop.is_closed()
 
     def close(self) -> None:
         """End the thread."""
-        if self._loop.is_closed():
-            return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
@@ -160,8 +162,9 @@ class Headrace:
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        self._loop.run(self._client.aclose())
-        self._loop.close()
+        if not self._loop.closed:
+            self._loop.run(self._client.aclose())
+            self._loop.close()
 
     chat = _blocking(AsyncHeadrace.chat)
     chat_stream = _streaming(AsyncHeadrace.chat_stream)

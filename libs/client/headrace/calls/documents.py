@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from headrace.calls._base import Calls, Listed, segment
 from headrace.types.documents import Collection, Document, DocumentInfo, IngestJob, Passage
 
 Mode = Literal["hybrid", "bm25", "vector"]
 
 
-class _Results(Listed[Passage], rename={"data": "results"}):
-    pass
+class _Found(Struct):
+    results: list[Passage]
 
 
 class DocumentCalls(Calls):
@@ -114,4 +116,4 @@ class DocumentCalls(Calls):
         if explain:
             body["explain"] = True
         path = f"/v1/collections/{segment(collection)}/search"
-        return (await self._http.call("POST", path, _Results, body=body)).data
+        return (await self._http.call("POST", path, _Found, body=body)).results

@@ -1,0 +1,290 @@
+"""A platform made of answers in memory, behind real sockets on loopback: HTTP by hand, gRPC by grpc.aio."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pytest
+
+KEY, ADMIN = "hr_team", "hr_admin"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+OUTCOME = {
+    "trace_id": TRACE_ID,
+    "deployment": "small",
+    "arm": "",
+    "stages": [{"deployment": "small", "verdict": "accepted", "signal": "mean_logprob", "confidence": -0.2}],
+    "citations": [
+        {
+            "number": 1,
+            "collection": "handbook",
+            "document_id": "leave.md",
+            "chunk_id": "c1",
+            "span": {"start": 9, "end": 28},
+            "quote": "27 days of paid leave",
+            "score": 0.8,
+        }
+    ],
+    "guardrails": [],
+    "cost_usd": "0.000012",
+    "cache": "miss",
+}
+USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
+TRACE = {
+    "trace_id": TRACE_ID,
+    "tenant": "dev",
+    "start_time": "2026-11-22T10:00:00Z",
+    "duration_ms": 41.5,
+    "input_tokens": "12",
+    "output_tokens": "3",
+    "cost_usd": "0.000012",
+    "status": "ok",
+    "spans": [
+        {"span_id": "a1", "parent_span_id": "", "service": "gateway", "name": "chat assistant", "duration_ms": 41.5},
+        {"span_id": "b2", "parent_span_id": "a1", "service": "retrieval", "name": "Search", "duration_ms": 4.0},
+        {
+            "span_id": "c3",
+            "parent_span_id": "a1",
+            "service": "inference",
+            "name": "GenerateStream",
+            "duration_ms": 30.25,
+            "status": "error",
+            "status_message": "the slot was lost",
+            "attributes": {
+                "gen_ai.usage.input_tokens": 12,
+                "gen_ai.usage.output_tokens": 3,
+                "headrace.cost_usd": "0.000012",
+            },
+        },
+    ],
+}
+
+
+def chunk(text: str = "", **more: Any) -> str:
+    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": more.pop("finish", None)}
+    return json.dumps({"id": "r1", "model": "assistant", "choices": [choice], **more}, ensure_ascii=False)
+
+
+EVENTS = [
+    chunk("27 days"),
+    chunk(" of leave"),
+    chunk(finish="stop", headrace=OUTCOME),
+    json.dumps({"id": "r1", "model": "assistant", "choices": [], "usage": USAGE}),
+    "[DONE]",
+]
+
+
+@dataclass
+class Seen:
+    """A request that arrived."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Answer:
+    """What to answer with; `cut` closes the connection within the body."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
+
+
+def error(status: int, kind: str, code: str, message: str, param: str | None = None, **headers: str) -> Answer:
+    body = {"error": {"message": message, "type": kind, "code": code, "param": param}}
+    return Answer(status, body, {"x-headrace-request-id": "req-1", **headers})
+
+
+class FakePlatform:
+    """The public HTTP API; `answers` are used up first, then what each path answers by itself."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.answers: list[Answer] = []
+        self.events = list(EVENTS)
+        self.stall_after: int | None = None
+        self.left = threading.Event()
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while (request := await _read(reader)) is not None:
+                self.seen.append(request)
+                if self.answers:
+                    await _write(writer, self.answers.pop(0))
+                elif request.path == "/v1/chat/completions" and request.body.get("stream"):
+                    await self._stream(reader, writer)
+                else:
+                    await _write(writer, self.route(request))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def route(self, request: Seen) -> Answer:
+        if request.headers.get("authorization") not in (f"Bearer {KEY}", f"Bearer {ADMIN}"):
+            return error(401, "authentication_error", "invalid_api_key", "this API key is not known")
+        if request.path.startswith("/v1/admin/") and request.headers["authorization"] != f"Bearer {ADMIN}":
+            return error(403, "permission_error", "permission_denied", "this needs the scope admin")
+        found = self._answers(request).get(f"{request.method} {request.path}")
+        return Answer(200, found) if found is not None else error(404, "not_found_error", "not_found", "no such thing")
+
+    def _answers(self, request: Seen) -> dict[str, Any]:
+        body = request.body or {}
+        return {
+            "POST /v1/chat/completions": {
+                "id": "r1",
+                "object": "chat.completion",
+                "model": "assistant",
+                "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": "27 days"}, "finish_reason": "stop"}
+                ],
+                "usage": USAGE,
+                "headrace": OUTCOME,
+            },
+            "POST /v1/embeddings": {
+                "object": "list",
+                "model": "minilm",
+                "data": [{"index": i, "embedding": [float(i), 1.0]} for i, _ in enumerate(body.get("input", ()))],
+                "usage": {"prompt_tokens": 4, "total_tokens": 4},
+            },
+            "POST /v1/rerank": {"model": "reranker", "results": [{"index": 1, "relevance_score": 2.5}]},
+            "GET /v1/models": {"data": [{"id": "assistant", "created": 1, "task": "chat"}, {"id": "minilm"}]},
+            "GET /v1/collections": {"data": [{"name": "handbook", "acl": "none", "epoch": "3"}]},
+            "POST /v1/collections": {"name": body.get("name"), "acl": body.get("acl", "none")},
+            "DELETE /v1/collections/old": {},
+            "POST /v1/collections/handbook/documents": {"job": "j1", "accepted": len(body.get("documents", ()))},
+            "GET /v1/collections/handbook/documents": {"data": [{"id": "leave.md", "characters": 60, "chunks": 1}]},
+            "GET /v1/collections/handbook/documents/a/b.md": {"id": "a/b.md", "text": "stored"},
+            "POST /v1/collections/handbook/search": {
+                "results": [
+                    {
+                        "document_id": "leave.md",
+                        "chunk_id": "c1",
+                        "score": 0.9,
+                        "text": "Everybody has 27 days of paid leave.",
+                        "span": {"start": 0, "end": 36},
+                        "metadata": {},
+                        "scores": {"bm25": 3.5, "vector": 0.7} if body.get("explain") else None,
+                    }
+                ]
+            },
+            "POST /v1/guardrails/check": {
+                "action": "mask",
+                "text": "mail [email]",
+                "findings": [{"check": "pii", "kind": "email", "start": 5, "end": 12, "score": 1.0, "action": "mask"}],
+            },
+            "GET /v1/traces": {"data": [{k: v for k, v in TRACE.items() if k != "spans"} | {"spans": 3}]},
+            f"GET /v1/traces/{TRACE_ID}": TRACE,
+            "POST /v1/feedback": {"id": "f1", "score": body.get("score")},
+            "GET /v1/usage": {
+                "data": [
+                    {
+                        **dict.fromkeys(request.query.get("group_by", "").split(","), "x"),
+                        "requests": 2,
+                        "input_tokens": 24,
+                        "output_tokens": 6,
+                        "cost_usd": "0.000024",
+                    }
+                ]
+            },
+            "POST /v1/admin/keys": {"id": "k1", "key": "hr_new"},
+            "GET /v1/admin/keys": {"data": [{"id": "k1", "tenant": "dev", "name": "ci", "scopes": ["read_all"]}]},
+            "DELETE /v1/admin/keys/k1": {},
+            "GET /v1/admin/rollouts": {
+                "data": [{"id": "ro1", "model": "assistant", "state": "running", "weight": 500}]
+            },
+            "GET /v1/admin/rollouts/ro1": {"id": "ro1", "model": "assistant", "state": "running", "steps": 3},
+            "POST /v1/admin/rollouts/ro1:promote": {"id": "ro1", "state": "promoted"},
+            "POST /v1/admin/rollouts/ro1:abort": {"id": "ro1", "state": "aborted", "reason": body.get("reason", "")},
+        }
+
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        for index, event in enumerate(self.events):
+            if index == self.stall_after:
+                await writer.drain()
+                await reader.read()  # ends when the client closes
+                self.left.set()
+                break
+            writer.write(f"data: {event}\n\n".encode())
+            await writer.drain()
+        raise ConnectionResetError
+
+
+async def _read(reader: asyncio.StreamReader) -> Seen | None:
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    method, target, _ = head[0].split(" ")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
+    raw = await reader.readexactly(int(headers.get("content-length", 0)))
+    parts = urlsplit(target)
+    return Seen(method, unquote(parts.path), dict(parse_qsl(parts.query)), headers, json.loads(raw) if raw else None)
+
+
+async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+    lines = [f"HTTP/1.1 {answer.status} X", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (body[:3] if answer.cut else body))
+    await writer.drain()
+    if answer.cut:
+        raise ConnectionResetError
+
+
+@pytest.fixture
+def fake() -> Iterator[FakePlatform]:
+    """A running fake platform, in a thread of its own so that blocking code can call it."""
+    platform = FakePlatform()
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(platform.serve, "127.0.0.1", 0))
+    platform.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield platform
+
+    async def stop() -> None:
+        server.close()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(stop(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """No settings of the machine reach a test."""
+    for name in ("URL", "GRPC", "API_KEY", "ADMIN_KEY", "DATA_DIR", "CONFIG"):
+        monkeypatch.delenv(f"HEADRACE_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+async def client(fake: FakePlatform) -> AsyncIterator[Any]:
+    from headrace import AsyncHeadrace, Retry
+
+    async with AsyncHeadrace(fake.url, KEY, timeout_s=10, retry=Retry(first_s=0.001)) as client:
+        yield client
+
+
+@pytest.fixture
+def answers() -> Any:
+    """`error(...)` and `Answer`, for tests that say what the platform answers next."""
+    return error, Answer
