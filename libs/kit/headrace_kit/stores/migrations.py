@@ -68,7 +68,8 @@ def _scripts(service: str) -> ScriptDirectory | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(next(iter(spec.submodule_search_locations))) / "migrations"
-    return ScriptDirectory(str(folder)) if (folder / "versions").is_dir() else None
+    scripts = ScriptDirectory(str(folder)) if (folder / "versions").is_dir() else None
+    return scripts if scripts and scripts.get_current_head() else None
 
 
 def _upgrade(connection: object, service: str, scripts: ScriptDirectory) -> str:
