@@ -23,13 +23,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How far a file is: `done` of `total` bytes, from `source` (empty when it was in the cache)."""
+    """How far a file is: `done` of `size` bytes, from `source` (empty when it was in the cache)."""
 
     entry: str
     file: str
     state: Literal["waiting", "downloading", "checking", "ready"]
     done: int
-    total: int
+    size: int
     source: str = ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 
@@ -13,16 +14,24 @@ from tritonclient.grpc import service_pb2_grpc as rpc
 
 from headrace_inference.adapters.triton.wire import unpack_one
 from headrace_inference.ports import EngineState
-from headrace_kit.errors import NotReady, Upstream
+from headrace_kit.errors import HeadraceError, NotReady, Upstream
 from headrace_kit.rpc.client import MAX_MESSAGE_BYTES
 
+_log = logging.getLogger(__name__)
 _INDEX_FRESH_S = 0.5
 _PROBE_S = 2.0
+SILENCE_S = 15.0
+"""Our models send a sign of life every 2 s; one that is silent for this long has died."""
+
+_HEAL_EVERY_S = 20.0
 _STATES = {"READY": "ready", "LOADING": "loading", "UNLOADING": "unloaded", "UNAVAILABLE": "unloaded"}
 
 
 class TritonClient:
     """Calls to one Triton; it reconnects by itself within a second after Triton is back.
+
+    Our models report their own failures in the stream. A failure of Triton on a model that it calls ready, or silence,
+    means that the model's process has died, which Triton does not mend: the model is then loaded afresh.
 
     Args:
         address: host:port of its gRPC endpoint.
@@ -34,6 +43,8 @@ class TritonClient:
         self._index: dict[str, EngineState] = {}
         self._indexed = -_INDEX_FRESH_S
         self._lock = asyncio.Lock()
+        self._healing: dict[str, asyncio.Task[None]] = {}
+        self._healed: dict[str, float] = {}
 
     async def stream(self, request: pb.ModelInferRequest) -> AsyncGenerator[bytes, None]:
         """Elements of the first output, one a response, until the final response. Closing cancels at Triton.
@@ -47,7 +58,11 @@ class TritonClient:
         try:
             await call.write(request)
             await call.done_writing()
-            while (response := await call.read()) is not aio.EOF:
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    response = await call.read()
+                if response is aio.EOF:
+                    break
                 begun = True
                 if response.error_message:
                     raise await self._failed(request.model_name, response.error_message)
@@ -59,6 +74,9 @@ class TritonClient:
             raise Upstream("Triton closed the stream before its end", code="engine_failed")
         except aio.AioRpcError as error:
             raise self._gone(error, begun) from error
+        except TimeoutError as error:
+            self._heal(request.model_name)
+            raise Upstream("the engine fell silent in the middle of the answer", code="engine_failed") from error
         except asyncio.InvalidStateError as error:  # write() after the call had failed
             raise self._away() from error
         finally:
@@ -107,6 +125,9 @@ class TritonClient:
 
     async def close(self) -> None:
         """Close the channel."""
+        for task in self._healing.values():
+            task.cancel()
+        await asyncio.gather(*self._healing.values(), return_exceptions=True)
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -141,9 +162,28 @@ class TritonClient:
     async def _failed(self, model: str, message: str) -> Upstream | NotReady:
         """Triton names no code in a stream's errors: its state tells a missing model from a failed one."""
         state = await self.state(model)
-        if state.state != "ready":
-            return NotReady(f"deployment {model!r} is {state.state}: {state.detail}", retry_after_s=1)
+        if state.state != "ready" or model in self._healing:
+            return NotReady(f"deployment {model!r} is {state.state}: {state.detail}".rstrip(": "), retry_after_s=1)
+        self._heal(model)
         return Upstream(f"the engine of {model!r} failed: {message}", code="engine_failed")
+
+    def _heal(self, model: str) -> None:
+        """Load a model afresh in the background; not again within `_HEAL_EVERY_S`."""
+        now = time.monotonic()
+        if model in self._healing or now - self._healed.get(model, -_HEAL_EVERY_S) < _HEAL_EVERY_S:
+            return
+        _log.warning("the process of model %s has died: loading it afresh", model)
+        self._healed[model] = now
+        task = asyncio.create_task(self._reload(model))
+        self._healing[model] = task
+        task.add_done_callback(lambda _: self._healing.pop(model, None))
+
+    async def _reload(self, model: str) -> None:
+        try:
+            await self.unload(model)
+            await self.load(model)
+        except HeadraceError as error:
+            _log.error("model %s could not be loaded afresh: %s", model, error.message)
 
     def _gone(self, error: aio.AioRpcError, begun: bool) -> Upstream | NotReady:
         self._indexed = -_INDEX_FRESH_S

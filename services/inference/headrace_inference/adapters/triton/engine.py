@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.adapters.triton.wire import (
+    ALIVE,
     decode_chunk,
     encode_generation,
     output,
@@ -50,7 +51,8 @@ class TritonEngine(Engine):
         request = stream_request(self._model, encode_generation(generation))
         async with aclosing(self._client.stream(request)) as documents:
             async for document in documents:
-                yield decode_chunk(document)
+                if document != ALIVE:
+                    yield decode_chunk(document)
 
     async def embed(self, texts: Sequence[str], *, truncate: bool) -> Embeddings:
         """See `Engine`."""

@@ -20,6 +20,9 @@ _ERRORS: dict[str, type[HeadraceError]] = {
     "engine_not_ready": NotReady,
     "engine_failed": Upstream,
 }
+ALIVE = b"{}"
+"""What a model sends when it has nothing to say for a while."""
+
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -3,7 +3,9 @@
 A request is one JSON document in tensor `request`; an answer is a series of JSON documents in tensor `chunk`, each
     {"index", "text"?, "reasoning"?, "tool_calls"?, "tokens"?, "sum_logprob"?, "min_logprob"?, "logprobs"?,
      "finish_reason"?, "usage"?}                                         in order; `usage` only on the last one, or
-    {"error": {"code", "message", "param"?}}                             which then is the last one.
+    {"error": {"code", "message", "param"?}}                             which then is the last one, or
+    {}                                                                   every 2 s without anything else: still alive.
+A model whose process has died sends nothing any more, and Triton does not say so: silence is the sign.
 """
 
 import json
@@ -12,6 +14,7 @@ import time
 
 FLUSH_S = 0.02
 FLUSH_TOKENS = 8
+BEAT_S = 2
 
 
 class _Pending:
@@ -65,7 +68,7 @@ class _Pending:
 class AnswerStream:
     """Batches tokens into chunks: the first token leaves at once, later ones every `flush_s` or `flush_tokens`.
 
-    `add` and `end` are called by the request's own thread, `flush_due` by the watcher.
+    `add`, `end` and `fail` are called by the request's own thread, `tick` by the watcher.
 
     Args:
         send: takes one encoded chunk.
@@ -80,7 +83,8 @@ class AnswerStream:
         self._lock = threading.Lock()
         self._pending = {}
         self._started = set()
-        self.tokens = 0
+        self._sent_at = time.monotonic()
+        self._closed = False
 
     def add(self, index=0, text="", reasoning="", tools=(), tokens=0, logprobs=(), finish_reason=None):
         """Take the next piece of choice `index`; `logprobs` are `{"token", "logprob", "top"}` of its tokens."""
@@ -92,7 +96,6 @@ class AnswerStream:
                 pending.reasoning.append(reasoning)
             pending.tools.extend(tools)
             pending.tokens += tokens
-            self.tokens += tokens
             for entry in logprobs:
                 value = entry["logprob"]
                 pending.sum_logprob += value
@@ -110,13 +113,23 @@ class AnswerStream:
             if first or pending.tokens >= self._flush_tokens or time.monotonic() - pending.since >= self._flush_s:
                 self._flush(index)
 
-    def flush_due(self, now):
-        """Send what has waited long enough; `now` is `time.monotonic()`."""
+    def tick(self, now):
+        """Send what has waited long enough, and a sign of life; `now` is `time.monotonic()`."""
         with self._lock:
+            if self._closed:
+                return
             for index in list(self._pending):
                 since = self._pending[index].since
                 if since is not None and now - since >= self._flush_s:
                     self._flush(index)
+            if now - self._sent_at >= BEAT_S:
+                self._sent_at = now
+                self._send(b"{}")
+
+    def close(self):
+        """Nothing is sent from here on."""
+        with self._lock:
+            self._closed = True
 
     def end(self, usage):
         """Send what is pending, with `usage` on the last chunk."""
@@ -139,6 +152,7 @@ class AnswerStream:
             self._send(encode_error(code, message, param))
 
     def _flush(self, index):
+        self._sent_at = time.monotonic()
         self._send(encode(self._pending[index].take(index)))
 
 
@@ -156,7 +170,7 @@ def encode_error(code, message, param=None):
 
 
 class Watcher:
-    """One thread that looks after all open requests: notices cancellation and flushes what waits.
+    """One thread that looks after all open requests.
 
     Args:
         period_s: time between two looks, in seconds.
@@ -165,47 +179,41 @@ class Watcher:
     def __init__(self, period_s=0.01):
         self._period_s = period_s
         self._lock = threading.Lock()
-        self._watched = {}
+        self._watched = set()
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._thread.start()
 
-    def watch(self, key, is_cancelled, on_cancel, stream):
-        """Call `on_cancel` once when `is_cancelled()` turns true; flush `stream` in time."""
+    def watch(self, call):
+        """Call `call.tick(now)` every `period_s`, until `forget`."""
         with self._lock:
-            self._watched[key] = (is_cancelled, on_cancel, stream)
+            self._watched.add(call)
         self._wake.set()
 
-    def forget(self, key):
-        """The request has ended."""
+    def forget(self, call):
+        """The request has ended. One more tick may be on its way."""
         with self._lock:
-            self._watched.pop(key, None)
+            self._watched.discard(call)
 
     def close(self):
-        """Cancel everything that is open, and end the thread."""
+        """End the thread and `cancel()` what is open."""
         self._closed = True
         self._wake.set()
         self._thread.join()
         with self._lock:
-            watched = list(self._watched.values())
-        for _, on_cancel, _ in watched:
-            on_cancel()
+            watched = list(self._watched)
+        for call in watched:
+            call.cancel()
 
     def _run(self):
         while not self._closed:
             self._wake.wait()
-            while not self._closed:
-                with self._lock:
-                    watched = list(self._watched.items())
-                    if not watched:
-                        self._wake.clear()
-                        break
-                now = time.monotonic()
-                for key, (is_cancelled, on_cancel, stream) in watched:
-                    if is_cancelled():
-                        self.forget(key)
-                        on_cancel()
-                    else:
-                        stream.flush_due(now)
-                time.sleep(self._period_s)
+            with self._lock:
+                watched = list(self._watched)
+                if not watched:
+                    self._wake.clear()
+            now = time.monotonic()
+            for call in watched:
+                call.tick(now)
+            time.sleep(self._period_s)

@@ -1,6 +1,5 @@
 """Glue between Triton's decoupled responses and an `AnswerStream`."""
 
-import itertools
 import json
 import threading
 
@@ -22,15 +21,18 @@ class RequestFailed(Exception):
 class Call:
     """One request in work: its document, its stream, and whether the client still wants it."""
 
-    def __init__(self, document, stream):
+    def __init__(self, document, sender):
         self.document = document
-        self.stream = stream
+        self.stream = AnswerStream(lambda chunk: _send(sender, chunk), document.get("top_logprobs") is not None)
         self.cancelled = threading.Event()
+        self._sender = sender
         self._on_cancel = None
+        self._ending = threading.Lock()
+        self._ended = False
         self._lock = threading.Lock()
 
     def on_cancel(self, callback):
-        """Call `callback` when the client goes away; at once if it has gone already."""
+        """Call `callback` when the client goes away; at once if it has gone already. None takes it back."""
         with self._lock:
             self._on_cancel = callback
             gone = self.cancelled.is_set()
@@ -40,10 +42,30 @@ class Call:
     def cancel(self):
         """The client went away."""
         with self._lock:
+            if self.cancelled.is_set():
+                return
             self.cancelled.set()
             callback = self._on_cancel
         if callback:
             callback()
+
+    def tick(self, now):
+        """Look whether the client is still there; send what is due."""
+        with self._ending:
+            # Asking a sender whose response has ended crashes the whole of Triton.
+            if self._ended:
+                return
+            gone = self._sender.is_cancelled()
+        if gone:
+            self.cancel()
+        else:
+            self.stream.tick(now)
+
+    def end(self):
+        """No tick asks or sends anything from here on."""
+        with self._ending:
+            self._ended = True
+        self.stream.close()
 
 
 class Calls:
@@ -58,33 +80,32 @@ class Calls:
         self._serve = serve
         self._slots = threading.BoundedSemaphore(limit)
         self._watcher = Watcher()
-        self._keys = itertools.count()
 
     def start(self, requests):
         """Take Triton's requests; returns at once."""
         for request in requests:
             sender = request.get_response_sender()
             raw = pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0]
-            if not self._slots.acquire(blocking=False):
+            if self._slots.acquire(blocking=False):
+                threading.Thread(target=self._run, args=(bytes(raw), sender), daemon=True).start()
+            else:
                 _send(sender, encode_error("engine_busy", "the engine's queue is full"))
                 sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-                continue
-            threading.Thread(target=self._run, args=(bytes(raw), sender), daemon=True).start()
 
     def close(self):
         """Cancel what is open."""
         self._watcher.close()
 
     def _run(self, raw, sender):
-        key = next(self._keys)
         try:
-            self._answer(key, raw, sender)
+            self._answer(raw, sender)
+        except Exception as error:
+            pb_utils.Logger.log_error("a response was lost: %r" % error)
         finally:
-            self._watcher.forget(key)
             self._slots.release()
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _answer(self, key, raw, sender):
+    def _answer(self, raw, sender):
         try:
             document = json.loads(raw)
             if not isinstance(document, dict):
@@ -92,18 +113,20 @@ class Calls:
         except ValueError as error:
             _send(sender, encode_error("invalid_request", "the request is not a JSON object: %s" % error))
             return
-        stream = AnswerStream(lambda chunk: _send(sender, chunk), logprobs=document.get("top_logprobs") is not None)
-        call = Call(document, stream)
-        self._watcher.watch(key, sender.is_cancelled, call.cancel, stream)
+        call = Call(document, sender)
+        self._watcher.watch(call)
         try:
             self._serve(call)
         except RequestFailed as failure:
             if not call.cancelled.is_set():
-                stream.fail(failure.code, failure.message, failure.param)
+                call.stream.fail(failure.code, failure.message, failure.param)
         except Exception as error:
             pb_utils.Logger.log_error("request failed: %r" % error)
             if not call.cancelled.is_set():
-                stream.fail("engine_failed", "the engine failed")
+                call.stream.fail("engine_failed", "the engine failed")
+        finally:
+            self._watcher.forget(call)
+            call.end()
 
 
 def _send(sender, chunk):

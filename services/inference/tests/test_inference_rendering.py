@@ -1,0 +1,91 @@
+"""Triton model repositories, read back by Triton's own protobuf."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from headrace_inference.rendering.triton import render
+from headrace_kit.config import parse
+from headrace_kit.errors import BadInput
+
+CONFIG = """
+catalogue:
+  words: {format: gguf, licence: MIT, files: [{name: model.gguf, sha256: "%(zeros)s", size: 1, sources: [{path: x}]}]}
+  texts: {format: onnx, licence: MIT, files: [{name: model.onnx, sha256: "%(zeros)s", size: 1, sources: [{path: x}]}]}
+deployments:
+  small: {engine: triton-llamacpp, model: words, slots: 3, speculation: {method: ngram, max_draft_tokens: 5}}
+  plain: {engine: triton-llamacpp, model: words}
+  echo: {engine: triton-scripted}
+  vectors: {engine: triton-python, task: embed, model: texts, dimensions: 384}
+  order: {engine: triton-python, task: rerank, model: texts, max_input_tokens: 512}
+""" % {"zeros": "0" * 64}
+STANDARD = {"json", "os", "re", "time", "threading", "pathlib", "http", "socket", "secrets", "contextlib"}
+INSTALLED = {"numpy", "onnxruntime", "tokenizers", "xllamacpp", "triton_python_backend_utils"}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    files = {
+        "words": {"model.gguf": tmp_path / "w"},
+        "texts": {"model.onnx": tmp_path / "m", "tokenizer.json": tmp_path / "t"},
+    }
+    out = tmp_path / "models"
+    assert render(parse(CONFIG), out, files) == ["echo", "order", "plain", "small", "vectors"]
+    return out
+
+
+def read(folder: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def test_language_models_stream_and_text_models_batch(repository):
+    for name in ("small", "echo"):
+        config = read(repository / name)
+        assert config.name == name
+        assert config.model_transaction_policy.decoupled
+        assert [entry.name for entry in config.input] == ["request"]
+    vectors = read(repository / "vectors")
+    assert vectors.HasField("dynamic_batching")
+    assert vectors.max_batch_size == 64
+    assert list(vectors.output[0].dims) == [384]
+
+
+def test_settings_carry_what_the_config_says(repository, tmp_path):
+    small = json.loads((repository / "small" / "1" / "settings.json").read_text())
+    assert small["slots"] == 3
+    assert small["model"] == str(tmp_path / "w")
+    assert small["speculation"] == {"method": "ngram", "max_draft_tokens": 5}
+    assert json.loads((repository / "plain" / "1" / "settings.json").read_text())["speculation"] is None
+    order = json.loads((repository / "order" / "1" / "settings.json").read_text())
+    assert (order["max_input_tokens"], order["tokenizer"]) == (512, str(tmp_path / "t"))
+
+
+def test_every_module_that_the_code_imports_is_beside_it_or_in_tritons_environment(repository):
+    for version in repository.glob("*/1"):
+        beside = {path.stem for path in version.glob("*.py")}
+        for path in version.glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                for name in names:
+                    assert name.split(".")[0] in beside | STANDARD | INSTALLED, f"{path}: {name}"
+
+
+def test_rendering_again_replaces_and_removes_but_spares_what_is_not_ours(repository, tmp_path):
+    (repository / "notes").mkdir()
+    config = parse("deployments: {echo: {engine: triton-scripted, max_in_flight: 7}}")
+    assert render(config, repository, {}) == ["echo"]
+    assert sorted(path.name for path in repository.iterdir()) == ["echo", "notes"]
+    assert json.loads((repository / "echo" / "1" / "settings.json").read_text())["max_in_flight"] == 7
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadInput, match=r"'texts' has no file that ends in 'tokenizer\.json'"):
+        files = {"words": {"model.gguf": tmp_path / "w"}, "texts": {"model.onnx": tmp_path / "m"}}
+        render(parse(CONFIG), tmp_path / "models", files)
