@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
@@ -40,8 +41,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Duration = Annotated[
     float,
     BeforeValidator(_seconds, json_schema_input_type=str | float),
-    PlainSerializer(lambda seconds: f"{seconds:g}s", return_type=str),
-    Field(ge=0),
+    # not `:g`, which turns a fortnight into 1.2096e+06s: that loses digits, and cannot be read back
+    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)).normalize():f}s", return_type=str),
+    Field(ge=0, allow_inf_nan=False),
 ]
 """Seconds, written as `90s`, `15m`, `6h`, `1d` or a bare number of seconds."""
 

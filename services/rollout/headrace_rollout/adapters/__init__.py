@@ -1,0 +1,1 @@
+"""PostgreSQL behind `headrace_rollout.ports`."""

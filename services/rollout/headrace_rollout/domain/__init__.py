@@ -1,0 +1,1 @@
+"""What rollout does, without transports or stores."""

@@ -1,0 +1,192 @@
+"""The state machine of rollouts: from what stands and what is wanted to what changes now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from headrace_kit.errors import Conflict
+from headrace_rollout.domain.desired import Desired, Wanted
+from headrace_rollout.domain.records import Record, State, Transition
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a look at the rollouts changed.
+
+    `counted` are records whose served time grew without a transition.
+    """
+
+    transitions: list[Transition] = field(default_factory=list)
+    counted: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When a look happens, and how long grants outlive the last one that could be renewed."""
+
+    now: datetime
+    lease_s: float
+
+
+def look(
+    standing: Iterable[Record],
+    ended: Collection[str],
+    desired: Desired,
+    clock: Clock,
+    new_salt: Callable[[], str],
+) -> Changes:
+    """Bring the standing rollouts one move closer to what the config wants.
+
+    Each rollout makes one move at most, a new one its first two. Repeating a look at the same moment changes nothing
+    more than going on does, so it may be cut off anywhere and be done again.
+
+    Args:
+        standing: all rollouts that are live or overlays.
+        ended: of the ids that the config wants, those that have ended.
+        desired: the config.
+        clock: the time.
+        new_salt: draws a salt.
+    """
+    standing = list(standing)
+    new_ids = {wanted.id for wanted in desired.by_model.values()} - {record.id for record in standing} - set(ended)
+    changes = Changes()
+    after: dict[str, Record] = {}
+    for record in sorted(standing, key=lambda record: record.created_at):
+        moved = _follow_config(record, desired, clock, new_ids)
+        if moved is not None:
+            changes.transitions.append(moved)
+            record = moved.record
+        after[record.id] = record
+    for wanted in desired.by_model.values():
+        if wanted.id not in after and wanted.id not in ended:
+            changes.transitions += ask(wanted, after.values(), "config", "config", clock.now, new_salt)
+            after |= {transition.record.id: transition.record for transition in changes.transitions}
+    changed = {transition.record.id for transition in changes.transitions}
+    for record in list(after.values()):
+        if record.state is State.PENDING:
+            started = _start(record, after.values(), clock)
+            if started is not None:
+                changes.transitions.append(started)
+                after[record.id] = started.record
+        elif record.state is State.RUNNING and record.id not in changed:
+            _go_on(record, clock, changes)
+    return changes
+
+
+def ask(
+    wanted: Wanted,
+    standing: Iterable[Record],
+    source: str,
+    actor: str,
+    now: datetime,
+    new_salt: Callable[[], str],
+) -> list[Transition]:
+    """A new rollout, and the end of those that it replaces: the newest wins."""
+    transitions = [
+        _to(record, State.SUPERSEDED, now, f"replaced by rollout {wanted.id}", actor)
+        for record in standing
+        if record.live and record.model == wanted.model
+    ]
+    new = Record(
+        id=wanted.id,
+        model=wanted.model,
+        spec=wanted.spec,
+        source=source,
+        salt=new_salt(),
+        state=State.PENDING,
+        reason="waits for the controller",
+        created_at=now,
+        step_started_at=now,
+    )
+    return [*transitions, Transition(new, None, now, f"asked for by {source}", actor)]
+
+
+def promote(record: Record, now: datetime, actor: str) -> Transition:
+    """To 100% at once.
+
+    Raises:
+        Conflict: it does not run.
+    """
+    if record.state is State.PENDING:
+        raise Conflict(f"rollout {record.id} has not started: {record.reason}", param="id")
+    if record.state is not State.RUNNING:
+        raise Conflict(f"rollout {record.id} has ended: it is {record.state}", param="id")
+    return _promoted(record, now, "promoted by hand", actor)
+
+
+def abort(record: Record, now: datetime, reason: str, actor: str) -> Transition:
+    """Back to the baseline at once, also from a promoted candidate that the file has not adopted.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    if not record.standing:
+        raise Conflict(f"rollout {record.id} has ended: it is {record.state}", param="id")
+    return _to(record, State.ABORTED, now, reason, actor)
+
+
+def _follow_config(record: Record, desired: Desired, clock: Clock, new_ids: Collection[str]) -> Transition | None:
+    now, own = clock.now, Wanted(record.model, record.spec)
+    in_file = desired.by_model.get(record.model)
+    mine = in_file is not None and in_file.id == record.id
+    if problem := desired.problem(own):
+        return _to(record, State.ABORTED, now, f"the config no longer allows it: {problem}", "config")
+    if desired.adopted(own):
+        reason = "the config's own model is the candidate now"
+        return _to(record, State.PROMOTED, now, reason, "config")
+    if record.source == "config" and not mine:
+        if record.overlay:
+            reason = "its entry was taken out of the config, which had not adopted the candidate"
+            return _to(record, State.ABORTED, now, reason, "config")
+        if in_file is None or in_file.id not in new_ids:
+            return _to(record, State.ABORTED, now, "its entry was taken out of the config", "config")
+    if mine and record.source != "config":
+        return Transition(replace(record, source="config"), record.state, now, "the config asks for it too", "config")
+    return None
+
+
+def _start(record: Record, standing: Iterable[Record], clock: Clock) -> Transition | None:
+    in_the_way = [other.id for other in standing if other.overlay and other.model == record.model]
+    if in_the_way:
+        reason = (
+            f"waits: rollout {in_the_way[0]} was promoted and the config has not adopted its candidate; "
+            f"adopt it, or abort that rollout"
+        )
+        waiting = replace(record, reason=reason)
+        return None if record.reason == reason else _to(waiting, State.PENDING, clock.now, reason, "controller")
+    started = replace(record, step=0, step_started_at=clock.now, served_s=0.0, counted_at=clock.now)
+    return _to(started, State.RUNNING, clock.now, _step_reason(started), "controller")
+
+
+def _go_on(record: Record, clock: Clock, changes: Changes) -> None:
+    passed = (clock.now - (record.counted_at or clock.now)).total_seconds()
+    # A longer gap means that grants had lapsed and nobody was on the candidate; a clock set back is no time at all.
+    counts = passed if 0 < passed <= clock.lease_s else 0.0
+    record = replace(record, served_s=record.served_s + counts, counted_at=clock.now)
+    if record.served_s < record.spec.steps[record.step].at_least:
+        changes.counted.append(record)
+    elif record.step == len(record.spec.steps) - 1:
+        changes.transitions.append(_promoted(record, clock.now, "all steps are done", "controller"))
+    else:
+        moved = replace(record, step=record.step + 1, step_started_at=clock.now, served_s=0.0)
+        changes.transitions.append(_to(moved, State.RUNNING, clock.now, _step_reason(moved), "controller"))
+
+
+def _promoted(record: Record, now: datetime, why: str, actor: str) -> Transition:
+    reason = f"{why}; stands until the config adopts the candidate"
+    last = replace(record, step=len(record.spec.steps) - 1)
+    transition = _to(last, State.PROMOTED, now, reason, actor)
+    return replace(transition, record=replace(transition.record, overlay=True))
+
+
+def _to(record: Record, state: State, now: datetime, reason: str, actor: str) -> Transition:
+    return Transition(replace(record, state=state, reason=reason, overlay=False), record.state, now, reason, actor)
+
+
+def _step_reason(record: Record) -> str:
+    step = record.spec.steps[record.step]
+    return (
+        f"step {record.step + 1} of {len(record.spec.steps)}: {step.weight / 100:g}% for at least {step.at_least:g} s"
+    )

@@ -1,0 +1,120 @@
+"""What people do with rollouts by API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from headrace_kit.errors import BadInput, Conflict, NotFound, NotReady
+from headrace_kit.rpc import Identity
+from headrace_rollout.domain import machine
+from headrace_rollout.domain.controller import Controller, new_salt, tell
+from headrace_rollout.domain.desired import Desired, Wanted, read_spec
+from headrace_rollout.domain.records import Record, Transition
+from headrace_rollout.metrics import Metrics
+from headrace_rollout.ports import RolloutStore, Work
+
+ADMIN = "admin"
+MOST = 1000
+SPEC_CHARS, REASON_CHARS = 65_536, 500
+
+
+class Operations:
+    """Start, promote, abort, list and get; all need the scope `admin`. Changes reach the gateways at once."""
+
+    def __init__(
+        self, store: RolloutStore, controller: Controller, desired: Callable[[], Desired], metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._controller = controller
+        self._desired = desired
+        self._metrics = metrics
+
+    async def rollouts(self, *, ended: bool, who: Identity) -> list[Record]:
+        """The standing rollouts, or with `ended` the newest thousand of all; newest first."""
+        who.require(ADMIN)
+        if ended:
+            return await self._store.all(MOST)
+        records = (await self._store.truth()).records
+        return sorted(records, key=lambda record: record.created_at, reverse=True)
+
+    async def get(self, id_: str, who: Identity) -> Record:
+        """One rollout. Raises NotFound."""
+        who.require(ADMIN)
+        return _there(await self._store.find(_checked(id_)), id_)
+
+    async def start(self, model: str, spec_json: str, who: Identity) -> Record:
+        """Ask for a rollout beside the config. One that stands already is returned as it is.
+
+        Raises:
+            BadInput: no such model, or the spec is not valid; `param` names the field.
+            Conflict: this very rollout has ended before.
+        """
+        who.require(ADMIN)
+        if len(spec_json) > SPEC_CHARS:
+            raise BadInput(f"spec_json has at most {SPEC_CHARS} characters", param="spec_json")
+        wanted = Wanted(model, read_spec(spec_json))
+        self._desired().check(wanted)
+        async with self._store.changing() as work:
+            known = await work.find(wanted.id)
+            if known is not None and not known.standing:
+                raise Conflict(
+                    f"rollout {known.id} has ended: it is {known.state} ({known.reason}); change its spec to try again",
+                    param="spec_json",
+                )
+            transitions = []
+            if known is None:
+                standing = await work.standing()
+                transitions = machine.ask(wanted, standing, "api", _actor(who), work.now, new_salt)
+            await self._apply(work, transitions)
+        await self._told(transitions)
+        return _there(await self._store.find(wanted.id), wanted.id)
+
+    async def promote(self, id_: str, who: Identity) -> Record:
+        """To 100% at once. Raises NotFound, or Conflict when it does not run."""
+        who.require(ADMIN)
+        async with self._store.changing() as work:
+            record = _there(await work.find(_checked(id_)), id_)
+            transition = machine.promote(record, work.now, _actor(who))
+            await self._apply(work, [transition])
+        await self._told([transition])
+        return transition.record
+
+    async def abort(self, id_: str, reason: str, who: Identity) -> Record:
+        """Back to the baseline at once. Raises NotFound, or Conflict when it has ended."""
+        who.require(ADMIN)
+        if len(reason) > REASON_CHARS or "\0" in reason:
+            raise BadInput(f"reason is text of at most {REASON_CHARS} characters", param="reason")
+        async with self._store.changing() as work:
+            record = _there(await work.find(_checked(id_)), id_)
+            transition = machine.abort(record, work.now, reason or "aborted by hand", _actor(who))
+            await self._apply(work, [transition])
+        await self._told([transition])
+        return transition.record
+
+    async def _apply(self, work: Work, transitions: list[Transition]) -> None:
+        for transition in transitions:
+            await work.apply(transition)
+
+    async def _told(self, transitions: list[Transition]) -> None:
+        for transition in transitions:
+            tell(transition, self._metrics)
+        # Stored it is; should the store go away just now, the controller's own loop goes on from there.
+        with suppress(NotReady):
+            await self._controller.tick()
+
+
+def _checked(id_: str) -> str:
+    if not id_ or len(id_) > 64 or not id_.isalnum():
+        raise NotFound(f"there is no rollout {id_[:64]!r}", code="rollout_not_found", param="id")
+    return id_
+
+
+def _there(record: Record | None, id_: str) -> Record:
+    if record is None:
+        raise NotFound(f"there is no rollout {id_!r}", code="rollout_not_found", param="id")
+    return record
+
+
+def _actor(who: Identity) -> str:
+    return who.user or who.key_id or who.service

@@ -1,0 +1,107 @@
+"""What is kept about a rollout: where it stands, and how it came there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from headrace_kit.config.rollouts import Rollout as Spec
+
+WHOLE = 10_000
+"""Weight of all sticky keys."""
+
+ID_DIGITS = 16
+
+
+class State(StrEnum):
+    """Where a rollout is. The last three are ends: an id that has ended never runs again."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+
+
+LIVE = frozenset({State.PENDING, State.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One rollout.
+
+    Attributes:
+        id: hash of model and spec.
+        source: `config`, `api` or `resource`: who asked for it last.
+        step: index into `spec.steps`.
+        salt: of the hash that puts sticky keys on arms; drawn for this rollout alone.
+        served_s: seconds for which the step's weight was granted, without the time in which nobody could grant it.
+        counted_at: until when `served_s` is counted; None before the first count of a step.
+        overlay: a promoted candidate that the file has not adopted yet, so it is still granted.
+    """
+
+    id: str
+    model: str
+    spec: Spec
+    source: str
+    salt: str
+    state: State
+    reason: str
+    created_at: datetime
+    step_started_at: datetime
+    step: int = 0
+    served_s: float = 0
+    counted_at: datetime | None = None
+    overlay: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in LIVE
+
+    @property
+    def standing(self) -> bool:
+        """Whether there is still something to do about it: it is live, or an overlay."""
+        return self.live or self.overlay
+
+    @property
+    def weight(self) -> int:
+        """Share of sticky keys on the candidate, in 1/10000."""
+        if self.overlay:
+            return WHOLE
+        return self.spec.steps[self.step].weight if self.state is State.RUNNING else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A line of the audit trail: a rollout as it became, why, and who wanted it.
+
+    `actor` is `controller`, `config`, or the key or user that asked by API.
+    """
+
+    record: Record
+    was: State | None
+    at: datetime
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """All standing rollouts at one moment. `version` grows with every transition."""
+
+    version: int
+    records: tuple[Record, ...]
+
+
+def canonical(spec: Spec) -> str:
+    """A spec as JSON; what means the same is the same text. Defaults are left out, so new ones change nothing."""
+    return json.dumps(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+
+
+def rollout_id(model: str, spec: Spec) -> str:
+    """The identity of a rollout: the first 16 hexadecimal digits of the SHA-256 of its model and spec."""
+    return hashlib.sha256(f"{model}\n{canonical(spec)}".encode()).hexdigest()[:ID_DIGITS]

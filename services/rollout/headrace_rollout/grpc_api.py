@@ -1,0 +1,97 @@
+"""RolloutService over gRPC: decode, do, encode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+from headrace_kit.rpc import Call, RpcRuntime, rpc
+from headrace_protos.rollout.v1 import messages_pb2, service_pb2_grpc
+from headrace_rollout.domain.grants import Grant, Grants
+from headrace_rollout.domain.operations import Operations
+from headrace_rollout.domain.records import Record, canonical
+from headrace_rollout.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+FULL_NAME = "headrace.rollout.v1.RolloutService"
+CALLERS = frozenset({"gateway"})
+
+
+class RolloutServicer(service_pb2_grpc.RolloutServiceServicer):
+    """See the proto for what each method promises."""
+
+    def __init__(self, rpc_runtime: RpcRuntime, operations: Operations, grants: Grants, metrics: Metrics) -> None:
+        self.rpc_runtime = rpc_runtime
+        self._operations = operations
+        self._grants = grants
+        self._metrics = metrics
+
+    @rpc(callers=CALLERS)
+    async def Watch(self, request: messages_pb2.WatchRequest, call: Call) -> AsyncIterator[messages_pb2.Grant]:
+        """Grants until the gateway hangs up or this process stops."""
+        _log.info("watched", extra={"watcher": request.watcher[:100]})
+        with self._metrics.watchers.track_inprogress():
+            async for grant in self._grants.watch():
+                yield _grant(grant)
+
+    @rpc(callers=CALLERS)
+    async def ListRollouts(
+        self, request: messages_pb2.ListRolloutsRequest, call: Call
+    ) -> messages_pb2.ListRolloutsResponse:
+        """Rollouts, newest first."""
+        records = await self._operations.rollouts(ended=request.all, who=call.caller)
+        return messages_pb2.ListRolloutsResponse(rollouts=[_rollout(record) for record in records])
+
+    @rpc(callers=CALLERS)
+    async def GetRollout(self, request: messages_pb2.GetRolloutRequest, call: Call) -> messages_pb2.Rollout:
+        """One rollout."""
+        return _rollout(await self._operations.get(request.id, call.caller))
+
+    @rpc(callers=CALLERS)
+    async def Start(self, request: messages_pb2.StartRequest, call: Call) -> messages_pb2.Rollout:
+        """A rollout beside the config file."""
+        return _rollout(await self._operations.start(request.model, request.spec_json, call.caller))
+
+    @rpc(callers=CALLERS)
+    async def Promote(self, request: messages_pb2.PromoteRequest, call: Call) -> messages_pb2.Rollout:
+        """To 100% at once."""
+        return _rollout(await self._operations.promote(request.id, call.caller))
+
+    @rpc(callers=CALLERS)
+    async def Abort(self, request: messages_pb2.AbortRequest, call: Call) -> messages_pb2.Rollout:
+        """Back to the baseline."""
+        return _rollout(await self._operations.abort(request.id, request.reason, call.caller))
+
+
+def _grant(grant: Grant) -> messages_pb2.Grant:
+    return messages_pb2.Grant(
+        lease_ms=grant.lease_ms,
+        version=grant.version,
+        splits=[
+            messages_pb2.Split(
+                rollout_id=split.rollout_id,
+                model=split.model,
+                salt=split.salt,
+                weight=split.weight,
+                candidate_json=split.candidate_json,
+            )
+            for split in grant.splits
+        ],
+    )
+
+
+def _rollout(record: Record) -> messages_pb2.Rollout:
+    made = messages_pb2.Rollout(
+        id=record.id,
+        model=record.model,
+        state=record.state,
+        step=record.step,
+        steps=len(record.spec.steps),
+        weight=record.weight,
+        spec_json=canonical(record.spec),
+        reason=record.reason,
+        source=record.source,
+    )
+    made.created_at.FromDatetime(record.created_at)
+    made.step_started_at.FromDatetime(record.step_started_at)
+    return made
