@@ -26,7 +26,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A candidate that is one, or the first `length` characters of it are."""
+    """A candidate that is one, or the first `length` characters of it are.
+
+    A score under the threshold keeps it from being reported, and the search from beginning again within it.
+    """
 
     score: float
     length: int

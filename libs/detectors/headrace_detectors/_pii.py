@@ -12,13 +12,23 @@ from headrace_detectors._pattern import Accepted, Candidate, Pattern
 _LETTER = r"A-Za-z\x{C0}-\x{24F}\x{370}-\x{52F}"
 _EMAIL = rf"[{_LETTER}0-9_][{_LETTER}0-9._%+'-]{{0,63}}@[{_LETTER}0-9][{_LETTER}0-9.-]*\.[{_LETTER}]{{2,24}}"
 
-_PHONE_INTERNATIONAL = r"(?:\+|\b00)[1-9](?:[ ./()-]{0,3}\d){6,14}\b"
-_PHONE_NORTH_AMERICAN = r"(?:\b1[ .-])?(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}(?:\s?(?:x|ext\.?)\s?\d{1,5})?\b"
-_PHONE_NATIONAL = r"(?:\(0\d{1,4}\)|\b0\d{1,4})(?:[ /-]{0,2}\d){5,10}\b"
+_EXTENSION = r"(?:\s?(?:x|ext\.?)\s?\d{1,5})?"
+_PHONE_INTERNATIONAL = rf"(?:\+|\b00)[1-9](?:[ ./()-]{{0,3}}\d){{6,14}}{_EXTENSION}\b"
+_PHONE_NORTH_AMERICAN = rf"(?:\b1[ .-])?(?:\(\d{{3}}\) ?|\b\d{{3}}[ .-])\d{{3}}[ .-]\d{{4}}{_EXTENSION}\b"
+_PHONE_NATIONAL = r"(?:\(0[1-9]\d{0,3}\)|\b0[1-9]\d{0,3})(?:[ ./-]{0,2}\d){5,10}\b"
+_PHONE_WITH_AREA = r"\(\d{2,4}\) ?\d{3,5}[ -]\d{3,4}\b"
+_PHONE_NAMED = (
+    r"(?i)\b(?:phone|telephone|tel|mobile|cell|cellphone|fax|call|dial|ring|whatsapp|sms)"
+    r"(?:[ .:#=]|no|number|is|us|me|him|her|them|at|on){1,8}(\(?\d(?:[ ()./-]{0,2}\d){4,13})\b"
+)
+_PHONE_NAMED_AFTER = r"(?i)(?:\(|\b)(\d(?:[ ()./-]{0,2}\d){5,13})[ ,;:()\\-]{1,3}(?:office|mobile|cell|fax|phone)\b"
 _DATE = re.compile(r"(?:\d{1,2}[./-]){2}\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
 
 _IBAN = r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?\b"
 _CARD = r"\b\d(?:[ -]?\d){12,18}\b"
+
+_ISSUED = re.compile(r"4|5|6|3[4-8]|30|2[2-7]\d{14}$")
+"""How the numbers of the large networks begin."""
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4 = rf"\b((?:{_OCTET}\.){{3}}{_OCTET})(?:[^.\w]|\.[^\d]|\.?\z)"
@@ -43,8 +53,7 @@ def _email(candidate: Candidate) -> Accepted | None:
 
 
 def _phone_international(candidate: Candidate) -> Accepted | None:
-    longest = 17 if candidate.value.startswith("00") else 15
-    if candidate.before.isalnum() or not 7 <= len(_digits(candidate.value)) <= longest:
+    if candidate.before.isalnum():
         return None
     # `00` may also open a long number of another sort: what is grouped is more likely a phone.
     sure = candidate.value.startswith("+") or not candidate.value.isdigit()
@@ -55,6 +64,15 @@ def _phone_north_american(candidate: Candidate) -> Accepted | None:
     digits = _digits(candidate.value)
     area = digits[1:4] if digits[0] == "1" else digits[:3]
     return Accepted(0.75 if area[0] in "23456789" else 0.55, len(candidate.value))
+
+
+def _phone_named(candidate: Candidate) -> Accepted | None:
+    """A number beside a word that announces one."""
+    return None if _DATE.fullmatch(candidate.value) else Accepted(0.7, len(candidate.value))
+
+
+def _phone_with_area(candidate: Candidate) -> Accepted | None:
+    return Accepted(0.6, len(candidate.value))
 
 
 def _phone_national(candidate: Candidate) -> Accepted | None:
@@ -73,20 +91,16 @@ def _iban(candidate: Candidate) -> Accepted | None:
 
 def _card(candidate: Candidate) -> Accepted | None:
     """A card number, or the longest beginning of the digits that is one."""
-    digits = 0
     best = None
-    number: list[str] = []
+    number = ""
     for index, char in enumerate(candidate.value):
         if not char.isdigit():
             continue
-        number.append(char)
-        digits += 1
+        number += char
         follows = candidate.value[index + 1 : index + 2]
-        if digits >= 13 and not follows.isdigit() and luhn_ok("".join(number)):
-            best = index + 1
-    if best is None or candidate.value[0] not in "23456" or len(set(number)) < 2:
-        return None
-    return Accepted(1.0, best)
+        if len(number) >= 13 and not follows.isdigit() and luhn_ok(number):
+            best = Accepted(1.0 if _ISSUED.match(number) else 0.6, index + 1)
+    return best if number[0] in "23456" and len(set(number)) > 1 else None
 
 
 def _ipv4(candidate: Candidate) -> Accepted | None:
@@ -115,6 +129,9 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
         Pattern("phone", _PHONE_INTERNATIONAL, accept=_phone_international, identity=_digits),
         Pattern("phone", _PHONE_NORTH_AMERICAN, accept=_phone_north_american, identity=_digits),
         Pattern("phone", _PHONE_NATIONAL, accept=_phone_national, identity=_digits),
+        Pattern("phone", _PHONE_WITH_AREA, accept=_phone_with_area, identity=_digits),
+        Pattern("phone", _PHONE_NAMED, accept=_phone_named, group=1, identity=_digits),
+        Pattern("phone", _PHONE_NAMED_AFTER, accept=_phone_named, group=1, identity=_digits),
     ),
     "iban": (Pattern("iban", _IBAN, accept=_iban, identity=_compact),),
     "card": (Pattern("card", _CARD, accept=_card, identity=_digits),),

@@ -33,7 +33,8 @@ def _joins(before: str, after: str) -> bool:
 
 def _tag(candidate: Candidate) -> Accepted | None:
     is_flag = candidate.before == _FLAG and candidate.value.endswith(_END_OF_FLAG)
-    return None if is_flag and len(candidate.value) <= _FLAG_CHARS else Accepted(1.0, len(candidate.value))
+    # Accepted in either case, or the rest of a flag's tags would be looked at by themselves.
+    return Accepted(0.0 if is_flag and len(candidate.value) <= _FLAG_CHARS else 1.0, len(candidate.value))
 
 
 def _trick(kind: str, characters: str, accept: Accept = always) -> tuple[Pattern, ...]:
@@ -51,7 +52,7 @@ PATTERNS: dict[str, tuple[Pattern, ...]] = {
     "tag": _trick("tag", r"[\x{E0000}-\x{E007F}]+", _tag),
     # One selector chooses a glyph. Several in a row carry bytes.
     "variation": _trick("variation", r"[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2,}"),
-    "control": _trick("control", r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{84}\x{86}-\x{9F}]+"),
+    "control": _trick("control", r"[\x00-\x08\x0B\x0E-\x1F\x7F\x{9B}]+"),
 }
 
 UNICODE_KINDS = tuple(PATTERNS)

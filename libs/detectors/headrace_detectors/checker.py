@@ -85,7 +85,7 @@ def _limit(spec: Length) -> LengthLimit:
 def _rules(spec: Pii | Secrets | BanList | Patterns | Tricks) -> list[Rule]:
     if spec.action is Action.ALLOW:
         raise BadCheck("a check flags, masks or blocks", path="action")
-    threshold = 0.0
+    threshold = 0.5
     patterns: Sequence[Pattern]
     match spec:
         case Pii():

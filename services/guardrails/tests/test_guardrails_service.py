@@ -29,6 +29,7 @@ guardrails:
       - {check: ban_list, words: [project-bluebird], action: block}
       - {check: regex, patterns: {ticket: 'TICK-\\d+'}, action: flag}
 services: {guardrails: {max_text_bytes: 2000}}
+telemetry: {sample: 0%}
 """
 ME = Identity(service="gateway", tenant="dev")
 
