@@ -56,8 +56,8 @@ protos: ## generate libs/protos from protos/
 	@$(PY) protos/generate.py
 
 lock: ## resolve the requirements again (ARGS=--upgrade)
-	@$(BOOTSTRAP) dev
-	@UV=.tools/bin/uv requirements/compile.sh $(ARGS)
+	@$(BOOTSTRAP) uv
+	@UV="$(CURDIR)/.tools/uv/bin/uv" requirements/compile.sh $(ARGS)
 
 bench: ## measure the platform and print a table (ARGS=...)
 	@$(BOOTSTRAP) dev triton

@@ -1,6 +1,6 @@
 """Make the environments of a working copy: uv in .tools, packages in .venv, Triton in .venv-triton.
 
-    python3 infra/local/bootstrap.py services|dev|triton...
+    python3 infra/local/bootstrap.py services|dev|triton|uv...
 
 Uses the standard library alone, changes nothing outside the working copy, and does nothing when an environment is
 already what its lock says.
@@ -226,7 +226,9 @@ def main(wanted: list[str]) -> int:
         try:
             this = Python(sys.executable, (sys.version_info[0], sys.version_info[1]), shared=False)
             for name in wanted:
-                if name == "triton":
+                if name == "uv":
+                    uv()
+                elif name == "triton":
                     ensure(TRITON_VENV, "triton", triton_python)
                 else:
                     ensure(VENV, name, lambda: this, also=("dev",) if name == "services" else ())

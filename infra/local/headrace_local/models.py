@@ -42,5 +42,5 @@ class _Printer:
             if report.state == "ready" or now - self._last.get(name, 0) < TELL_S:
                 return
             self._last[name] = now
-            sizes = f"{report.done / 1e6:.0f} of {report.total / 1e6:.0f} MB"
+            sizes = f"{report.done / 1e6:.0f} of {report.size / 1e6:.0f} MB"
             print(f"{name}: {report.state} {sizes} {report.source}".rstrip(), flush=True)

@@ -38,6 +38,9 @@ class StopFailed(RuntimeError):
 
 Watcher = Callable[[state.RunState], None]
 
+PATIENCE_S = 5
+"""Seconds that a start waits for the data directory while nobody seems to run in it."""
+
 
 class Platform:
     """A platform by its settings, running or not; several objects may stand for the same one."""
@@ -90,7 +93,7 @@ class Platform:
         """Like `start`, without waiting. What an earlier, killed run left behind is ended first."""
         made = plan.make(self.settings, parts)
         self.layout.create()
-        with self._lock() as lock:
+        with self._lock(patience_s=PATIENCE_S) as lock:
             self._end_leftovers(made)
             ports.check(
                 {purpose: number for unit in made.units for purpose, number in unit.ports.items()},
@@ -176,7 +179,7 @@ class Platform:
         os.kill(self._pid(unit), signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
-        """Kill the supervisor with SIGKILL.
+        """Kill the supervisor with SIGKILL; returns when it is gone.
 
         Raises:
             LookupError: it does not run.
@@ -185,6 +188,8 @@ class Platform:
         if run is None:
             raise LookupError("the platform does not run")
         os.kill(run.supervisor_pid, signal.SIGKILL)
+        while processes.alive(run.supervisor_pid, run.supervisor_started):
+            time.sleep(0.01)
 
     def stop_unit(self, unit: str) -> None:
         """Stop a unit and keep it stopped."""
@@ -232,14 +237,22 @@ class Platform:
         return pid
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[int]:
-        """Hold the data directory; the descriptor may be handed down to keep it held."""
+    def _lock(self, *, patience_s: float = 0) -> Iterator[int]:
+        """Hold the data directory; the descriptor may be handed down to keep it held.
+
+        With `patience_s` a holder that is not a running supervisor (it is just dying, say) is given so many seconds.
+        """
         descriptor = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + patience_s
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AlreadyRunning(f"a platform runs in {self.layout.data_dir}") from None
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline or self.status() is not None:
+                        raise AlreadyRunning(f"a platform runs in {self.layout.data_dir}") from None
+                    time.sleep(0.05)
             yield descriptor
         finally:
             os.close(descriptor)

@@ -43,12 +43,12 @@ def ray_unit(port_base: int) -> Unit:
     """All six in Ray Serve on this machine."""
     return Unit(
         name="ray",
-        argv=(sys.executable, "-m", "headrace_kit.hosting.ray_main"),
+        argv=(sys.executable, "-m", "headrace_local.ray"),
         env=ENV,
         after=STORES,
         uses=("triton",),
-        ports={purpose: number for name in SERVICES for purpose, number in _ports(name, port_base).items()},
-        probe=HttpProbe(port=port(port_base, "gateway-ops")),
+        ports={purpose: number for name in (*SERVICES, "ray") for purpose, number in _ports(name, port_base).items()},
+        probe=HttpProbe(port=port(port_base, "ray-ops")),
         start_s=240,
         stop_s=60,
     )

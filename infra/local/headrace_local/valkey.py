@@ -53,6 +53,7 @@ def configure(layout: Layout, port: int) -> None:
         "save": '""',  # the log alone: no snapshots beside it
         "maxmemory-policy": "noeviction",  # it also holds the event stream on its way to PostgreSQL
         "logfile": '""',
+        "set-proc-title": "no",  # a title would overwrite the environment by which the process is found again
     }
     content = "".join(f"{key} {value}\n" for key, value in lines.items())
     secrets.write_private(layout.valkey / "valkey.conf", content)
