@@ -178,6 +178,7 @@ def _outcome(outcome: pb.Outcome) -> chat.Outcome:
             chat.StageOutcome(
                 deployment=stage.deployment,
                 verdict=stage.verdict,
+                usage=chat.TokenCount(stage.usage.input_tokens, stage.usage.output_tokens),
                 signal=stage.signal or None,
                 confidence=stage.confidence if stage.HasField("confidence") else None,
                 cost_usd=stage.cost_usd or None,

@@ -58,7 +58,7 @@ TRACE = {
             "attributes": {
                 "gen_ai.usage.input_tokens": 12,
                 "gen_ai.usage.output_tokens": 3,
-                "headrace.cost_usd": "0.000012",
+                "headrace.cost_nano_usd": "12000",
             },
         },
     ],

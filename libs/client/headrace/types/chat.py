@@ -94,11 +94,23 @@ class Usage(Struct):
     prompt_tokens_details: TokenDetails | None = None
 
 
+class TokenCount(Struct):
+    """Tokens of one attempt."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
 class StageOutcome(Struct):
-    """One attempt of a cascade: its deployment, and whether its answer was `accepted`, `rejected` or `failed`."""
+    """One attempt of a cascade: its deployment, and whether its answer was `accepted`, `rejected` or `failed`.
+
+    `confidence` is the value of the signal that decided; `error` the code of what failed.
+    """
 
     deployment: str = ""
     verdict: str = ""
+    usage: TokenCount = field(default_factory=TokenCount)
+    error: str | None = None
     signal: str | None = None
     confidence: float | None = None
     cost_usd: str | None = None
@@ -134,6 +146,7 @@ class Outcome(Struct):
 
     request_id: str | None = None
     trace_id: str | None = None
+    model: str | None = None
     deployment: str | None = None
     arm: str | None = None
     cache: str | None = None

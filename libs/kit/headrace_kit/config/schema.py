@@ -16,8 +16,8 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of `headrace.yaml`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "headrace.yaml",
         **Config.model_json_schema(mode="validation"),
+        "title": "headrace.yaml",
     }
 
 

@@ -1,0 +1,42 @@
+"""Which platform a command talks to, and with which key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.sync import Headrace
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+"""The option that every command has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What `--url` and `--api-key` said."""
+
+    url: str | None = None
+    api_key: str | None = None
+
+    def connect(self, *, admin: bool = False) -> Headrace:
+        """A client with the team's key, or with the admin key. Raises NotConfigured."""
+        from headrace.settings import Settings
+        from headrace.sync import Headrace
+
+        found = Settings.find()
+        key = self.api_key or (found.require_admin_key() if admin else found.require_api_key())
+        return Headrace(self.url or found.require_url(), key)
+
+
+def connect(ctx: typer.Context, *, admin: bool = False) -> Headrace:
+    """The client that a command uses; close it by `with`."""
+    target: Target = ctx.obj
+    return target.connect(admin=admin)
+
+
+def group(name: str, what: str) -> typer.Typer:
+    """A group of commands."""
+    return typer.Typer(name=name, help=what, no_args_is_help=True, rich_markup_mode=None)

@@ -1,0 +1,106 @@
+"""`headrace ingest` and `headrace search`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from headrace.cli._output import console, print_json, print_table, shortened
+from headrace.cli._target import Json, connect
+
+if TYPE_CHECKING:
+    from headrace.calls.documents import Mode
+    from headrace.sync import Headrace
+    from headrace.types.documents import Document
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ingest)
+    app.command()(search)
+
+
+def ingest(
+    ctx: typer.Context,
+    collection: Annotated[str, typer.Argument(help="Where to; see: headrace collections list")],
+    files: Annotated[list[str], typer.Argument(help="Files, folders or quoted globs, text or Markdown.")],
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are searchable, or stored.")] = True,
+    public: Annotated[bool, typer.Option("--public", help="Everybody in its teams may read them.")] = False,
+    user: Annotated[list[str] | None, typer.Option(help="A person who may read them; repeatable.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group that may read them; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Store documents; a document's id is its path, and one that exists is replaced.
+
+    Example: headrace ingest handbook docs/*.md
+    """
+    from headrace.cli import _files
+    from headrace.types.documents import Acl
+
+    acl = Acl(user or [], group or [], public) if public or user or group else None
+    documents, skipped = _files.read(_files.find(files), acl)
+    if not as_json:
+        for entry in skipped:
+            typer.echo(f"skipped {entry.file}: {entry.reason}", err=True)
+    with connect(ctx) as client:
+        jobs = _send(client, collection, documents, wait=wait, quiet=as_json)
+    if as_json:
+        accepted = [document.id for document in documents]
+        print_json({"collection": collection, "documents": accepted, "jobs": jobs, "skipped": skipped})
+    elif documents:
+        state = "searchable" if wait else "stored, searchable in a moment"
+        typer.echo(f"{len(documents)} document{'s' * (len(documents) != 1)} in {collection}, {state}")
+    if not documents:
+        if not as_json:
+            typer.echo("headrace: none of these files is a document; give text or Markdown files", err=True)
+        raise typer.Exit(1)
+
+
+def _send(client: Headrace, collection: str, documents: list[Document], *, wait: bool, quiet: bool) -> list[str]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from headrace.cli._files import batches
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = sys.stderr.isatty() and not quiet
+    jobs = []
+    with Progress(*columns, console=console(err=True), transient=True, disable=not shown) as progress:
+        task = progress.add_task(f"ingesting into {collection}", total=len(documents))
+        for batch in batches(documents):
+            jobs.append(client.ingest(collection, batch, wait=wait).job)
+            progress.advance(task, len(batch))
+    return jobs
+
+
+def search(
+    ctx: typer.Context,
+    collection: Annotated[str, typer.Argument(help="Where to look.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    mode: Annotated[str, typer.Option(help="hybrid, bm25 or vector.")] = "hybrid",
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Passages wanted.")] = 10,
+    rerank: Annotated[
+        bool | None, typer.Option("--rerank/--no-rerank", help="Order the best by the cross-encoder, or not.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the score of each stage.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find passages, best first.
+
+    Example: headrace search handbook "paid leave" --top-k 3 --explain
+    """
+    if mode not in ("hybrid", "bm25", "vector"):
+        raise typer.BadParameter("give hybrid, bm25 or vector", param_hint="--mode")
+    with connect(ctx) as client:
+        found = client.search(collection, query, top_k=top_k, mode=cast("Mode", mode), rerank=rerank, explain=explain)
+    if as_json:
+        print_json(found)
+        return
+    columns = [">score", "document", "span", "text"] + (["stages"] if explain else [])
+    rows = [
+        [f"{p.score:.4f}", p.document_id, f"{p.span.start}-{p.span.end}", shortened(p.text, 90)]
+        + ([" ".join(f"{name}={score:.4f}" for name, score in (p.scores or {}).items())] if explain else [])
+        for p in found
+    ]
+    print_table(columns, rows, empty="nothing found")
