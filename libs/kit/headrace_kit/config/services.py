@@ -48,6 +48,12 @@ class Retrieval(Service):
     candidates: int = Field(
         50, ge=1, le=1000, description="Passages that each of BM25 and vectors gives to the fusion."
     )
+    rerank_candidates: int = Field(
+        50, ge=1, le=1000, description="Passages that the reranker orders, at least `top_k`."
+    )
+    model_timeout: Duration = Field(
+        10, gt=0, le=300, description="Longest wait for the embedding or reranking model while searching."
+    )
     embed_batch: int = Field(16, ge=1, le=1024, description="Passages per call to inference while ingesting.")
 
 

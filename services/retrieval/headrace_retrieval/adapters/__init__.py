@@ -1,0 +1,1 @@
+"""What fulfils the ports: PostgreSQL, tantivy, and inference."""

@@ -1,0 +1,1 @@
+"""The record: collections, documents, passages, vectors, the queue and the outbox."""

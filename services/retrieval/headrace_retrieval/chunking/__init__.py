@@ -1,0 +1,1 @@
+"""Cutting documents into passages whose spans are exact."""

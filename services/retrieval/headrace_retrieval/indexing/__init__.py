@@ -1,0 +1,1 @@
+"""What runs in the background: documents become searchable, and the lexical index follows the record."""

@@ -1,0 +1,249 @@
+"""Makes accepted documents searchable: cut, embed, publish. Whatever dies in between is begun again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from headrace_kit.errors import (
+    BadInput,
+    Busy,
+    DeadlineExceeded,
+    Forbidden,
+    HeadraceError,
+    NotFound,
+    NotReady,
+    Unauthenticated,
+    Upstream,
+)
+from headrace_retrieval.chunking.chunker import Piece, chunk, context
+from headrace_retrieval.metrics import Metrics
+from headrace_retrieval.ports import Cut, Models, Task, Work, WorkQueue
+
+_log = logging.getLogger(__name__)
+
+CLAIM = 32
+"""Documents that one worker takes at a time."""
+
+GROUP_CHARACTERS = 2_000_000
+"""Text that is held, embedded and published together, at most; a larger document goes alone."""
+
+POLL_S = 1.0
+RENEW_S = 5.0
+EMBED_LIMIT_S = 120.0
+CLEAN_UP_S = 60.0
+MAX_FAILURES = 5
+"""Tries of a document that fails for a reason of its own, before it is given up."""
+
+SUSPICIOUS = 3
+"""After so many attempts a document is tried alone: it may be what makes the model go away."""
+
+AWAY = (NotReady, Upstream, Busy, DeadlineExceeded, NotFound, Unauthenticated, Forbidden)
+"""What says nothing about a document: a part is down, or it is not set up yet."""
+
+_FIRST_DELAY_S = 0.5
+_LONGEST_DELAY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    work: Work
+    pieces: Sequence[Piece]
+
+
+class Worker:
+    """Runs until cancelled; several of them, in several processes, share the queue.
+
+    While inference is away tasks go back to the queue and wait, longer each time; only a document that the model itself
+    refuses, or that fails for no known reason `MAX_FAILURES` times, is given up, with the reason in its job.
+
+    Args:
+        embed_batch: reads how many passages go into one call.
+        published: called when something became searchable.
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        models: Models,
+        metrics: Metrics,
+        *,
+        embed_batch: Callable[[], int],
+        published: Callable[[], None],
+    ) -> None:
+        self._queue = queue
+        self._models = models
+        self._metrics = metrics
+        self._embed_batch = embed_batch
+        self._published = published
+        self._woken = asyncio.Event()
+        self._delay_s = _FIRST_DELAY_S
+        self._cleaned = -CLEAN_UP_S
+
+    def wake(self) -> None:
+        """Look into the queue now instead of at the next poll."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            busy = False
+            try:
+                busy = await self.step()
+                await self._keep_house()
+            except NotReady:
+                pass  # the database is away; it says so itself
+            except HeadraceError as error:
+                _log.warning("indexing stopped for a moment: %s", error.code)
+            except Exception as error:
+                _log.error("indexing failed", exc_info=error)
+            if not busy:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), POLL_S)
+                self._woken.clear()
+
+    async def step(self) -> bool:
+        """Take some tasks and work them off; False when there was nothing to do."""
+        tasks = await self._queue.claim(CLAIM)
+        if not tasks:
+            return False
+        async with self._leased(tasks):
+            left = list(tasks)
+            try:
+                async for group in self._groups(tasks):
+                    try:
+                        await self._index(group)
+                    except AWAY:
+                        if group[0].work.task.attempt <= SUSPICIOUS:
+                            raise
+                        await self._postpone([group[0].work.task], _LONGEST_DELAY_S)
+                    for prepared in group:
+                        left.remove(prepared.work.task)
+            except AWAY:
+                delay_s, self._delay_s = self._delay_s, min(self._delay_s * 2, _LONGEST_DELAY_S)
+                await self._postpone(left, delay_s)
+                raise
+            except asyncio.CancelledError:
+                await self._postpone(left, 0)
+                raise
+        self._delay_s = _FIRST_DELAY_S
+        return True
+
+    async def _postpone(self, tasks: Sequence[Task], delay_s: float) -> None:
+        self._metrics.documents.labels("postponed").inc(len(tasks))
+        await self._queue.put_back(tasks, delay_s)
+
+    async def _groups(self, tasks: Sequence[Task]) -> AsyncIterator[list[_Prepared]]:
+        """Tasks with their passages, in groups that fit into memory."""
+        group: list[_Prepared] = []
+        characters = 0
+        for task in tasks:
+            work = await self._queue.load(task)
+            if work is None:
+                self._metrics.documents.labels("overtaken").inc()
+                continue
+            alone = task.attempt > SUSPICIOUS or (group and group[-1].work.task.attempt > SUSPICIOUS)
+            if group and (alone or characters + len(work.text) > GROUP_CHARACTERS):
+                yield group
+                group, characters = [], 0
+            pieces = await asyncio.to_thread(
+                chunk,
+                work.text,
+                markdown=work.markdown,
+                max_tokens=work.index.max_tokens,
+                overlap_tokens=work.index.overlap_tokens,
+            )
+            group.append(_Prepared(work, pieces))
+            characters += len(work.text)
+        if group:
+            yield group
+
+    async def _index(self, group: Sequence[_Prepared]) -> None:
+        try:
+            cuts = await self._embed(group)
+        except BadInput as error:
+            if len(group) == 1:
+                await self._give_up(group[0].work.task, error.message)
+                return
+            for prepared in group:  # one of them is at fault: find out which
+                await self._index([prepared])
+            return
+        except AWAY:
+            raise
+        except Exception as error:
+            if len(group) == 1:
+                await self._failed(group[0].work.task, error)
+                return
+            for prepared in group:
+                await self._index([prepared])
+            return
+        shown = await self._queue.publish(cuts)
+        self._metrics.documents.labels("published").inc(shown)
+        self._metrics.chunks.inc(sum(len(cut.pieces) for cut in cuts))
+        self._published()
+
+    async def _embed(self, group: Sequence[_Prepared]) -> list[Cut]:
+        """Vectors for all passages of a group; calls are filled across documents that share model and tenant."""
+        vectors: dict[tuple[int, int], bytes] = {}
+        waiting: dict[tuple[str, str], list[tuple[tuple[int, int], str]]] = {}
+        for number, prepared in enumerate(group):
+            work = prepared.work
+            texts = waiting.setdefault((work.index.embedding, work.task.tenant), [])
+            for position, piece in enumerate(prepared.pieces):
+                texts.append(((number, position), context(work.title, piece.headings, piece.text)))
+        batch = self._embed_batch()
+        for (deployment, tenant), texts in waiting.items():
+            for at in range(0, len(texts), batch):
+                part = texts[at : at + batch]
+                made = await self._models.embed(
+                    deployment, [text for _, text in part], tenant=tenant, limit_s=EMBED_LIMIT_S
+                )
+                vectors.update(zip((key for key, _ in part), made, strict=True))
+        return [
+            Cut(
+                prepared.work.task,
+                prepared.pieces,
+                [vectors[number, position] for position in range(len(prepared.pieces))],
+            )
+            for number, prepared in enumerate(group)
+        ]
+
+    async def _failed(self, task: Task, error: Exception) -> None:
+        _log.error("a document could not be indexed", exc_info=error)
+        if task.failures + 1 >= MAX_FAILURES:
+            await self._give_up(task, "it could not be indexed because of an error on our side")
+        else:
+            await self._queue.put_back([task], min(2.0**task.failures, _LONGEST_DELAY_S), failed=True)
+
+    async def _give_up(self, task: Task, reason: str) -> None:
+        self._metrics.documents.labels("failed").inc()
+        await self._queue.fail(task, reason)
+
+    @asynccontextmanager
+    async def _leased(self, tasks: Sequence[Task]) -> AsyncIterator[None]:
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(RENEW_S)
+                with contextlib.suppress(HeadraceError):
+                    await self._queue.renew(tasks)
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+
+    async def _keep_house(self) -> None:
+        if await self._queue.promote():
+            self._published()
+        now = asyncio.get_running_loop().time()
+        if now - self._cleaned >= CLEAN_UP_S:
+            self._cleaned = now
+            await self._queue.clean_up()
+            self._metrics.waiting.set(await self._queue.waiting())
