@@ -43,6 +43,10 @@ class _Pending:
         self.finish_reason = None
         self.since = None
 
+    def waited(self, now):
+        """Seconds that the oldest piece has waited; below 0 when there is none."""
+        return -1 if self.since is None else now - self.since
+
     def take(self, index):
         """The chunk document of everything pending; afterwards nothing is."""
         chunk = {"index": index}
@@ -118,11 +122,10 @@ class AnswerStream:
         with self._lock:
             if self._closed:
                 return
-            for index in list(self._pending):
-                since = self._pending[index].since
-                if since is not None and now - since >= self._flush_s:
-                    self._flush(index)
-            if now - self._sent_at >= BEAT_S:
+            due = [index for index, pending in self._pending.items() if pending.waited(now) >= self._flush_s]
+            for index in due:
+                self._flush(index)
+            if not due and now - self._sent_at >= BEAT_S:
                 self._sent_at = now
                 self._send(b"{}")
 

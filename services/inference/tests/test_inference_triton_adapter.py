@@ -1,0 +1,242 @@
+"""The Triton adapter against a Triton of our own making, over real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+import pytest
+from grpc import aio
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc as rpc
+
+from headrace_inference.adapters.triton import client as client_module
+from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.adapters.triton.engine import TritonEngine
+from headrace_inference.ports import Chunk, Generation, Sampling
+from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstream
+
+HELLO = Generation(messages=({"role": "user", "content": "hello"},))
+END = {"index": 0, "finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 2}}
+
+
+class FakeTriton(rpc.GRPCInferenceServiceServicer):
+    """Streams `script`: documents, an error message, `end` (the final response), `hang`, or `abort`."""
+
+    def __init__(self) -> None:
+        self.script: list[object] = []
+        self.asked: list[dict] = []
+        self.infers: list[pb.ModelInferRequest] = []
+        self.refuse: str | None = None
+        self.state = "READY"
+        self.reason = ""
+        self.controls: list[str] = []
+        self.cancelled = asyncio.Event()
+
+    async def ModelStreamInfer(self, request_iterator, context):
+        try:
+            async for request in request_iterator:
+                assert request.parameters["triton_enable_empty_final_response"].bool_param
+                self.asked.append(json.loads(request.raw_input_contents[0][4:]))
+                for step in self.script:
+                    if step == "hang":
+                        await asyncio.Event().wait()
+                    elif step == "abort":
+                        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+                    elif isinstance(step, str) and step != "end":
+                        yield pb.ModelStreamInferResponse(error_message=step)
+                    else:
+                        yield answer(step)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def ModelInfer(self, request, context):
+        self.infers.append(request)
+        if self.refuse is not None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.refuse)
+        rows = request.inputs[0].shape[0]
+        response = pb.ModelInferResponse(model_name=request.model_name)
+        number = len(self.infers)
+        columns = (
+            ("embedding", struct.pack("<2f", number, 0) * rows),
+            ("score", struct.pack("<f", number) * rows),
+            ("tokens", struct.pack("<i", 3) * rows),
+        )
+        for name, contents in columns:
+            response.outputs.add(name=name)
+            response.raw_output_contents.append(contents)
+        return response
+
+    async def RepositoryIndex(self, request, context):
+        model = pb.RepositoryIndexResponse.ModelIndex(name="m", state=self.state, reason=self.reason)
+        return pb.RepositoryIndexResponse(models=[model])
+
+    async def RepositoryModelLoad(self, request, context):
+        self.controls.append("load")
+        self.state = "READY"
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request, context):
+        self.controls.append("unload")
+        self.state = "UNAVAILABLE"
+        return pb.RepositoryModelUnloadResponse()
+
+
+def answer(document: object) -> pb.ModelStreamInferResponse:
+    response = pb.ModelStreamInferResponse()
+    inferred = response.infer_response
+    if document == "end":
+        inferred.parameters["triton_final_response"].bool_param = True
+    else:
+        data = json.dumps(document).encode()
+        inferred.raw_output_contents.append(len(data).to_bytes(4, "little") + data)
+    return response
+
+
+@pytest.fixture
+async def triton() -> AsyncIterator[FakeTriton]:
+    fake = FakeTriton()
+    server = aio.server()
+    rpc.add_GRPCInferenceServiceServicer_to_server(fake, server)
+    fake.port = server.add_insecure_port("127.0.0.1:0")
+    fake.server = server
+    await server.start()
+    yield fake
+    await server.stop(None)
+
+
+@pytest.fixture
+async def engine(triton) -> AsyncIterator[TritonEngine]:
+    client = TritonClient(f"127.0.0.1:{triton.port}")
+    yield TritonEngine("m", client)
+    await client.close()
+
+
+async def collect(engine: TritonEngine, generation: Generation = HELLO) -> list[Chunk]:
+    async with aclosing(engine.generate(generation)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+async def test_chunks_are_decoded_and_signs_of_life_dropped(triton, engine):
+    triton.script = [{"index": 0, "text": "é", "tokens": 1, "sum_logprob": -1, "min_logprob": -1}, {}, END, "end"]
+    chunks = await collect(engine)
+    assert [chunk.text for chunk in chunks] == ["é", ""]
+    assert (chunks[0].tokens, chunks[0].min_logprob) == (1, -1)
+    assert chunks[1].usage.output_tokens == 2
+    assert triton.asked == [{"messages": [{"role": "user", "content": "hello"}]}]
+
+
+async def test_only_what_was_asked_for_travels(triton, engine):
+    triton.script = [END, "end"]
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}
+    sampling = Sampling(temperature=0, stop=("x",), top_logprobs=0, response_format=schema)
+    await collect(engine, Generation(prompt="p", sampling=sampling, want_stats=True))
+    assert triton.asked == [
+        {
+            "prompt": "p",
+            "temperature": 0,
+            "stop": ["x"],
+            "top_logprobs": 0,
+            "response_format": schema,
+            "want_stats": True,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("context_length_exceeded", BadInput),
+        ("engine_busy", Busy),
+        ("engine_not_ready", NotReady),
+        ("whatever", Upstream),
+    ],
+)
+async def test_error_chunks_are_typed(triton, engine, code, kind):
+    triton.script = [{"error": {"code": code, "message": "m", "param": "messages"}}, "end"]
+    with pytest.raises(HeadraceError) as failed:
+        await collect(engine)
+    assert type(failed.value) is kind
+    assert (failed.value.code, failed.value.param) == (code, "messages")
+
+
+async def test_leaving_cancels_at_triton(triton, engine):
+    triton.script = [{"index": 0, "text": "a"}, "hang"]
+    async with aclosing(engine.generate(HELLO)) as chunks:
+        assert (await anext(chunks)).text == "a"
+    await asyncio.wait_for(triton.cancelled.wait(), 10)
+
+
+async def test_a_stream_that_ends_without_its_final_response_is_an_error(triton, engine):
+    triton.script = [{"index": 0, "text": "a"}]
+    with pytest.raises(Upstream):
+        await collect(engine)
+
+
+async def test_a_connection_that_breaks_is_upstream_after_the_first_chunk_and_not_ready_before(triton, engine):
+    triton.script = [{"index": 0, "text": "a"}, "abort"]
+    with pytest.raises(Upstream):
+        await collect(engine)
+    triton.script = ["abort"]
+    with pytest.raises(NotReady):
+        await collect(engine)
+    await triton.server.stop(None)
+    with pytest.raises(NotReady) as failed:
+        await collect(engine)
+    assert failed.value.retry_after_s
+    assert (await engine.state()).state == "failed"
+
+
+async def test_a_model_that_is_not_loaded_is_not_ready_and_left_alone(triton, engine):
+    triton.script, triton.state, triton.reason = ["no such model"], "UNAVAILABLE", "file is broken"
+    with pytest.raises(NotReady, match="file is broken"):
+        await collect(engine)
+    assert triton.controls == []
+    assert (await engine.state()).state == "failed"
+
+
+async def test_a_ready_model_whose_process_died_is_loaded_afresh_once(triton, engine):
+    triton.script = ["stub is not healthy"]
+    for _ in range(2):
+        with pytest.raises(HeadraceError):
+            await collect(engine)
+    for _ in range(500):
+        if len(triton.controls) >= 2:
+            break
+        await asyncio.sleep(0.01)
+    assert triton.controls == ["unload", "load"]
+
+
+async def test_a_silent_model_is_given_up_and_loaded_afresh(triton, engine, monkeypatch):
+    monkeypatch.setattr(client_module, "SILENCE_S", 0.2)
+    triton.script = [{"index": 0, "text": "a"}, "hang"]
+    with pytest.raises(Upstream, match="silent"):
+        await collect(engine)
+    await asyncio.wait_for(triton.cancelled.wait(), 10)
+    for _ in range(500):
+        if len(triton.controls) >= 2:
+            break
+        await asyncio.sleep(0.01)
+    assert triton.controls == ["unload", "load"]
+
+
+async def test_many_texts_are_split_into_requests_and_put_together_in_order(triton, engine):
+    found = await engine.embed([str(number) for number in range(150)], truncate=False)
+    assert sorted(request.inputs[0].shape[0] for request in triton.infers) == [22, 64, 64]
+    assert len(found.vectors) == 150
+    assert found.usage.input_tokens == 450
+    scores = await engine.rerank("q", ["a", "bb"])
+    assert len(scores.scores) == 2
+    assert triton.infers[-1].raw_input_contents[1] == b"\x01\0\0\0a\x02\0\0\0bb"
+
+
+async def test_a_text_that_is_too_long_is_named_by_its_place_in_the_whole_request(triton, engine):
+    triton.refuse = json.dumps({"row": 3, "tokens": 300, "limit": 256})
+    with pytest.raises(BadInput) as refused:
+        await engine.embed(["x"] * 10, truncate=False)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "texts[3]")

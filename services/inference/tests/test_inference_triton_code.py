@@ -1,0 +1,288 @@
+"""The code that runs inside Triton, with a stand-in for Triton's Python API."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import threading
+import time
+from importlib import resources
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+FOLDER = resources.files("headrace_inference") / "triton_models"
+MODULES = ("answer_stream", "triton_stream", "translate", "texts", "model")
+
+
+class Sender:
+    """A response sender that, like Triton's, must not be touched once the response has ended."""
+
+    def __init__(self) -> None:
+        self.chunks: list[dict] = []
+        self.gone = False
+        self.ended = threading.Event()
+        self.misused: list[str] = []
+
+    def is_cancelled(self) -> bool:
+        if self.ended.is_set():
+            self.misused.append("is_cancelled after the end")
+        return self.gone
+
+    def send(self, response: bytes | None = None, flags: int = 0) -> None:
+        if self.ended.is_set():
+            self.misused.append("send after the end")
+        if response is not None:
+            self.chunks.append(json.loads(response))
+        if flags:
+            self.ended.set()
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.get("text", "") for chunk in self.chunks)
+
+
+class Request:
+    def __init__(self, document: object) -> None:
+        raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.tensor = SimpleNamespace(as_numpy=lambda: SimpleNamespace(reshape=lambda _: [raw]))
+        self.sender = Sender()
+
+    def get_response_sender(self) -> Sender:
+        return self.sender
+
+
+def fake_triton() -> ModuleType:
+    module = ModuleType("triton_python_backend_utils")
+    module.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+    module.Tensor = lambda name, array: array[0]
+    module.InferenceResponse = lambda output_tensors: output_tensors[0]
+    module.get_input_tensor_by_name = lambda request, name: request.tensor
+    module.Logger = SimpleNamespace(log_error=lambda message: None)
+    return module
+
+
+@pytest.fixture
+def inside(monkeypatch):
+    """Imports a model's modules as Triton would: by their bare names, from the model's own folder."""
+
+    def use(model: str):
+        for name in MODULES:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_triton())
+        monkeypatch.syspath_prepend(str(FOLDER / "shared"))
+        monkeypatch.syspath_prepend(str(FOLDER / model))
+        return importlib.import_module
+
+    yield use
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def scripted(inside, tmp_path):
+    """A loaded scripted model; returns what a user message leads to."""
+    module = inside("scripted")("model")
+    (tmp_path / "1").mkdir()
+    settings = {"context_tokens": 50, "max_output_tokens": 30, "max_in_flight": 3}
+    (tmp_path / "1" / "settings.json").write_text(json.dumps(settings))
+    model = module.TritonPythonModel()
+    model.initialize({"model_repository": str(tmp_path), "model_version": "1"})
+    yield model
+    model.finalize()
+
+
+def say(model, text: object, **more) -> Sender:
+    content = text if isinstance(text, str) else json.dumps(text)
+    request = Request({"messages": [{"role": "user", "content": content}], **more})
+    model.execute([request])
+    return request.sender
+
+
+def whole(model, text: object, **more) -> Sender:
+    sender = say(model, text, **more)
+    assert sender.ended.wait(10)
+    return sender
+
+
+def test_a_plain_message_is_echoed_with_usage_on_the_last_chunk(scripted):
+    sender = whole(scripted, "hello  wide\nworld")
+    assert sender.text == "You said: hello  wide\nworld"
+    assert sender.chunks[-1]["finish_reason"] == "stop"
+    assert sender.chunks[-1]["usage"] == {"input_tokens": 3, "cached_input_tokens": 0, "output_tokens": 5}
+    assert [chunk for chunk in sender.chunks[:-1] if "usage" in chunk or "finish_reason" in chunk] == []
+    assert sum(chunk["tokens"] for chunk in sender.chunks if "tokens" in chunk) == 5
+
+
+def test_max_tokens_and_log_probabilities_are_honoured(scripted):
+    sender = whole(scripted, {"tokens": ["a", "b", "c"], "logprob": [-1, -2]}, max_tokens=2, top_logprobs=0)
+    assert sender.text == "ab"
+    assert sender.chunks[-1]["finish_reason"] == "length"
+    entries = [entry for chunk in sender.chunks for entry in chunk.get("logprobs", [])]
+    assert [(entry["token"], entry["logprob"]) for entry in entries] == [("a", -1), ("b", -2)]
+    assert min(chunk["min_logprob"] for chunk in sender.chunks if "min_logprob" in chunk) == -2
+
+
+def test_a_scripted_failure_is_the_last_chunk_after_all_that_was_said(scripted):
+    sender = whole(scripted, {"tokens": 9, "fail_after": 3, "error": "engine_busy"})
+    assert sender.text == " word0 word1 word2"
+    assert sender.chunks[-1]["error"]["code"] == "engine_busy"
+
+
+def test_a_long_prompt_and_a_broken_document_end_with_typed_errors(scripted):
+    assert whole(scripted, "word " * 60).chunks[-1]["error"]["code"] == "context_length_exceeded"
+    for raw in (b"{", b"[1]"):
+        request = Request(raw)
+        scripted.execute([request])
+        assert request.sender.ended.wait(10)
+        assert [chunk["error"]["code"] for chunk in request.sender.chunks] == ["invalid_request"]
+
+
+def test_a_client_that_leaves_ends_a_silent_answer_and_frees_its_place(scripted):
+    silent = [say(scripted, {"tokens": 2, "fail_after": 1, "error": "hang"}) for _ in range(3)]
+    assert whole(scripted, "one too many").chunks[-1]["error"]["code"] == "engine_busy"
+    for sender in silent:
+        sender.gone = True
+    for sender in silent:
+        assert sender.ended.wait(10)
+        assert sender.misused == []
+    deadline = time.monotonic() + 10
+    while "error" in whole(scripted, "again").chunks[-1]:
+        assert time.monotonic() < deadline
+
+
+def test_triton_is_never_asked_about_a_response_that_has_ended(scripted):
+    senders = [whole(scripted, {"tokens": 3, "tokens_per_s": 400}) for _ in range(40)]
+    time.sleep(0.05)  # a few more looks of the watcher
+    assert [sender.misused for sender in senders if sender.misused] == []
+
+
+def test_unloading_ends_what_is_open(scripted):
+    sender = say(scripted, {"tokens": 1, "fail_after": 0, "error": "hang"})
+    while not scripted._calls._watcher._watched:
+        time.sleep(0.001)
+    scripted._calls.close()
+    assert sender.ended.wait(10)
+
+
+def test_the_first_token_leaves_at_once_and_later_ones_in_batches(inside):
+    stream_module = inside("scripted")("answer_stream")
+    sent: list[dict] = []
+    stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60, flush_tokens=4)
+    stream.add(text="a", tokens=1)
+    assert sent == [{"index": 0, "text": "a", "tokens": 1}]
+    for letter in "bcdef":
+        stream.add(text=letter, tokens=1)
+    assert sent[1:] == [{"index": 0, "text": "bcde", "tokens": 4}]
+    stream.tick(time.monotonic() + 61)
+    assert sent[2] == {"index": 0, "text": "f", "tokens": 1}
+    stream.tick(time.monotonic() + 200)
+    assert sent[3] == {}, "a sign of life when there is nothing to say"
+    stream.add(finish_reason="stop")
+    stream.end({"output_tokens": 6})
+    assert sent[4:] == [{"index": 0, "finish_reason": "stop", "usage": {"output_tokens": 6}}]
+
+
+def test_choices_are_batched_apart(inside):
+    stream_module = inside("scripted")("answer_stream")
+    sent: list[dict] = []
+    stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60)
+    for index in (0, 1):
+        stream.add(index, text="first", tokens=1)
+        stream.add(index, text=" second", tokens=1, finish_reason="stop")
+    stream.end({"output_tokens": 4})
+    for index in (0, 1):
+        assert "".join(chunk["text"] for chunk in sent if chunk["index"] == index) == "first second"
+    assert [chunk["index"] for chunk in sent if "usage" in chunk] == [1]
+
+
+def test_llamacpp_gets_openai_fields_and_a_named_tool_becomes_the_only_one(inside):
+    translate = inside("llamacpp")("translate")
+    tools = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+    path, body = translate.engine_request(
+        {
+            "messages": [{"role": "user", "content": "x"}],
+            "seed": 7,
+            "tools": tools,
+            "tool_choice": "g",
+            "want_stats": True,
+        },
+        99,
+    )
+    assert path == "/v1/chat/completions"
+    assert (body["seed"], body["max_tokens"], body["tool_choice"]) == (7, 99, "required")
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["g"]
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 1)
+    path, body = translate.engine_request({"prompt": "x", "max_tokens": 3}, 99)
+    assert (path, body["prompt"], body["max_tokens"]) == ("/v1/completions", "x", 3)
+    assert "logprobs" not in body
+
+
+def test_llamacpps_events_become_chunks_and_the_usage_of_all_choices(inside):
+    load = inside("llamacpp")
+    translate, stream_module = load("translate"), load("answer_stream")
+    sent: list[dict] = []
+    stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), logprobs=True, flush_s=60)
+    answer = translate.Answer(stream, top=1)
+    token = {"token": "a", "logprob": -0.5, "top_logprobs": [{"token": t, "logprob": -0.5} for t in "ab"]}
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
+    lines = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}], "prompt_progress": {}},
+        {
+            "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [token]}}],
+            "timings": {"predicted_n": 1},
+        },
+        {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}], "timings": {"predicted_n": 3}},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": usage, "timings": {"draft_n": 8, "draft_n_accepted": 6}},
+        {"choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}], "timings": {"predicted_n": 1}},
+        {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]},
+        {"choices": [], "usage": usage, "timings": {"draft_n": 1, "draft_n_accepted": 0}},
+    ]
+    raw = [b"data: " + json.dumps(line).encode() + b"\n" for line in lines]
+    for event in translate.events([b"\n", *raw, b"data: [DONE]\n", b"data: {never read\n"]):
+        answer.take(event)
+    assert answer.finished == {0, 1}
+    assert answer.usage() == {
+        "input_tokens": 5,
+        "cached_input_tokens": 4,
+        "output_tokens": 4,
+        "draft_tokens": 9,
+        "accepted_draft_tokens": 6,
+    }
+    stream.end(answer.usage())
+    assert sent[0] == {
+        "index": 0,
+        "text": "a",
+        "tokens": 1,
+        "sum_logprob": -0.5,
+        "min_logprob": -0.5,
+        "logprobs": [{"token": "a", "logprob": -0.5, "top": [{"token": "a", "logprob": -0.5}]}],
+    }
+    assert {chunk["index"]: chunk["finish_reason"] for chunk in sent if "finish_reason" in chunk} == {
+        0: "stop",
+        1: "length",
+    }
+    assert sum(chunk.get("tokens", 0) for chunk in sent if chunk["index"] == 0) == 3
+
+
+def test_llamacpps_errors_are_typed(inside):
+    translate = inside("llamacpp")("translate")
+    code, _, param = translate.error_of({"type": "exceed_context_size_error", "message": "m"}, {})
+    assert (code, param) == ("context_length_exceeded", "messages")
+    constrained = {"response_format": {"type": "json_schema"}}
+    assert translate.error_of({"type": "invalid_request_error"}, constrained)[0] == "invalid_json_schema"
+    assert translate.error_of({"type": "invalid_request_error"}, {})[0] == "invalid_request"
+    assert translate.error_of({}, {})[0] == "engine_failed"
+
+
+def test_texts_of_like_length_are_batched_within_the_limit(inside):
+    texts = inside("embedder")("texts")
+    lengths = [9, 2, 3, 50, 2, 40]
+    made = list(texts.batches(lengths, max_tokens=100))
+    assert sorted(index for batch in made for index in batch) == list(range(6))
+    for batch in made:
+        assert max(lengths[index] for index in batch) * len(batch) <= 100
+    assert [lengths[index] for batch in made for index in batch] == sorted(lengths)
+    assert list(texts.batches([500], max_tokens=100)) == [[0]], "a text longer than the limit goes alone"
