@@ -1,0 +1,134 @@
+"""Spans on their way into a store that is there, slow, away, or picky."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from headrace_kit.errors import NotReady
+from headrace_tracing.domain.ingest import Ingest, IngestLimits
+from headrace_tracing.domain.retention import CHUNK_TRACES, Retention
+
+QUICK = IngestLimits(buffer_bytes=1000, batch_spans=10, ack_wait_s=30, retry_least_s=0.001, retry_most_s=0.01)
+
+
+@asynccontextmanager
+async def running(store, metrics, limits=QUICK):
+    ingest = Ingest(store, metrics, limits)
+    await ingest.start()
+    try:
+        yield ingest
+    finally:
+        await ingest.stop()
+
+
+def value(registry, name, **labels):
+    return registry.get_sample_value(f"headrace_tracing_{name}", labels)
+
+
+async def test_accepted_means_stored(store, metrics, registry, make_span):
+    async with running(store, metrics) as ingest:
+        await ingest.accept([make_span(), make_span()], 100)
+        assert len(store.kept) == 2
+        assert value(registry, "spans_stored_total") == 2
+        await ingest.drain()
+        assert value(registry, "buffered_bytes") == 0
+
+
+async def test_duplicates_are_counted_and_not_stored(store, metrics, registry, make_span):
+    span = make_span()
+    async with running(store, metrics) as ingest:
+        await ingest.accept([span, span], 100)
+        await ingest.accept([span], 100)
+    assert value(registry, "spans_stored_total") == 1
+    assert value(registry, "spans_duplicate_total") == 2
+
+
+async def test_while_the_store_is_away_spans_wait_and_none_is_lost(store, metrics, make_span):
+    store.away = True
+    spans = [make_span() for _ in range(30)]
+    async with running(store, metrics) as ingest:
+        for span in spans:
+            await ingest.accept([span], 10)
+        assert ingest.store_away and not store.kept
+        store.away = False
+        await ingest.drain()
+        assert [span.span_id for span in store.kept.values()] == [span.span_id for span in spans]
+        assert not ingest.store_away
+        assert max(store.writes) <= QUICK.batch_spans
+
+
+async def test_a_full_buffer_refuses_and_takes_again_when_there_is_room(store, metrics, registry, make_span):
+    store.away = True
+    async with running(store, metrics) as ingest:
+        await ingest.accept([make_span()], 600)
+        with pytest.raises(NotReady) as caught:
+            await ingest.accept([make_span()], 600)
+        assert caught.value.retry_after_s > 0
+        assert value(registry, "exports_refused_total", reason="buffer_full") == 1
+        store.away = False
+        await ingest.drain()
+        await ingest.accept([make_span()], 600)
+    assert len(store.kept) == 2
+
+
+async def test_a_slow_store_does_not_hold_up_the_sender(store, metrics, make_span):
+    go = asyncio.Event()
+
+    class Slow(type(store)):
+        async def write(self, spans):
+            await go.wait()
+            return await super().write(spans)
+
+    slow = Slow()
+    limits = IngestLimits(ack_wait_s=0.01)
+    async with running(slow, metrics, limits) as ingest:
+        await ingest.accept([make_span()], 10)
+        assert not slow.kept
+        go.set()
+        await ingest.drain()
+        assert len(slow.kept) == 1
+
+
+async def test_one_bad_span_costs_only_itself(store, metrics, registry, make_span):
+    store.refused = {"bad"}
+    async with running(store, metrics) as ingest:
+        spans = [make_span(name="bad" if number == 6 else "good") for number in range(9)]
+        await ingest.accept(spans, 100)
+        await ingest.drain()
+    assert [span.name for span in store.kept.values()].count("good") == 8
+    assert value(registry, "spans_dropped_total", reason="refused_by_store") == 1
+
+
+async def test_a_fault_of_ours_keeps_the_spans(store, metrics, make_span):
+    class Broken(type(store)):
+        broken = True
+
+        async def write(self, spans):
+            if self.broken:
+                raise LookupError("no such table")
+            return await super().write(spans)
+
+    broken = Broken()
+    async with running(broken, metrics) as ingest:
+        await ingest.accept([make_span()], 10)
+        broken.broken = False
+        await ingest.drain()
+    assert len(broken.kept) == 1
+
+
+async def test_what_is_lost_at_the_end_is_counted(store, metrics, registry, make_span):
+    store.away = True
+    async with running(store, metrics) as ingest:
+        await ingest.accept([make_span() for _ in range(7)], 10)
+    assert value(registry, "spans_dropped_total", reason="stopped") == 7
+
+
+async def test_retention_deletes_in_chunks(store, metrics, registry, make_span):
+    count = 2 * CHUNK_TRACES + 1
+    await store.write([make_span(number) for number in range(1, count + 1)])
+    assert await Retention(store, metrics, lambda: 60).sweep() == count
+    assert not store.kept
+    assert value(registry, "traces_deleted_total") == count

@@ -1,0 +1,157 @@
+"""Who sees which traces, pages, and feedback."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from headrace_kit.errors import BadInput, Forbidden, NotFound
+from headrace_kit.rpc import Identity
+from headrace_tracing.domain.questions import FeedbackGiven, ListQuestion, Questions
+
+RED, BLUE = Identity("gateway", "red", key_id="k1", user="ana"), Identity("gateway", "blue")
+ADMIN = Identity("gateway", "ops", scopes=frozenset({"admin"}))
+ONE = f"{1:032x}"
+
+
+@pytest.fixture
+def questions(store, cleaner) -> Questions:
+    return Questions(store, cleaner, lambda: 5_000)
+
+
+async def test_a_tenant_sees_its_own_and_an_admin_everything(questions, store, make_span):
+    await store.write([make_span(1), make_span(2, tenant="blue")])
+    assert (await questions.trace(ONE, RED)).summary.tenant == "red"
+    assert (await questions.trace(ONE.upper(), ADMIN)).summary.tenant == "red"
+    with pytest.raises(NotFound):
+        await questions.trace(ONE, BLUE)
+    assert len((await questions.traces(ListQuestion(), RED))[0]) == 1
+    assert len((await questions.traces(ListQuestion(), ADMIN))[0]) == 2
+    for ask in (questions.trace(ONE, Identity("gateway")), questions.traces(ListQuestion(), Identity("gateway"))):
+        with pytest.raises(Forbidden):
+            await ask
+
+
+async def test_two_tenants_under_one_trace_id_see_their_own_halves(questions, store, make_span):
+    mine, theirs = make_span(1, start=5, name="mine"), make_span(1, tenant="blue", start=1, name="theirs")
+    await store.write([mine, theirs, make_span(1, tenant="", parent=theirs, name="below theirs")])
+    red = await questions.trace(ONE, RED)
+    assert [span.name for span in red.spans] == ["mine"]
+    assert (red.summary.name, red.summary.start_ns) == ("mine", 5)
+    blue = await questions.trace(ONE, BLUE)
+    assert [span.name for span in blue.spans] == ["theirs", "below theirs"]
+    everything = await questions.trace(ONE, ADMIN)
+    assert (len(everything.spans), everything.summary.tenant, everything.summary.spans) == (3, "blue", 3)
+    listed, _ = await questions.traces(ListQuestion(), ADMIN)
+    assert sorted(summary.tenant for summary in listed) == ["blue", "red"]
+
+
+@pytest.mark.parametrize("bad", ["", "xyz", "0" * 32, "1" * 31, "1" * 33, "g" * 32, "1" * 31 + "\0"])
+async def test_a_bad_trace_id_is_named(questions, bad):
+    for ask in (questions.trace(bad, RED), questions.add_feedback(FeedbackGiven(bad, score=1), RED)):
+        with pytest.raises(BadInput) as caught:
+            await ask
+        assert caught.value.param == "trace_id"
+
+
+async def test_pages_cover_everything_once_also_while_new_traces_arrive(questions, store, make_span):
+    # many at the same moment, so that time alone does not order them
+    await store.write([make_span(number, start=1000 + number // 4) for number in range(1, 24)])
+    seen, token, rounds = [], "", 0
+    while True:
+        page, token = await questions.traces(ListQuestion(limit=5, page_token=token), RED)
+        seen += [summary.trace_id for summary in page]
+        rounds += 1
+        await store.write([make_span(1000 + rounds, start=9999)])
+        if not token:
+            break
+    assert rounds == 5
+    assert len(seen) == len(set(seen)) == 23
+    starts = [store.sums[trace_id, "red"].start_ns for trace_id in seen]
+    assert starts == sorted(starts, reverse=True)
+
+
+async def test_a_full_last_page_has_no_next(questions, store, make_span):
+    await store.write([make_span(number) for number in range(1, 6)])
+    page, token = await questions.traces(ListQuestion(limit=5), RED)
+    assert (len(page), token) == (5, "")
+
+
+async def test_filters(questions, store, make_span):
+    await store.write(
+        [
+            make_span(1, start=100, attributes={"gen_ai.request.model": "small"}),
+            make_span(2, start=200, status="error"),
+            make_span(3, start=300),
+        ]
+    )
+
+    async def found(**fields):
+        return [int(summary.trace_id, 16) for summary in (await questions.traces(ListQuestion(**fields), RED))[0]]
+
+    assert await found(model="small") == [1]
+    assert await found(status="error") == [2]
+    assert await found(status="ok") == [3, 1]
+    assert await found(from_ns=200, to_ns=300) == [2]
+    assert await found(model="'; DROP TABLE x; --") == []
+
+
+@pytest.mark.parametrize(
+    ("question", "param"),
+    [
+        (ListQuestion(limit=1001), "limit"),
+        (ListQuestion(status="bad"), "status"),
+        (ListQuestion(from_ns=5, to_ns=5), "to"),
+        (ListQuestion(model="a\0"), "model"),
+        (ListQuestion(page_token="!"), "page_token"),
+        (ListQuestion(page_token="eA"), "page_token"),
+        (ListQuestion(page_token=base64.b64encode(b"[1]").decode()), "page_token"),
+        (ListQuestion(page_token=base64.b64encode(b'[99999999999999999999,"a","b"]').decode()), "page_token"),
+        (ListQuestion(page_token=base64.b64encode(f'[1,"{ONE}","\\u0000"]'.encode()).decode()), "page_token"),
+        (ListQuestion(page_token="é"), "page_token"),
+    ],
+)
+async def test_bad_questions_name_the_field(questions, question, param):
+    with pytest.raises(BadInput) as caught:
+        await questions.traces(question, RED)
+    assert caught.value.param == param
+
+
+async def test_feedback_is_kept_with_who_gave_it(questions, store, make_span, secret):
+    span = make_span(1)
+    await store.write([span])
+    given = FeedbackGiven(ONE, span.span_id, score=0.5, label="good", comment=f"used {secret}")
+    added = await questions.add_feedback(given, RED)
+    assert (added.tenant, added.key_id, added.user, added.created_ns) == ("red", "k1", "ana", 5_000)
+    assert secret not in added.comment
+    assert (await questions.trace(ONE, RED)).feedback == [added]
+    by_admin = await questions.add_feedback(FeedbackGiven(ONE, label="reviewed"), ADMIN)
+    assert by_admin.tenant == "red", "the trace's tenant sees what was said about it"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, "score"),
+        ({"score": 1.1}, "score"),
+        ({"score": float("nan")}, "score"),
+        ({"label": "x" * 65}, "label"),
+        ({"comment": "x" * 4001}, "comment"),
+        ({"score": 1, "span_id": "zz"}, "span_id"),
+    ],
+)
+async def test_bad_feedback_names_the_field(questions, store, make_span, fields, param):
+    await store.write([make_span(1)])
+    with pytest.raises(BadInput) as caught:
+        await questions.add_feedback(FeedbackGiven(ONE, **fields), RED)
+    assert caught.value.param == param
+    assert not store.said
+
+
+async def test_feedback_on_what_is_not_yours_is_not_found(questions, store, make_span):
+    theirs = make_span(1, tenant="blue")
+    await store.write([make_span(1), theirs])
+    for given in (FeedbackGiven(f"{9:032x}", score=1), FeedbackGiven(ONE, theirs.span_id, score=1)):
+        with pytest.raises(NotFound):
+            await questions.add_feedback(given, RED)
