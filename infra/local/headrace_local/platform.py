@@ -159,8 +159,10 @@ class Platform:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(run.supervisor_pid, signal.SIGKILL)
                 break
-        if not self.layout.run.is_dir():
-            return processes.end_leftovers(self.layout.identity)  # its folder was removed under it
+        if not self.layout.run.is_dir():  # it was removed while the platform ran
+            found = processes.end_leftovers(self.layout.identity)
+            self._reap()
+            return found
         while True:
             try:
                 with self._lock():
