@@ -51,9 +51,11 @@ format: ## put the code into the style that lint wants
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format .
 
-protos: ## generate libs/protos from protos/
+protos: ## generate libs/protos from protos/, and docs/reference from the config's models
 	@$(BOOTSTRAP) dev
 	@$(PY) protos/generate.py
+	@$(PY) -m headrace_kit.config.schema > docs/reference/headrace.schema.json
+	@$(PY) -m headrace_kit.config.schema --reference > docs/reference/headrace.yaml.md
 
 lock: ## resolve the requirements again (ARGS=--upgrade)
 	@$(BOOTSTRAP) uv

@@ -124,9 +124,7 @@ class GrpcTransport:
         if detail is None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.TimedOut(f"no answer within {seconds:g} s")
         detail = detail or ErrorDetail()
-        status = errors.BY_TYPE.get(detail.type) or _HTTP_STATUS.get(error.code(), 500)
-        if detail.code == "not_ready":
-            status = 503
+        status = errors.status_of(detail.type, detail.code, _HTTP_STATUS.get(error.code(), 500))
         return errors.class_of(status, detail.code)(
             text,
             status=status,

@@ -170,7 +170,7 @@ def _raise_within(data: bytes, response: httpx.Response) -> None:
     """Raise for an event that is an error object; the status of the response was sent long before."""
     body = _error_in(data) if b'"error"' in data else None
     if body is not None:
-        raise _api_error(body, errors.BY_TYPE.get(body.type or "", 500), response)
+        raise _api_error(body, errors.status_of(body.type or "", str(body.code or ""), 500), response)
 
 
 def _error_in(data: bytes) -> _ErrorBody | None:

@@ -160,6 +160,14 @@ BY_TYPE = MappingProxyType(
 )
 """HTTP status by the error object's `type`, for errors that arrive without a status: in a stream, or over gRPC."""
 
+BY_CODE = MappingProxyType({"request_too_large": 413, "not_ready": 503})
+"""HTTP status by code, where one type stands for several."""
+
+
+def status_of(kind: str, code: str, default: int) -> int:
+    """The HTTP status of an error that arrived without one; `default` for an unknown type."""
+    return BY_CODE.get(code) or BY_TYPE.get(kind, default)
+
 
 def class_of(status: int, code: str = "") -> type[APIError]:
     """The class that stands for a status and code."""

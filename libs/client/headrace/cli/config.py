@@ -55,7 +55,7 @@ def schema() -> None:
 
     Example: headrace config schema > headrace.schema.json
     """
-    typer.echo(json.dumps(kit("config.schema").json_schema(), indent=2))
+    typer.echo(kit("config.schema").schema_text(), nl=False)
 
 
 @app.command()

@@ -21,6 +21,11 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def schema_text() -> str:
+    """The schema as the file that is kept in `docs/reference`."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 def reference() -> str:
     """The reference page: a table per section, with types, defaults and bounds."""
     schema = json_schema()
@@ -74,4 +79,4 @@ def _bounds(field: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(reference() if "--reference" in sys.argv[1:] else json.dumps(json_schema(), indent=2))
+    sys.stdout.write(reference() if "--reference" in sys.argv[1:] else schema_text())
