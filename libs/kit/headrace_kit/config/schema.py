@@ -67,8 +67,9 @@ def _type(field: dict[str, Any]) -> str:
             return " or ".join(_type(part) for part in field[key] if part.get("type") != "null")
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
-    if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
-        return f"map of {_type(field['additionalProperties'])}"
+    values = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")]
+    if field.get("type") == "object" and isinstance(values[0], dict):
+        return f"map of {_type(values[0])}"
     return str(field.get("type", "any"))
 
 
