@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECT_S = 5.0
+_MOST_TIMEOUT_MS = 24 * 3600 * 1000
 
 
 class HttpTransport:
@@ -65,6 +66,8 @@ class HttpTransport:
         """
         seconds = self._timeout_s if timeout_s is None else timeout_s
         request = self._request(method, path, body, query, httpx.Timeout(None, connect=min(_CONNECT_S, seconds)))
+        # so that the platform stops working on what nobody waits for
+        request.headers["x-headrace-timeout-ms"] = str(min(max(1, round(seconds * 1000)), _MOST_TIMEOUT_MS))
 
         async def once() -> bytes:
             with _translated(self.base_url):

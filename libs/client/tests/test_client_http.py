@@ -26,6 +26,7 @@ async def test_a_whole_answer_is_typed(client, fake):
     assert answer.headrace.stages[0].verdict == "accepted"
     sent = fake.seen[0]
     assert sent.headers["authorization"] == "Bearer hr_team"
+    assert sent.headers["x-headrace-timeout-ms"] == "10000"
     assert sent.body == {
         "model": "assistant",
         "messages": [{"role": "user", "content": "How many?"}],
