@@ -1,0 +1,118 @@
+"""Events into the ledger, each exactly once, whoever delivers them how often and in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from headrace_gateway.ledger.frames import parse
+from headrace_kit.errors import HeadraceError, NotReady
+from headrace_protos.common.v1.event_pb2 import RequestEvent
+
+_log = logging.getLogger(__name__)
+_RETRY_S = 1.0
+_AHEAD = 10_000
+
+Attempt = tuple[str, int, int]
+
+
+class Deliveries(Protocol):
+    """Events as the stream delivers them: again until they are acknowledged."""
+
+    async def take(self) -> list[tuple[str, bytes]]:
+        """The next events with their delivery ids; waits a moment for some. Raises NotReady while it is away."""
+        ...
+
+    async def acknowledge(self, deliveries: Sequence[str]) -> None:
+        """These need not come again."""
+        ...
+
+
+class LedgerStore(Protocol):
+    """Where the ledger is."""
+
+    async def write(self, rows: Sequence[RequestEvent], positions: dict[str, list[int]]) -> None:
+        """In one transaction: write rows and note the positions (by log) that they came from.
+
+        An opened event makes an open row where there is none; a closed one closes it, once; later ones change nothing.
+        Raises NotReady while the store is away.
+        """
+        ...
+
+
+def rows_of(events: Sequence[RequestEvent]) -> list[RequestEvent]:
+    """One event an attempt: the first closed one where there is one, else the opened one."""
+    rows: dict[Attempt, RequestEvent] = {}
+    for event in events:
+        attempt = (event.request_id, event.stage, event.attempt)
+        known = rows.get(attempt)
+        if known is None or (known.kind == RequestEvent.KIND_OPENED and event.kind == RequestEvent.KIND_CLOSED):
+            rows[attempt] = event
+    return list(rows.values())
+
+
+def advance(reached: int, ahead: Sequence[int], positions: Sequence[int]) -> tuple[int, list[int]]:
+    """Progress after `positions` were written too.
+
+    Args:
+        reached: everything up to here was written before.
+        ahead: positions behind a gap that were written before.
+        positions: written now, in any order, perhaps again.
+
+    Returns:
+        The new `reached`, and what lies behind a gap still; of very many only the first, the others come again.
+    """
+    behind = sorted({position for position in (*ahead, *positions) if position > reached})
+    taken = 0
+    for position in behind:
+        if position != reached + 1:
+            break
+        reached = position
+        taken += 1
+    return reached, behind[taken : taken + _AHEAD]
+
+
+class LedgerWriter:
+    """Moves events from the stream to the store until it is stopped."""
+
+    def __init__(self, deliveries: Deliveries, store: LedgerStore) -> None:
+        self._deliveries, self._store = deliveries, store
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End; what was not acknowledged is delivered again, to whichever writer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def step(self) -> int:
+        """Move one batch; returns its size. Raises NotReady while the stream or the store is away."""
+        delivered = await self._deliveries.take()
+        if not delivered:
+            return 0
+        events = [event for _, payload in delivered if (event := parse(payload)) is not None]
+        positions: dict[str, list[int]] = {}
+        for event in events:
+            positions.setdefault(event.log_id, []).append(event.sequence)
+        await self._store.write(rows_of(events), positions)
+        await self._deliveries.acknowledge([delivery for delivery, _ in delivered])
+        return len(delivered)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.step()
+            except NotReady:
+                await asyncio.sleep(_RETRY_S)
+            except HeadraceError as error:
+                _log.error("the ledger cannot be written: %s", error.code)
+                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                _log.exception("the ledger cannot be written")
+                await asyncio.sleep(_RETRY_S)
