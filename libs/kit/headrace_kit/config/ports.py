@@ -33,5 +33,16 @@ OFFSETS = MappingProxyType(
         "triton-grpc": 71,
         "triton-metrics": 72,
         "ray-gcs": 80,
+        "ray-node": 81,
+        "ray-objects": 82,
+        "ray-agent-http": 83,
+        "ray-agent-grpc": 84,
+        "ray-runtime-env": 85,
+        "ray-metrics": 86,
+        "ray-haproxy-stats": 87,
+        "ray-haproxy-metrics": 88,
+        "ray-proxy-http": 89,
+        "ray-proxy-grpc": 90,
+        "ray-ops": 92,
     }
 )

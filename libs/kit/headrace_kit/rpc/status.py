@@ -95,13 +95,14 @@ def _detail(trailing: Metadata | None) -> ErrorDetail | None:
 async def end_with(context: Any, status: status_pb2.Status, error: BaseException) -> None:
     """End the call with `status` on whichever host serves it; never returns normally.
 
-    grpc.aio aborts; Ray Serve's context has no `abort`, there the code and details are set and the error is raised.
+    grpc.aio aborts; Ray Serve's context has no `abort`: there code, details and trailers are set and the error is
+    raised, for `headrace_kit.hosting.ray_calls` to return quietly, as Ray sends the trailers of no other call.
     """
     if hasattr(context, "abort"):
         await context.abort(_code(status), status.message, trailers(status))
     context.set_code(_code(status))
     context.set_details(status.message)
-    context.set_trailing_metadata(trailers(status))
+    context.set_trailing_metadata(list(trailers(status)))  # Ray adds it to a list of its own
     raise error
 
 
