@@ -5,8 +5,10 @@ Each prints for people and returns the process's exit code.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 import psutil
 from rich.console import Console
@@ -17,11 +19,13 @@ from headrace_kit.errors import HeadraceError
 from headrace_local import access, control, logfiles, ports, postgres, state, triton, valkey
 from headrace_local.platform import AlreadyRunning, Platform, StartFailed, StopFailed
 from headrace_local.progress import Progress
-from headrace_local.settings import Settings
+from headrace_local.settings import Settings, SettingsInvalid
 from headrace_local.units import PlanError
 
 FAULTS = (
     HeadraceError,
+    SettingsInvalid,
+    TimeoutError,
     PlanError,
     StartFailed,
     StopFailed,
@@ -35,7 +39,25 @@ FAULTS = (
 )
 """What can go wrong without being a fault in this code: shown as a message."""
 
+Options = ParamSpec("Options")
 
+
+def _told(command: Callable[Options, int]) -> Callable[Options, int]:
+    """The command, its faults told in one message and its interruption by Ctrl-C in the usual exit code."""
+
+    @wraps(command)
+    def run(*args: Options.args, **kwargs: Options.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            return 130
+        except FAULTS as error:
+            return _fault(error)
+
+    return run
+
+
+@_told
 def up(
     *,
     foreground: bool = False,
@@ -54,40 +76,35 @@ def up(
         console: where to print.
     """
     console = console or Console(highlight=False)
-    settings = Settings.from_environment(config=config, runtime=runtime, port_base=port_base)
-    platform = Platform(settings)
     begun = time.monotonic()
-    try:
-        with Progress(console, platform.layout) as progress:
-            try:
-                platform.start(bound=foreground, watch=progress.update)
-            except AlreadyRunning:
-                return _already_running(platform, console, progress)
-    except KeyboardInterrupt:
-        console.print("interrupted: everything that was started is stopped")
-        return 130
-    except FAULTS as error:
-        return _fault(error)
+    platform = Platform(Settings.from_environment(config=config, runtime=runtime, port_base=port_base))
+    with Progress(console, platform.layout) as progress:
+        try:
+            platform.start(bound=foreground, watch=progress.update)
+        except AlreadyRunning:
+            return _already_running(platform, console, progress)
+        except KeyboardInterrupt:
+            console.print("interrupted: everything that was started is stopped")
+            raise
     _welcome(platform, console, f"ready in {time.monotonic() - begun:.0f} s")
     return _stay(platform, console) if foreground else 0
 
 
+@_told
 def down(*, console: Console | None = None) -> int:
     """Stop the platform, whatever state it is in. Stopping one that does not run is no error."""
     console = console or Console(highlight=False)
     platform = Platform(Settings.from_environment())
     was_running = platform.status() is not None
-    try:
-        with console.status("stopping"):
-            leftovers = platform.stop()
-    except FAULTS as error:
-        return _fault(error)
+    with console.status("stopping"):
+        leftovers = platform.stop()
     if leftovers:
         console.print(f"ended what an earlier run had left: {', '.join(leftovers)}")
     console.print("stopped" if was_running else f"no platform runs in {platform.layout.data_dir}")
     return 0
 
 
+@_told
 def restart(
     *,
     unit: str | None = None,
@@ -101,16 +118,14 @@ def restart(
     if unit is None:
         return down(console=console) or up(config=config, runtime=runtime, port_base=port_base, console=console)
     platform = Platform(Settings.from_environment())
-    try:
-        platform.restart_unit(unit)
-        with console.status(f"waiting for {unit}"):
-            platform.wait_ready(unit, timeout_s=180)
-    except FAULTS as error:
-        return _fault(error)
+    platform.restart_unit(unit)
+    with console.status(f"waiting for {unit}"):
+        platform.wait_ready(unit, timeout_s=180)
     console.print(f"{unit} is ready")
     return 0
 
 
+@_told
 def status(*, as_json: bool = False, console: Console | None = None) -> int:
     """Show what runs. 0 when everything is ready, 1 when something is not, 3 when nothing runs."""
     console = console or Console(highlight=False)
@@ -127,6 +142,7 @@ def status(*, as_json: bool = False, console: Console | None = None) -> int:
     return 3 if run is None else 0 if run.ready else 1
 
 
+@_told
 def logs(units: Sequence[str] = (), *, follow: bool = False, lines: int = 50, console: Console | None = None) -> int:
     """Print the end of the units' logs, of all units by default; with `follow` go on until Ctrl-C."""
     console = console or Console(highlight=False)
@@ -157,12 +173,14 @@ def _already_running(platform: Platform, console: Console, progress: Progress) -
     platform.wait(timeout_s=1800, watch=progress.update)
     run = platform.status()
     progress.close()
-    if not platform.env():
-        access.grant(platform.layout, platform.settings.port_base)
+    if run is None:
+        raise StartFailed("the platform that ran here was just stopped")
+    access.grant(platform.layout, int(run.facts["port_base"]))
     _welcome(platform, console, "already running")
-    asked = {"port_base": str(platform.settings.port_base), "runtime": platform.settings.runtime}
+    settings = platform.settings
+    asked = {"port_base": str(settings.port_base), "runtime": settings.runtime, "config": str(settings.config)}
     for name, value in asked.items():
-        if run is not None and run.facts[name] != value:
+        if run.facts[name] != value:
             console.print(f"It has {name} {run.facts[name]}, not {value}: `make restart` changes that.")
     return 0
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from headrace_kit.config import load
 from headrace_local import access, control, logfiles, plan, ports, processes, secrets, stale, state, valkey
 from headrace_local.settings import Settings
 from headrace_local.units import Plan
@@ -77,6 +78,7 @@ class Platform:
 
         Raises:
             AlreadyRunning: there is one with this data directory.
+            ConfigInvalid: the config file cannot be used; the message names the line and the field.
             PortInUse: something else listens on one of its ports.
             StartFailed: a part gave up, or the time ran out.
         """
@@ -91,6 +93,7 @@ class Platform:
 
     def begin(self, parts: Iterable[str] | None = None, *, bound: bool = False) -> None:
         """Like `start`, without waiting. What an earlier, killed run left behind is ended first."""
+        load(self.settings.config)  # a mistake in it is told before anything starts
         made = plan.make(self.settings, parts)
         self.layout.create()
         with self._lock(patience_s=PATIENCE_S) as lock:

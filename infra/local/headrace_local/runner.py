@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace_local import probes, processes, stale
+from headrace_local import logfiles, probes, processes, stale
 from headrace_local.state import Phase, UnitState
 from headrace_local.units import Unit
 
@@ -142,6 +142,8 @@ class UnitRunner:
     async def _once(self) -> bool:
         """Run the process once, to its end or until it is unwanted. True where it exited with 0."""
         stale.remove(self.unit.stale_files)
+        if self.unit.kind == "task":  # its last line is shown as how far it is: it must be this run's
+            logfiles.rotate(self._around.log(self.unit.name), limit_bytes=0)
         self.state.ready_after_s = None
         try:
             process = processes.spawn(

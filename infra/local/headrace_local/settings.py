@@ -4,9 +4,16 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from headrace_kit.config.environment import Environment
 from headrace_local.layout import Layout
+
+
+class SettingsInvalid(ValueError):
+    """What was asked for is not possible."""
 
 
 def _default_config() -> Path:
@@ -46,15 +53,20 @@ class Settings:
         """From HEADRACE_* variables; arguments win.
 
         Raises:
-            pydantic.ValidationError: a variable has no valid value.
+            SettingsInvalid: a variable or an argument has no valid value; the message says which.
         """
-        env = Environment()
+        try:
+            given: dict[str, Any] = {"runtime": runtime, "port_base": port_base}
+            env = Environment(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            problems = [f"HEADRACE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
+            raise SettingsInvalid("; ".join(problems)) from error
         named = config or (env.config if "HEADRACE_CONFIG" in os.environ else None)
         return cls(
             data_dir=env.data_dir,
-            port_base=port_base or env.port_base,
+            port_base=env.port_base,
             config=named.resolve() if named else _default_config(),
-            runtime=runtime or env.runtime,
+            runtime=env.runtime,
             cache_dir=env.cache_dir.resolve(),
             offline=env.offline,
         )

@@ -70,6 +70,16 @@ def test_a_failed_task_holds_back_what_needs_it(supervised):
     assert supervised.stop() == 0
 
 
+def test_a_task_begins_a_new_log(supervised):
+    supervised.start(shell("schema", "echo once", kind="task"))
+    supervised.until("schema", "done")
+    supervised.stop()
+    supervised.start(shell("schema", "echo twice", kind="task"))
+    supervised.until("schema", "done")
+    assert supervised.said("schema") == "twice\n"
+    assert supervised.layout.log("schema").with_name("schema.log.1").read_text() == "once\n"
+
+
 def test_a_service_is_ready_when_its_probe_says_so(supervised, tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
