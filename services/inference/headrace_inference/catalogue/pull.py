@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from headrace_inference.catalogue.errors import FileUnavailable, SourceFailed
+from headrace_inference.catalogue.packages import Wheels
 from headrace_inference.catalogue.sources import Hub, Progress, Report, Sources, describe
 from headrace_inference.catalogue.store import ENDINGS, Store, check
 from headrace_kit.config import Environment
@@ -64,9 +66,12 @@ def pull(
     """
     chosen = _chosen(snapshot.config, entries)
     store = Store(env.cache_dir / "models")
-    sources = Sources(store, Hub(env.hub_endpoint), snapshot.path.resolve().parent, env.offline)
     jobs = [(name, file) for name, entry in chosen.items() for file in entry.files]
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="pull") as pool:
+    with (
+        Wheels(store.wheels(), _packages(file for _, file in jobs if not store.has(file))) as wheels,
+        ThreadPoolExecutor(_PARALLEL, thread_name_prefix="pull") as pool,
+    ):
+        sources = Sources(store, Hub(env.hub_endpoint), wheels, snapshot.path.resolve().parent, env.offline)
         futures = [pool.submit(_fetch, store, sources, name, file, progress) for name, file in jobs]
         for future in futures:
             future.result()
@@ -102,6 +107,11 @@ def verify(config: Config, env: Environment, entries: Iterable[str] | None = Non
                     store.path(file).unlink()
             found.append(FileStatus(name, file.name, file.size, entry.licence, state, store.path(file), detail))
     return found
+
+
+def _packages(files: Iterable[ModelFile]) -> Counter[str]:
+    """How often each package is named."""
+    return Counter(member.package for file in files for source in file.sources for member in source.pypi or ())
 
 
 def _chosen(config: Config, entries: Iterable[str] | None) -> dict[str, CatalogueEntry]:

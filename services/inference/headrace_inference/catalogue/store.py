@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +64,13 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def wheels(self) -> Path:
+        """A folder for a pull's downloads of packages; not made yet. What dead processes left is removed."""
+        for left in self.folder.glob("wheels-*"):
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        return self.folder / f"wheels-{os.getpid()}-{secrets.token_hex(4)}"
 
     def partial(self, file: ModelFile) -> Path:
         """Where a download that can be resumed collects its bytes."""

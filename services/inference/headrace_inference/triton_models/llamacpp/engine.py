@@ -14,6 +14,9 @@ import threading
 
 import xllamacpp
 
+NGRAM = 6
+"""Tokens that must recur before what followed them is proposed again: fewer propose much that is refused."""
+
 
 def make_params(settings, socket_name, api_key):
     """llama.cpp's parameters for a deployment's `settings.json`."""
@@ -37,8 +40,10 @@ def make_params(settings, socket_name, api_key):
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     speculation = settings.get("speculation")
     if speculation:
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        params.speculative.ngram_simple.size_m = speculation["max_draft_tokens"]
+        # The map is the request's own: nothing of one tenant's text is proposed to another.
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
+        params.speculative.ngram_map_k.size_n = NGRAM
+        params.speculative.ngram_map_k.size_m = speculation["max_draft_tokens"]
     return params
 
 
