@@ -22,7 +22,7 @@ collections:
   handbook: {tenant: red, shared_with: [blue], acl: required}
 services:
   retrieval: {listen: {grpc_port: 0, ops_port: 0}}
-""" % ("0" * 64)  # noqa: UP031
+""" % ("0" * 64)
 REFUSED = "unembeddable"
 """A text with this word is refused, as a model refuses what it cannot read."""
 

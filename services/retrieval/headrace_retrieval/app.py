@@ -18,7 +18,7 @@ from headrace_retrieval.adapters.postgres.collections import PostgresCollections
 from headrace_retrieval.adapters.postgres.documents import PostgresDocuments
 from headrace_retrieval.adapters.postgres.feed import PostgresFeed
 from headrace_retrieval.adapters.postgres.passages import PostgresPassages
-from headrace_retrieval.adapters.postgres.queue import PostgresQueue
+from headrace_retrieval.adapters.postgres.queue import LEASE_S, PostgresQueue
 from headrace_retrieval.adapters.postgres.session import Database
 from headrace_retrieval.adapters.tantivy_index import TantivyIndex
 from headrace_retrieval.domain.collections import Collections
@@ -42,8 +42,12 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     return assemble(runtime, InferenceModels(runtime.peer("inference", IDEMPOTENT)))
 
 
-def assemble(runtime: ServiceRuntime, models: Models) -> ServiceApp:
-    """The service with models of the caller's choice; tests use it to run without inference."""
+def assemble(runtime: ServiceRuntime, models: Models, lease_s: float = LEASE_S) -> ServiceApp:
+    """The service with models of the caller's choice; tests use it to run without inference.
+
+    Args:
+        lease_s: seconds after which another worker takes over what a dead one had taken.
+    """
     settings = runtime.settings
     dsn = runtime.secrets.require(runtime.configs.current.config.stores.postgres)
     postgres = Postgres(dsn, "retrieval", max_size=settings.postgres_connections)
@@ -54,7 +58,7 @@ def assemble(runtime: ServiceRuntime, models: Models) -> ServiceApp:
     metrics.lexical_position.set_function(lambda: follower.applied)
     metrics.lexical_passages.set_function(lexical.passages)
     worker = Worker(
-        PostgresQueue(database),
+        PostgresQueue(database, lease_s),
         models,
         metrics,
         embed_batch=lambda: _settings(runtime).embed_batch,

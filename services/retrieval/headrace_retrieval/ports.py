@@ -191,6 +191,10 @@ class Cut:
 class WorkQueue(Protocol):
     """The durable queue of documents that wait to become searchable."""
 
+    @property
+    def lease_s(self) -> float:
+        """Seconds that a lease holds without being renewed."""
+
     async def claim(self, limit: int) -> list[Task]:
         """Lease up to `limit` tasks that are due and that nobody works on, oldest first."""
 

@@ -40,7 +40,8 @@ def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("high", fast=True)  # the passage's UUID, in halves
     builder.add_unsigned_field("low", fast=True)
-    builder.add_unsigned_field("document", indexed=True)
+    # Text, since deletion by a number finds nothing in tantivy 0.27.
+    builder.add_text_field("document", tokenizer_name="raw", index_option="basic")
     builder.add_text_field("readers", tokenizer_name="raw", index_option="basic")
     builder.add_text_field("terms", tokenizer_name="raw", index_option="basic")
     builder.add_text_field("body", tokenizer_name="words", index_option="freq")
@@ -132,7 +133,7 @@ def _search(index: tantivy.Index, query: tantivy.Query, limit: int) -> list[tupl
 def _write(index: tantivy.Index, documents: Set[int], passages: Sequence[IndexedPassage]) -> None:
     writer = index.writer(HEAP_BYTES, 1)
     for document in documents:
-        writer.delete_documents_by_term("document", document)
+        writer.delete_documents_by_term("document", str(document))
     for passage in passages:
         writer.add_document(_document(passage))
     writer.commit()
@@ -144,7 +145,7 @@ def _document(passage: IndexedPassage) -> tantivy.Document:
     document = tantivy.Document()
     document.add_unsigned("high", passage.chunk_id.int >> 64)
     document.add_unsigned("low", passage.chunk_id.int & _LOW)
-    document.add_unsigned("document", passage.document_pk)
+    document.add_text("document", str(passage.document_pk))
     for reader in passage.readers:
         document.add_text("readers", reader)
     for term in passage.filter_terms:

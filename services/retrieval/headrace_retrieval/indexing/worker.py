@@ -33,7 +33,6 @@ GROUP_CHARACTERS = 2_000_000
 """Text that is held, embedded and published together, at most; a larger document goes alone."""
 
 POLL_S = 1.0
-RENEW_S = 5.0
 EMBED_LIMIT_S = 120.0
 CLEAN_UP_S = 60.0
 MAX_FAILURES = 5
@@ -227,7 +226,7 @@ class Worker:
     async def _leased(self, tasks: Sequence[Task]) -> AsyncIterator[None]:
         async def renew() -> None:
             while True:
-                await asyncio.sleep(RENEW_S)
+                await asyncio.sleep(self._queue.lease_s / 4)
                 with contextlib.suppress(HeadraceError):
                     await self._queue.renew(tasks)
 

@@ -33,6 +33,11 @@ class PostgresQueue:
         self._owner = uuid7()
         self._lease_s = lease_s
 
+    @property
+    def lease_s(self) -> float:
+        """See the port."""
+        return self._lease_s
+
     async def claim(self, limit: int) -> list[Task]:
         """See the port."""
         async with self._database.system() as connection:
