@@ -1,5 +1,1 @@
-"""Who used what, exactly once: local log -> Valkey's stream -> PostgreSQL.
-
-`frames` and `log` write events to disk before an engine starts, `ship` copies them to the stream, `write` moves the
-stream into the table, `recover` closes what a crash left open, `usage` adds it up, `service` runs all of it.
-"""
+"""Every attempt is an event: local log, shipped on, written down exactly once."""

@@ -80,6 +80,10 @@ class EventLog:
 
     async def opened(self, event: RequestEvent) -> None:
         """Log the start of an attempt; returns when it is on disk. Raises NotReady when it cannot be written."""
+        await self.append(event)
+
+    async def append(self, event: RequestEvent) -> None:
+        """Log an event at once; returns when it is on disk. Raises as `opened`."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._pending.append((event, waiter))
         self._hurry.set()
@@ -139,12 +143,12 @@ class EventLog:
         self.grown.set()
         for event, waiter in group:
             attempt = (event.request_id, event.stage, event.attempt)
-            if waiter is None:
-                self._open.pop(attempt, None)
-            else:
+            if event.kind == RequestEvent.KIND_OPENED:
                 self._open[attempt] = event.sequence
-                if not waiter.done():
-                    waiter.set_result(None)
+            else:
+                self._open.pop(attempt, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
         return True
 
     def _refuse(self, group: list[tuple[RequestEvent, Waiter | None]], error: OSError) -> None:

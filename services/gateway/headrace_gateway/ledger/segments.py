@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,18 +63,15 @@ class Segments:
 
     def last(self) -> int:
         """The last position that can be read; 0 for an empty log."""
-        position = 0
         for first in reversed(self.firsts()):
-            for position, _ in self._segment(first):
-                pass
-            if position:
-                break
-        return position
+            if positions := [position for position, _ in self._segment(first)]:
+                return positions[-1]
+        return 0
 
     def discard(self, upto: int) -> None:
         """Delete the segments that hold nothing behind position `upto`; the newest one stays."""
         firsts = self.firsts()
-        for first, following in zip(firsts, firsts[1:], strict=False):
+        for first, following in itertools.pairwise(firsts):
             if following - 1 <= upto:
                 self.path(first).unlink(missing_ok=True)
 

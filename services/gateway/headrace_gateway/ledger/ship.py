@@ -20,10 +20,14 @@ _LOST_S = 10.0
 
 
 class Source(Protocol):
-    """A log to ship."""
+    """A log to ship. `durable` is its last position on disk."""
 
-    log_id: str
     durable: int
+
+    @property
+    def log_id(self) -> str:
+        """Name of the log."""
+        ...
 
     async def read(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Events behind a position."""

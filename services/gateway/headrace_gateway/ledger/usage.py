@@ -1,28 +1,74 @@
-"""Usage reports out of the ledger."""
+"""Questions to the ledger: what was used, and what it cost."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
-from headrace_gateway.ledger.ports import LedgerStore, UsageQuery
-from headrace_gateway.outcome import usd
+from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput
 
-GROUPS = ("day", "tenant", "key", "model", "deployment", "arm", "operation")
+_DEFAULT = timedelta(days=30)
+_SECOND = timedelta(seconds=1)
 
 
-async def add_up(store: LedgerStore, query: UsageQuery) -> list[dict[str, Any]]:
-    """Rows of the report, in the order of their groups.
+class Group(StrEnum):
+    """What usage can be grouped by."""
+
+    DAY = "day"
+    HOUR = "hour"
+    TENANT = "tenant"
+    MODEL = "model"
+    DEPLOYMENT = "deployment"
+    ARM = "arm"
+    KEY = "key"
+    OPERATION = "operation"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """From `start` on, before `end`. `tenant` None asks for all."""
+
+    groups: tuple[Group, ...]
+    start: datetime
+    end: datetime
+    tenant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One group's sums; `keys` in the order of the query's groups. Overhead is the cost of rejected cascade stages."""
+
+    keys: tuple[str, ...]
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_nano_usd: int
+    overhead_nano_usd: int
+
+
+def read_query(group_by: str, start: str, end: str, tenant: str | None) -> UsageQuery:
+    """A query from its texts: groups by commas, days or RFC 3339 times; the last 30 days by default.
 
     Raises:
-        BadInput: an unknown group.
+        BadInput: an unknown group, a bad time, or nothing between the two.
     """
-    for group in query.group_by:
-        if group not in GROUPS:
-            raise BadInput(f"{group!r} is not one of {', '.join(GROUPS)}", param="group_by")
-    rows = []
-    for found in await store.usage(query):
-        row = dict(found)
-        row["cost_usd"] = usd(int(row.pop("cost_nano_usd")))
-        rows.append(row)
-    return rows
+    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    for name in names:
+        if name not in list(Group):
+            raise BadInput(f"cannot group by {name[:64]!r}{nearest(name[:64], list(Group))}", param="group_by")
+    until = _time(end, "to") if end else datetime.now(UTC) + _SECOND
+    since = _time(start, "from") if start else until - _DEFAULT
+    if since >= until:
+        raise BadInput("from must be before to", param="from")
+    return UsageQuery(tuple(Group(name) for name in dict.fromkeys(names)), since, until, tenant)
+
+
+def _time(text: str, param: str) -> datetime:
+    try:
+        # A plus sign of an offset arrives as a blank where it was not escaped.
+        parsed = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError as error:
+        raise BadInput(f"{param} is a day like 2026-11-01 or an RFC 3339 time", param=param) from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,0 +1,123 @@
+"""API keys in PostgreSQL, and the loop that keeps the key ring up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import uuid_utils
+
+from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of, new_secret
+from headrace_kit.errors import HeadraceError, NotFound, NotReady
+from headrace_kit.stores.postgres import Postgres
+
+_log = logging.getLogger(__name__)
+REFRESH_S = 0.4
+_COLUMNS = "id, tenant, name, scopes, digest, created_at, expires_at, revoked_at, version"
+# Versions come from a sequence; without the lock a later one could be visible before an earlier one.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('gateway.api_keys'))"
+
+
+class PostgresKeys:
+    """The record of all keys; every change reaches every replica within a second."""
+
+    def __init__(self, store: Postgres, ring: KeyRing) -> None:
+        self._store, self._ring = store, ring
+        self._version = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Follow no longer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def create(
+        self, tenant: str, name: str, scopes: frozenset[str], expires_at: datetime | None, by: str
+    ) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its secret, which is kept nowhere. Raises NotReady."""
+        secret = new_secret()
+        async with self._store.transaction() as connection:
+            await connection.execute(_LOCK)
+            cursor = await connection.execute(
+                "INSERT INTO gateway.api_keys (id, tenant, name, scopes, digest, expires_at, created_by) "  # noqa: S608
+                f"VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
+                (str(uuid_utils.uuid7()), tenant, name, sorted(scopes), digest_of(secret), expires_at, by),
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        key = _key(row)
+        self._ring.update([key])
+        return key, secret
+
+    async def list(self, tenant: str | None) -> list[ApiKey]:
+        """Keys of a tenant, or all; newest first. Raises NotReady."""
+        where = "WHERE tenant = %s" if tenant else ""
+        rows = await self._store.fetch(
+            f"SELECT {_COLUMNS} FROM gateway.api_keys {where} ORDER BY created_at DESC, id DESC LIMIT 10000",  # noqa: S608
+            *([tenant] if tenant else []),
+        )
+        return [_key(row) for row in rows]
+
+    async def revoke(self, key_id: str, by: str) -> None:
+        """End a key everywhere. Raises NotFound, NotReady."""
+        try:
+            parsed = uuid.UUID(key_id)
+        except ValueError as error:
+            raise NotFound(f"no key {key_id[:64]!r}", code="key_not_found", param="id") from error
+        async with self._store.transaction() as connection:
+            await connection.execute(_LOCK)
+            cursor = await connection.execute(
+                "UPDATE gateway.api_keys SET revoked_at = coalesce(revoked_at, now()), "  # noqa: S608
+                "revoked_by = coalesce(revoked_by, %s), version = nextval('gateway.api_keys_version') "
+                f"WHERE id = %s RETURNING {_COLUMNS}",
+                (by, parsed),
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise NotFound(f"no key {key_id[:64]!r}", code="key_not_found", param="id")
+        self._ring.update([_key(row)])
+
+    async def refresh(self) -> None:
+        """Load what has changed since the last time. Raises NotReady."""
+        rows = await self._store.fetch(
+            f"SELECT {_COLUMNS} FROM gateway.api_keys WHERE version > %s ORDER BY version",  # noqa: S608
+            self._version,
+        )
+        self._ring.update(_key(row) for row in rows)
+        if rows:
+            self._version = rows[-1][8]
+
+    async def _follow(self) -> None:
+        away = False
+        while True:
+            try:
+                await self.refresh()
+                away = False
+            except (HeadraceError, psycopg.Error) as error:
+                if not away:
+                    reason = error.code if isinstance(error, NotReady) else type(error).__name__
+                    _log.warning("keys cannot be refreshed, those in memory go on: %s", reason)
+                away = True
+            await asyncio.sleep(REFRESH_S)
+
+
+def _key(row: Any) -> ApiKey:
+    return ApiKey(
+        id=str(row[0]),
+        tenant=row[1],
+        name=row[2],
+        scopes=frozenset(row[3]),
+        digest=bytes(row[4]),
+        created_at=row[5].timestamp(),
+        expires_at=row[6].timestamp() if row[6] else None,
+        revoked_at=row[7].timestamp() if row[7] else None,
+    )

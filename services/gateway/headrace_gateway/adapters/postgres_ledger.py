@@ -1,0 +1,118 @@
+"""The ledger in PostgreSQL: written from events, read for usage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from headrace_gateway.ledger.usage import Group, UsageQuery, UsageRow
+from headrace_gateway.ledger.writer import advance
+from headrace_kit.errors import NotReady
+from headrace_kit.stores.postgres import Postgres
+from headrace_protos.common.v1.event_pb2 import RequestEvent
+
+_COLUMNS = (
+    "request_id", "stage", "attempt", "state", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm",
+    "shadow", "config_hash", "trace_id", "operation", "started_at", "started_us", "first_token_us", "ended_us",
+    "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "reserved_output_tokens",
+    "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "guard_findings",
+)  # fmt: skip
+_KEY = {"request_id", "stage", "attempt"}
+# The reservation is known when an attempt opens; its end does not repeat it.
+_KEPT = _KEY | {"reserved_output_tokens"}
+_INSERT = (
+    f"INSERT INTO gateway.ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
+    "ON CONFLICT (request_id, stage, attempt) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
+    + ", reserved_output_tokens = greatest(ledger.reserved_output_tokens, excluded.reserved_output_tokens)"
+    " WHERE ledger.state = 'open' AND excluded.state = 'closed'"
+)
+_GROUPS = {
+    Group.DAY: "to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    Group.HOUR: "to_char(date_trunc('hour', started_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
+    Group.TENANT: "tenant",
+    Group.MODEL: "model",
+    Group.DEPLOYMENT: "deployment",
+    Group.ARM: "arm",
+    Group.KEY: "key_id",
+    Group.OPERATION: "operation",
+}
+
+
+class PostgresLedger:
+    """Fulfils `LedgerStore`."""
+
+    def __init__(self, store: Postgres) -> None:
+        self._store = store
+
+    async def write(self, rows: Sequence[RequestEvent], positions: dict[str, list[int]]) -> None:
+        """See `LedgerStore`."""
+        try:
+            async with self._store.transaction() as connection:
+                # Always in one order, so that two writers cannot wait for each other.
+                ordered = sorted(rows, key=lambda event: (event.request_id, event.stage, event.attempt))
+                async with connection.cursor() as cursor:
+                    if ordered:
+                        await cursor.executemany(_INSERT, [_values(event) for event in ordered])
+                    for log_id in sorted(positions):
+                        await self._note(cursor, log_id, positions[log_id])
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise NotReady("the ledger's tables are not there yet", retry_after_s=1) from error
+
+    async def _note(self, cursor: psycopg.AsyncCursor[Any], log_id: str, positions: list[int]) -> None:
+        await cursor.execute("INSERT INTO gateway.log_progress (log_id) VALUES (%s) ON CONFLICT DO NOTHING", (log_id,))
+        await cursor.execute("SELECT sequence, ahead FROM gateway.log_progress WHERE log_id = %s FOR UPDATE", (log_id,))
+        row = await cursor.fetchone()
+        assert row is not None
+        reached, ahead = advance(row[0], row[1], positions)
+        await cursor.execute(
+            "UPDATE gateway.log_progress SET sequence = %s, ahead = %s, updated_at = now() WHERE log_id = %s",
+            (reached, ahead, log_id),
+        )
+
+    async def progress(self, log_ids: list[str]) -> dict[str, int]:
+        """The position up to which everything of each log is written. Raises NotReady."""
+        try:
+            rows = await self._store.fetch(
+                "SELECT log_id, sequence FROM gateway.log_progress WHERE log_id = ANY(%s::uuid[])", log_ids
+            )
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise NotReady("the ledger's tables are not there yet", retry_after_s=1) from error
+        return {str(log_id): sequence for log_id, sequence in rows}
+
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """Sums by group, in the groups' order. Raises NotReady."""
+        names = [_GROUPS[group] for group in query.groups]
+        conditions = ["started_at >= %s", "started_at < %s", "NOT shadow"]
+        values: list[Any] = [query.start, query.end]
+        if query.tenant is not None:
+            conditions.append("tenant = %s")
+            values.append(query.tenant)
+        grouping = f"GROUP BY {', '.join(str(place + 1) for place in range(len(names)))}" if names else ""
+        rows = await self._store.fetch(
+            f"SELECT {''.join(name + ', ' for name in names)}"  # noqa: S608
+            "count(DISTINCT request_id), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), "
+            "coalesce(sum(cost_nano_usd), 0), coalesce(sum(cost_nano_usd) FILTER (WHERE verdict = 'rejected'), 0) "
+            f"FROM gateway.ledger WHERE {' AND '.join(conditions)} {grouping} "
+            f"{grouping.replace('GROUP BY', 'ORDER BY')} LIMIT 10000",
+            *values,
+        )
+        return [UsageRow(tuple(row[: len(names)]), *map(int, row[len(names) :])) for row in rows]
+
+
+def _values(event: RequestEvent) -> tuple[Any, ...]:
+    closed = event.kind == RequestEvent.KIND_CLOSED
+    usage = event.usage
+    time = datetime.fromtimestamp(event.time.seconds, UTC) + timedelta(microseconds=event.time.nanos // 1000)
+    started = time - timedelta(microseconds=event.ended_us - event.started_us) if closed else time
+    return (
+        event.request_id, event.stage, event.attempt, "closed" if closed else "open", event.tenant, event.key_id,
+        event.unit, event.model, event.deployment, event.rollout_id, event.arm, event.shadow, event.config_hash,
+        event.trace_id, event.operation, started, event.started_us, event.first_token_us, event.ended_us,
+        usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.reasoning_tokens,
+        event.reserved_output_tokens, event.cost_nano_usd, event.cache, event.finish_reason, event.error_code,
+        event.verdict, event.confidence if event.HasField("confidence") else None, list(event.guard_findings),
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""What admins do, for both transports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from headrace_gateway.admission.keys import SCOPES, ApiKey
+from headrace_gateway.context import RequestContext
+from headrace_kit.config.nearest import nearest
+from headrace_kit.errors import BadInput
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_NAME_CHARS = 128
+
+
+class KeyStore(Protocol):
+    """The record of keys."""
+
+    async def create(
+        self, tenant: str, name: str, scopes: frozenset[str], expires_at: datetime | None, by: str
+    ) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its secret. Raises NotReady."""
+        ...
+
+    async def list(self, tenant: str | None) -> list[ApiKey]:
+        """Keys of a tenant, or all, newest first. Raises NotReady."""
+        ...
+
+    async def revoke(self, key_id: str, by: str) -> None:
+        """End a key. Raises NotFound, NotReady."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key as admins see it; times are RFC 3339, empty for never."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: str
+    expires_at: str
+    revoked_at: str
+
+
+class KeyAdmin:
+    """Makes, lists and revokes keys."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+
+    async def create(
+        self, ctx: RequestContext, tenant: str, name: str, scopes: Sequence[str], expires_at: str
+    ) -> tuple[ApiKey, str]:
+        """Make a key for a tenant. One that the config does not name may use every model.
+
+        Raises:
+            BadInput: a field is wrong.
+            NotReady: the store is away.
+        """
+        if not _TENANT.fullmatch(tenant):
+            raise BadInput(
+                "a tenant is 1 to 63 of a-z, 0-9, '.', '_', '-', starting with a letter or digit", param="tenant"
+            )
+        if not name or len(name) > _NAME_CHARS or not name.isprintable():
+            raise BadInput(f"a name is 1 to {_NAME_CHARS} printable characters", param="name")
+        for scope in scopes:
+            if scope not in SCOPES:
+                raise BadInput(f"no scope {scope[:64]!r}{nearest(scope[:64], SCOPES)}", param="scopes")
+        return await self._store.create(
+            tenant, name, frozenset(scopes), _expiry(expires_at) if expires_at else None, ctx.identity.key_id
+        )
+
+    async def list(self, tenant: str | None) -> list[ApiKey]:
+        """Keys, newest first. Raises NotReady."""
+        return await self._store.list(tenant)
+
+    async def revoke(self, ctx: RequestContext, key_id: str) -> None:
+        """End a key everywhere within a second. Raises NotFound, NotReady."""
+        await self._store.revoke(key_id, ctx.identity.key_id)
+
+    @staticmethod
+    def show(key: ApiKey) -> KeyInfo:
+        """A key without its secret."""
+        return KeyInfo(
+            key.id,
+            key.tenant,
+            key.name,
+            tuple(sorted(key.scopes)),
+            _rfc3339(key.created_at),
+            _rfc3339(key.expires_at),
+            _rfc3339(key.revoked_at),
+        )
+
+
+def _expiry(text: str) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(
+            "expires_at is an RFC 3339 time, for example 2027-01-31T00:00:00Z", param="expires_at"
+        ) from error
+    parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    if parsed <= datetime.now(UTC):
+        raise BadInput("expires_at is in the past", param="expires_at")
+    return parsed
+
+
+def _rfc3339(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,112 @@
+"""The first stage: every request of every transport comes in here, and leaves here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace_gateway.admission.identity import identity_of
+from headrace_gateway.admission.keys import ApiKey, KeyRing
+from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
+from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.routing.table import Table
+from headrace_kit.errors import ClientGone
+
+
+class Visit:
+    """One request between the door's two sides. `leave` it exactly once."""
+
+    def __init__(self, ctx: RequestContext, left: Callable[[Visit, int, BaseException | None], None]) -> None:
+        self.ctx = ctx
+        self.key: ApiKey | None = None
+        self.inside = False
+        self._stream_error: BaseException | None = ClientGone("the caller went away")
+        self.tenant: str | None = None
+        self._left = left
+        self._done = False
+
+    def stream_ended(self, error: BaseException | None) -> None:
+        """A stream whose status had been sent was written to its end: well, or with an error as its last words."""
+        self._stream_error = error
+
+    async def stream_closed(self) -> None:
+        """Nothing more is sent of a stream. One that was not written to its end was left by its reader."""
+        self.leave(200, self._stream_error)
+
+    def leave(self, status: int, error: BaseException | None = None) -> None:
+        """The last byte is out, or the request failed with `error`. Later calls change nothing."""
+        if not self._done:
+            self._done = True
+            self._left(self, status, error)
+
+
+class Door:
+    """Lets requests in by key and limits, and tells the recorder about those that leave.
+
+    Args:
+        keys: who may come in.
+        in_flight: how many are in.
+        table: the active snapshot.
+        max_in_flight: the limit at this moment.
+        metrics: counts.
+        record: takes the context of every request that left, with HTTP status and error code.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        in_flight: InFlight,
+        table: Callable[[], Table],
+        max_in_flight: Callable[[], int],
+        metrics: Metrics,
+        record: Callable[[RequestContext, int, str], None],
+    ) -> None:
+        self._keys = keys
+        self.in_flight = in_flight
+        self._table = table
+        self._max_in_flight = max_in_flight
+        self._metrics = metrics
+        self._record = record
+
+    def open(self, arrival: Arrival) -> Visit:
+        """Give an arriving request its ids; nothing is checked yet."""
+        return Visit(open_request(arrival, self._table()), self._leave)
+
+    def admit(self, visit: Visit) -> None:
+        """Check key, identity and limits.
+
+        Raises:
+            Unauthenticated: no usable key.
+            Forbidden: a person was named without the scope for it.
+            Busy: a limit is reached.
+            NotReady: draining.
+        """
+        ctx = visit.ctx
+        with ctx.stage("admit"):
+            self.in_flight.enter(self._max_in_flight())
+            visit.inside = True
+            self._metrics.in_flight.set(self.in_flight.total)
+            key = self._keys.authenticate(ctx.arrival.authorization)
+            visit.key, ctx.key_name = key, key.name
+            # Known even if the next line refuses: the trace of a refusal belongs to the tenant.
+            ctx.identity = identity_of(key)
+            if ctx.arrival.user or ctx.arrival.groups:
+                ctx.identity = identity_of(key, ctx.arrival.user, ctx.arrival.groups)
+            tenant = ctx.identity.tenant
+            self.in_flight.enter_tenant(tenant, ctx.table.tenant(tenant).limits.concurrent_requests)
+            visit.tenant = tenant
+
+    def assert_identity(self, visit: Visit, user: str, groups: tuple[str, ...]) -> None:
+        """Take the person named in a request's body; headers that named one already give way. Raises as `admit`."""
+        if (user or groups) and visit.key is not None:
+            visit.ctx.identity = identity_of(visit.key, user, groups)
+
+    def _leave(self, visit: Visit, status: int, error: BaseException | None) -> None:
+        if visit.tenant is not None:
+            self.in_flight.leave_tenant(visit.tenant)
+        if visit.inside:
+            self.in_flight.leave()
+        ctx = visit.ctx
+        self._metrics.in_flight.set(self.in_flight.total)
+        self._metrics.request(ctx, status)
+        self._record(ctx, status, error_code(error) if error is not None else "")

@@ -1,0 +1,92 @@
+"""API keys, in memory: looked up by hash, so that a request touches no store."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace_kit.errors import Unauthenticated
+
+SCOPES = frozenset({"admin", "assert_identity", "read_all"})
+"""What a key may be allowed beyond using its tenant's models and documents."""
+
+BOOTSTRAP_ID = "bootstrap"
+BOOTSTRAP_TENANT = "admin"
+_PREFIX = "hr_"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its secret. Times are seconds since 1970; None: never."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: frozenset[str]
+    digest: bytes
+    created_at: float = 0.0
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def usable(self, now: float) -> bool:
+        """Whether it opens the door at `now`."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class KeyRing:
+    """All keys of the platform. `update` merges what a store knows; the bootstrap key needs no store.
+
+    Args:
+        bootstrap: the admin key that exists before any other, or None.
+    """
+
+    def __init__(self, bootstrap: str | None) -> None:
+        self._by_digest: dict[bytes, ApiKey] = {}
+        self._digest_of: dict[str, bytes] = {}
+        self.loaded = False
+        if bootstrap:
+            key = ApiKey(BOOTSTRAP_ID, BOOTSTRAP_TENANT, "bootstrap", frozenset({"admin"}), digest_of(bootstrap))
+            self._by_digest[key.digest] = key
+
+    def update(self, keys: Iterable[ApiKey]) -> None:
+        """Take keys as the store has them now: new ones, and newer states of known ones."""
+        for key in keys:
+            old = self._digest_of.get(key.id)
+            if old is not None and old != key.digest:
+                self._by_digest.pop(old, None)
+            self._digest_of[key.id] = key.digest
+            self._by_digest[key.digest] = key
+        self.loaded = True
+
+    def authenticate(self, authorization: str) -> ApiKey:
+        """The key of an `authorization` header.
+
+        Raises:
+            Unauthenticated: none was sent, or it is unknown, expired or revoked; which, only a holder learns.
+        """
+        scheme, _, secret = authorization.partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
+            raise Unauthenticated(
+                "no API key: send it as 'Authorization: Bearer hr_...'", code="missing_api_key", param="authorization"
+            )
+        key = self._by_digest.get(digest_of(secret))
+        if key is None:
+            raise Unauthenticated("this API key is not known; check it, or ask for a new one")
+        if not key.usable(time.time()):
+            state = "revoked" if key.revoked_at is not None else "expired"
+            raise Unauthenticated(f"this API key was {state}; ask for a new one", code=f"{state}_api_key")
+        return key
+
+
+def new_secret() -> str:
+    """A fresh key: `hr_` and 256 random bits."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> bytes:
+    """What is kept of a key. It is random and long, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,62 @@
+"""How many requests may be inside at once: overall, per tenant, and none while draining."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace_kit.errors import Busy, NotReady
+
+
+class InFlight:
+    """Counts requests between arrival and last byte."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.draining = False
+        self._tenants: dict[str, int] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self, limit: int) -> None:
+        """Count a request that arrived. Every `enter` that returned is followed by one `leave`.
+
+        Raises:
+            NotReady: the gateway is draining.
+            Busy: `limit` requests are inside.
+        """
+        if self.draining:
+            raise NotReady("this gateway is shutting down; try again", code="draining", retry_after_s=1)
+        if self.total >= limit:
+            raise Busy(f"{limit} requests are being served; try again shortly", code="overloaded", retry_after_s=1)
+        self.total += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """A request has left."""
+        self.total -= 1
+        if self.total == 0:
+            self._idle.set()
+
+    def enter_tenant(self, tenant: str, limit: int) -> None:
+        """Take one of a tenant's places; `leave_tenant` gives it back. Raises Busy when all are taken."""
+        count = self._tenants.get(tenant, 0)
+        if count >= limit:
+            raise Busy(
+                f"your team has {limit} requests in work, its limit; try again when one has ended",
+                code="concurrency_limit_exceeded",
+                retry_after_s=1,
+            )
+        self._tenants[tenant] = count + 1
+
+    def leave_tenant(self, tenant: str) -> None:
+        """Give a tenant's place back."""
+        left = self._tenants[tenant] - 1
+        if left:
+            self._tenants[tenant] = left
+        else:
+            del self._tenants[tenant]
+
+    async def drain(self) -> None:
+        """Let nobody in any more; returns when everybody has left."""
+        self.draining = True
+        await self._idle.wait()

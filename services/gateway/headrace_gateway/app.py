@@ -1,0 +1,142 @@
+"""Wires the gateway."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from headrace_gateway.adapters.inference import InferenceEngine
+from headrace_gateway.adapters.nodes import Nodes
+from headrace_gateway.adapters.otlp import OtlpReceiver
+from headrace_gateway.adapters.postgres_keys import PostgresKeys
+from headrace_gateway.adapters.postgres_ledger import PostgresLedger
+from headrace_gateway.adapters.retrieval import RetrievalClient
+from headrace_gateway.adapters.rollout import GrantWatch
+from headrace_gateway.adapters.valkey_stream import ValkeyEvents
+from headrace_gateway.admin import KeyAdmin
+from headrace_gateway.admission.door import Door
+from headrace_gateway.admission.keys import KeyRing
+from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.arms.leases import Leases
+from headrace_gateway.http_api.admin_keys import KeysApi
+from headrace_gateway.http_api.application import HttpApplication
+from headrace_gateway.http_api.asgi import AsgiFace
+from headrace_gateway.http_api.chat import ChatApi
+from headrace_gateway.http_api.models import model_routes
+from headrace_gateway.http_api.router import Router
+from headrace_gateway.http_api.rsgi import RsgiFace
+from headrace_gateway.ledger.service import Ledger
+from headrace_gateway.observing.export import SpanExporter
+from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.pipeline import Pipeline
+from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.routing.active import ActiveTable
+from headrace_kit.config.services import Gateway
+from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime
+from headrace_kit.stores.postgres import Postgres
+from headrace_kit.stores.valkey import connect
+
+IDEMPOTENT = {
+    "inference": ("/headrace.common.v1.NodeService/GetStatus",),
+    "retrieval": (
+        "/headrace.retrieval.v1.RetrievalService/Search",
+        "/headrace.retrieval.v1.RetrievalService/GetCollection",
+        "/headrace.retrieval.v1.RetrievalService/ListCollections",
+        "/headrace.retrieval.v1.RetrievalService/GetDocument",
+        "/headrace.retrieval.v1.RetrievalService/ListDocuments",
+    ),
+    "guardrails": ("/headrace.guardrails.v1.GuardrailsService/Check",),
+    "tracing": (
+        "/headrace.tracing.v1.TracingService/GetTrace",
+        "/headrace.tracing.v1.TracingService/ListTraces",
+    ),
+    "rollout": (
+        "/headrace.rollout.v1.RolloutService/ListRollouts",
+        "/headrace.rollout.v1.RolloutService/GetRollout",
+    ),
+}
+"""What gRPC itself may try again while a service is unreachable. Generate is not: the pipeline retries by policy."""
+
+
+def build(runtime: ServiceRuntime) -> ServiceApp:
+    """The gateway of this process.
+
+    Raises:
+        NotReady: a secret that it cannot start without is missing.
+        ValueError: a guardrail check of the config cannot be built.
+    """
+
+    def settings() -> Gateway:
+        return cast(Gateway, runtime.settings)
+
+    stores = runtime.configs.current.config.stores
+    peers = {name: runtime.peer(name, idempotent) for name, idempotent in IDEMPOTENT.items()}
+    metrics = Metrics(runtime.registry)
+    postgres = Postgres(runtime.secrets.require(stores.postgres), "gateway", settings().postgres_connections)
+    valkey = connect(runtime.secrets.require(stores.valkey))
+
+    ring = KeyRing(runtime.secrets.get("bootstrap-admin-key"))
+    keys = PostgresKeys(postgres, ring)
+    nodes = Nodes({name: peers[name] for name in ("inference", "retrieval", "guardrails", "rollout")})
+    active = ActiveTable(runtime.configs, nodes.missing)
+    leases = Leases()
+    ledger_store = PostgresLedger(postgres)
+    root = runtime.env.data_dir / "gateway" / "log"
+    ledger = Ledger(
+        root,
+        settings().log_fsync_ms / 1000,
+        lambda log_id: ValkeyEvents(valkey, log_id),
+        ledger_store,
+        metrics.log_backlog.set,
+    )
+    watch = GrantWatch(peers["rollout"], leases, ledger.log.log_id)
+    receiver = OtlpReceiver(runtime.otlp_address)
+    exporter = SpanExporter(receiver, metrics)
+    in_flight = InFlight()
+    door = Door(ring, in_flight, lambda: active.current, lambda: settings().max_in_flight, metrics, exporter.record)
+    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics)
+    pipeline = Pipeline(attempts, RetrievalClient(peers["retrieval"]), leases, metrics)
+
+    def limit() -> int:
+        return settings().max_body_bytes
+
+    http = HttpApplication(
+        Router(
+            [
+                *ChatApi(pipeline, door, limit).routes(),
+                *model_routes(),
+                *KeysApi(KeyAdmin(keys)).routes(),
+            ]
+        ),
+        door,
+    )
+
+    async def start() -> None:
+        await postgres.open()
+        await ledger.start()
+        for part in (keys, active, watch, exporter):
+            part.start()
+
+    async def stop() -> None:
+        for part in (watch, active, keys):
+            await part.stop()
+        await ledger.stop()
+        await exporter.stop()
+        await receiver.close()
+        await valkey.aclose()
+        await postgres.close()
+
+    def problems() -> list[str]:
+        found = [ledger.log.problem] if ledger.log.problem else []
+        if not ring.loaded and runtime.secrets.get("bootstrap-admin-key") is None:
+            found.append("no keys were loaded yet")
+        return found
+
+    return ServiceApp(
+        name="gateway",
+        servicers=[],
+        http=HttpApp(rsgi=RsgiFace(http).__rsgi__, asgi=AsgiFace(http)),
+        start=start,
+        drain=in_flight.drain,
+        stop=stop,
+        problems=problems,
+    )

@@ -1,0 +1,1 @@
+"""Which arm of a rollout a request is on."""

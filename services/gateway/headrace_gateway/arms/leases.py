@@ -1,0 +1,76 @@
+"""The weights that rollout granted, for as long as the grant holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from headrace_gateway.arms.split import BASELINE, CANDIDATE, Arm, point, unit
+from headrace_gateway.routing.plan import ModelPlan, compile_model
+from headrace_gateway.routing.table import Table
+from headrace_protos.rollout.v1.messages_pb2 import Grant, Split
+
+_log = logging.getLogger(__name__)
+_PLANS = 256
+
+
+class Leases:
+    """Holds the newest grant. When its lease lapses every model is back on its baseline.
+
+    Args:
+        clock: seconds, never running backwards.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._splits: dict[str, Split] = {}
+        self._plans: dict[tuple[str, str, str], ModelPlan | None] = {}
+
+    def take(self, grant: Grant) -> None:
+        """Replace what was granted before."""
+        self._until = self._clock() + grant.lease_ms / 1000
+        self._splits = {split.model: split for split in grant.splits}
+
+    @property
+    def live(self) -> bool:
+        """Whether the last grant still holds."""
+        return self._clock() < self._until
+
+    def arm(self, table: Table, plan: ModelPlan, sticky_key: str) -> Arm:
+        """The arm of a request for the model `plan`."""
+        split = self._splits.get(plan.name) if self.live else None
+        if split is None:
+            return Arm(plan, "", "", unit("", sticky_key))
+        same = unit(split.salt, sticky_key)
+        if point(split.salt, sticky_key) < split.weight and (candidate := self._candidate(table, split)) is not None:
+            return Arm(candidate, split.rollout_id, CANDIDATE, same)
+        return Arm(plan, split.rollout_id, BASELINE, same)
+
+    def _candidate(self, table: Table, split: Split) -> ModelPlan | None:
+        """The candidate's plan, compiled once per snapshot; None where it does not fit the snapshot."""
+        key = (table.hash, split.rollout_id, split.candidate_json)
+        if key not in self._plans:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = _compile(table, split)
+        return self._plans[key]
+
+
+def _compile(table: Table, split: Split) -> ModelPlan | None:
+    try:
+        model = table.config.candidate(split.model, json.loads(split.candidate_json))
+        table.config.check_model(model, ("candidate",))
+        return compile_model(split.model, model, table.config, dict(table.policies))
+    except (ValueError, TypeError, ValidationError, PydanticCustomError) as error:
+        _log.error(
+            "the candidate of rollout %s does not fit this config: its model stays on the baseline",
+            split.rollout_id,
+            extra={"rollout_id": split.rollout_id, "reason": str(error)},
+        )
+        return None

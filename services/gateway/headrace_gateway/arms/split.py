@@ -1,0 +1,34 @@
+"""Which arm of a rollout a request is on: a salted hash of its sticky key, the same on every replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from headrace_gateway.routing.plan import ModelPlan
+
+POINTS = 10_000
+"""A weight of this many is everybody."""
+
+BASELINE, CANDIDATE = "baseline", "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What a request is served by. `rollout_id` and `name` are empty where no rollout runs."""
+
+    plan: ModelPlan
+    rollout_id: str
+    name: str
+    unit: str
+
+
+def point(salt: str, sticky_key: str) -> int:
+    """Where a key falls, 0 to 9999, evenly spread. A key below a weight is on the candidate, at every later one too."""
+    digest = blake2b(f"{salt}\0{sticky_key}".encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest) * POINTS >> 64
+
+
+def unit(salt: str, sticky_key: str) -> str:
+    """The statistical unit: names nobody, and cannot be compared across rollouts."""
+    return blake2b(f"unit\0{salt}\0{sticky_key}".encode(errors="surrogatepass"), digest_size=8).hexdigest()

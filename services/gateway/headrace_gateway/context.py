@@ -1,0 +1,173 @@
+"""What a request carries through the pipeline, and the compact record that spans are made from later."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uuid_utils
+
+from headrace_gateway.outcome import Outcome
+from headrace_gateway.routing.plan import ModelPlan
+from headrace_gateway.routing.table import Table
+from headrace_kit.errors import HeadraceError
+from headrace_kit.rpc.call import Identity
+from headrace_protos.common.v1.chat_pb2 import Usage
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+_random = random.SystemRandom()
+# Ids need no secrecy, only spread: a generator seeded from the system is ten times faster than the system itself.
+_ids = random.Random(_random.getrandbits(128))  # noqa: S311
+
+_NOBODY = Identity("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a transport knows of a request before its body. `remaining_s` is the caller's own limit."""
+
+    route: str
+    authorization: str = ""
+    traceparent: str = ""
+    remaining_s: float | None = None
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    transport: str = "http"
+
+
+@dataclass(slots=True)
+class Hop:
+    """One step of a request in the trace. Times are nanoseconds since 1970."""
+
+    name: str
+    span_id: str
+    started_ns: int
+    ended_ns: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request from its first to its last byte. Made by `open_request`, filled in by the stages.
+
+    `deadline` is on the clock of `time.monotonic`.
+    """
+
+    arrival: Arrival
+    request_id: str
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    sampled: bool
+    started_ns: int
+    started_monotonic_ns: int
+    table: Table
+    deadline: float | None
+    identity: Identity = _NOBODY
+    key_name: str = ""
+    operation: str = ""
+    plan: ModelPlan | None = None
+    rollout_id: str = ""
+    arm: str = ""
+    unit: str = ""
+    stream: bool = False
+    outcome: Outcome = field(default_factory=Outcome)
+    hops: list[Hop] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    first_token_us: int = 0
+    cost_nano_usd: int = 0
+    usage: Usage = field(default_factory=Usage)
+    """Tokens of the attempt that answered."""
+    stopped: str = ""
+    """Finish reason given by us, when a stage ended the answer before the engine did."""
+
+    def elapsed_us(self) -> int:
+        """Microseconds since the request arrived."""
+        return (time.monotonic_ns() - self.started_monotonic_ns) // 1000
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, never running backwards within a request."""
+        return self.started_ns + time.monotonic_ns() - self.started_monotonic_ns
+
+    def limit(self, seconds: float) -> None:
+        """End this request at most `seconds` after its arrival."""
+        latest = self.started_monotonic_ns / 1e9 + seconds
+        self.deadline = latest if self.deadline is None else min(self.deadline, latest)
+
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def stop(self, finish_reason: str) -> None:
+        """A stage ends the answer before the engine does: that is no failure of the attempt."""
+        self.stopped = finish_reason
+
+    def begin(self, name: str, **attributes: Any) -> Hop:
+        """Open a step of the trace; the caller ends it with `end`."""
+        hop = Hop(name, new_span_id(), self.wall_ns(), attributes=attributes)
+        self.hops.append(hop)
+        return hop
+
+    def end(self, hop: Hop, error: str = "") -> None:
+        """Close a step. `error` is a code of the error table."""
+        hop.ended_ns = self.wall_ns()
+        hop.error = error
+
+    @contextmanager
+    def stage(self, name: str, **attributes: Any) -> Iterator[Hop]:
+        """A step of the trace around a block; an exception marks it as failed and goes on."""
+        hop = self.begin(name, **attributes)
+        try:
+            yield hop
+        except BaseException as error:
+            self.end(hop, error_code(error))
+            raise
+        self.end(hop)
+
+    def traceparent(self, span_id: str) -> str:
+        """W3C trace context of a call made under the span `span_id`."""
+        return f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}"
+
+
+def open_request(arrival: Arrival, table: Table) -> RequestContext:
+    """The context of a request that just arrived. Keeps the caller's trace when it sent a valid one."""
+    match = _TRACEPARENT.match(arrival.traceparent)
+    if match and match[1] != "0" * 32 and match[2] != "0" * 16 and not arrival.traceparent.startswith("ff"):
+        trace_id, parent, sampled = match[1], match[2], bool(int(match[3], 16) & 1)
+    else:
+        number = _ids.getrandbits(128)
+        trace_id, parent = f"{number:032x}", ""
+        sampled = table.sample_basis_points >= 10_000 or number % 10_000 < table.sample_basis_points
+    now = time.monotonic_ns()
+    return RequestContext(
+        arrival=arrival,
+        request_id=str(uuid_utils.uuid7()),
+        trace_id=trace_id,
+        span_id=new_span_id(),
+        parent_span_id=parent,
+        sampled=sampled,
+        started_ns=time.time_ns(),
+        started_monotonic_ns=now,
+        table=table,
+        deadline=None if arrival.remaining_s is None else now / 1e9 + arrival.remaining_s,
+    )
+
+
+def new_span_id() -> str:
+    """16 hexadecimal digits, not all zero."""
+    return f"{_ids.getrandbits(64) | 1:016x}"
+
+
+def error_code(error: BaseException) -> str:
+    """The error's code as events and spans tell it; a cancelled request's is `client_closed_request`."""
+    if isinstance(error, HeadraceError):
+        return error.code
+    if isinstance(error, TimeoutError):
+        return "deadline_exceeded"
+    return "client_closed_request" if not isinstance(error, Exception) else "internal_error"

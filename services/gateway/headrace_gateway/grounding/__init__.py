@@ -1,0 +1,1 @@
+"""Passages in the prompt, and the citations made of them."""

@@ -1,0 +1,1 @@
+"""The gRPC front: the same calls as HTTP."""

@@ -1,0 +1,1 @@
+"""The HTTP front: one request/response port with a face for granian and one for Ray Serve."""

@@ -1,0 +1,74 @@
+"""`/v1/admin/keys`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from headrace_gateway.admin import KeyAdmin, KeyInfo
+from headrace_gateway.admission.door import Visit
+from headrace_gateway.http_api.answers import json_response
+from headrace_gateway.http_api.port import Request, Response
+from headrace_gateway.http_api.read import decode, query
+from headrace_gateway.http_api.router import Route
+
+_MAX_BODY = 65_536
+
+
+class NewKey(Struct, forbid_unknown_fields=True):
+    """`POST /v1/admin/keys`."""
+
+    tenant: str
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    scopes: list[str] = []
+    expires_at: str | None = None
+
+
+_new_key = msgspec.json.Decoder(NewKey)
+
+
+class KeysApi:
+    """Keys, for admins."""
+
+    def __init__(self, admin: KeyAdmin) -> None:
+        self._admin = admin
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        return [
+            Route("POST", "/v1/admin/keys", self.create, admin=True),
+            Route("GET", "/v1/admin/keys", self.list, admin=True),
+            Route("DELETE", "/v1/admin/keys/{id}", self.revoke, admin=True),
+        ]
+
+    async def create(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Make a key; the answer is the only place where it is shown."""
+        body = decode(_new_key, await request.body(_MAX_BODY))
+        key, secret = await self._admin.create(visit.ctx, body.tenant, body.name, body.scopes, body.expires_at or "")
+        return json_response({"key": secret, **_shown(self._admin.show(key))}, visit.ctx, 201)
+
+    async def list(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """All keys, or those of `?tenant=`."""
+        tenant = query(request.query, frozenset({"tenant"})).get("tenant")
+        keys = [_shown(self._admin.show(key)) for key in await self._admin.list(tenant)]
+        return json_response({"object": "list", "data": keys}, visit.ctx)
+
+    async def revoke(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """End a key everywhere within a second."""
+        await self._admin.revoke(visit.ctx, parameters["id"])
+        return json_response({"id": parameters["id"], "revoked": True}, visit.ctx)
+
+
+def _shown(info: KeyInfo) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "tenant": info.tenant,
+        "name": info.name,
+        "scopes": list(info.scopes),
+        "created_at": info.created_at,
+        "expires_at": info.expires_at or None,
+        "revoked_at": info.revoked_at or None,
+    }

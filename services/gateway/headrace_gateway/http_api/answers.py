@@ -1,0 +1,77 @@
+"""Responses: JSON, errors in OpenAI's shape, and the `x-headrace-*` headers that every one carries."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import msgspec
+
+from headrace_gateway.context import RequestContext
+from headrace_gateway.http_api.port import Headers, Response
+from headrace_gateway.outcome import usd
+from headrace_kit.errors import ClientGone, DeadlineExceeded, HeadraceError, public_message, row
+
+_encode = msgspec.json.Encoder().encode
+JSON = ("content-type", "application/json")
+
+
+class ErrorBody(msgspec.Struct):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(msgspec.Struct):
+    """What an error response holds."""
+
+    error: ErrorBody
+
+
+def json_response(body: Any, ctx: RequestContext, status: int = 200) -> Response:
+    """A JSON response; `body` is anything that msgspec encodes."""
+    return Response(status, _encode(body), [JSON, *headrace_headers(ctx)])
+
+
+def typed(error: BaseException) -> BaseException:
+    """Timeouts and cancellations as errors of the table."""
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded("the deadline passed before the answer was there")
+    if isinstance(error, asyncio.CancelledError):
+        return ClientGone("the caller went away")
+    return error
+
+
+def error_body(error: BaseException) -> bytes:
+    """The error object as JSON; nothing leaks from an unexpected exception."""
+    error = typed(error)
+    code = error.code if isinstance(error, HeadraceError) else HeadraceError.code
+    param = error.param if isinstance(error, HeadraceError) else None
+    return _encode(ErrorEnvelope(ErrorBody(public_message(error), row(error).type, param, code)))
+
+
+def error_response(error: BaseException, ctx: RequestContext, extra: Headers | None = None) -> Response:
+    """The response that an error is, by the one table."""
+    error = typed(error)
+    headers = [JSON, *headrace_headers(ctx), *(extra or [])]
+    if isinstance(error, HeadraceError) and error.retry_after_s is not None:
+        headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
+    return Response(row(error).http, error_body(error), headers)
+
+
+def headrace_headers(ctx: RequestContext) -> Headers:
+    """Who served this and how, as far as it is known when the headers go out."""
+    headers = [("x-headrace-request-id", ctx.request_id), ("x-headrace-trace-id", ctx.trace_id)]
+    if ctx.plan is not None:
+        outcome = ctx.outcome
+        headers.append(("x-headrace-model", ctx.plan.name))
+        if outcome.deployment:
+            headers.append(("x-headrace-deployment", outcome.deployment))
+        headers += [("x-headrace-arm", outcome.arm), ("x-headrace-cache", outcome.cache)]
+        if not ctx.stream:
+            headers.append(("x-headrace-cost-usd", usd(ctx.cost_nano_usd)))
+    return headers

@@ -1,0 +1,98 @@
+"""The HTTP application: find the route, let the request in, serve it, and turn whatever is raised into an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.context import Arrival
+from headrace_gateway.http_api.answers import error_response, typed
+from headrace_gateway.http_api.port import Request, Response, Stream
+from headrace_gateway.http_api.router import Router
+from headrace_kit.errors import BadInput, Forbidden, HeadraceError, NotFound, row
+
+_log = logging.getLogger(__name__)
+_MAX_TIMEOUT_MS = 24 * 3600 * 1000
+
+
+class MethodNotAllowed(BadInput):
+    """The path exists, but not for this method."""
+
+    code = "method_not_allowed"
+
+
+class HttpApplication:
+    """Serves all of `/v1`."""
+
+    def __init__(self, router: Router, door: Door) -> None:
+        self._router = router
+        self._door = door
+
+    async def handle(self, request: Request) -> Response | Stream:
+        """Answer a request. Never raises but for cancellation, which means that nobody listens any more."""
+        match = self._router.match(request.method, request.path)
+        route = match.route if match else None
+        visit = self._door.open(_arrival(request, f"{route.method} {route.path}" if route else "unknown"))
+        try:
+            if match is None:
+                raise NotFound(f"no such path: {request.path[:200]}", code="unknown_path")
+            if route is None:
+                allow = ", ".join(match.allow)
+                return self._refuse(
+                    visit, MethodNotAllowed(f"{request.method[:20]} is not for this path; allowed: {allow}"),
+                    [("allow", allow)], status=405,
+                )  # fmt: skip
+            _read_timeout(request, visit)
+            self._door.admit(visit)
+            if route.admin and (visit.key is None or "admin" not in visit.key.scopes):
+                raise Forbidden("this needs a key with the scope 'admin'")
+            answer = await route.handler(visit, request, match.parameters)
+        except Exception as error:
+            return self._refuse(visit, error)
+        except asyncio.CancelledError as error:
+            visit.leave(499, error)
+            raise
+        if isinstance(answer, Stream):
+            answer.on_close.append(visit.stream_closed)
+        else:
+            visit.leave(answer.status)
+        return answer
+
+    def _refuse(
+        self, visit: Visit, error: Exception, headers: list[tuple[str, str]] | None = None, status: int = 0
+    ) -> Response:
+        if row(typed(error)).http == 500:
+            _log.error("request failed", exc_info=error, extra=_ids(visit))
+        elif isinstance(error, HeadraceError):
+            _log.info("request refused: %s", error.code, extra=_ids(visit))
+        response = error_response(error, visit.ctx, headers)
+        response.status = status or response.status
+        visit.leave(response.status, error)
+        return response
+
+
+def _ids(visit: Visit) -> dict[str, str]:
+    return {"request_id": visit.ctx.request_id, "trace_id": visit.ctx.trace_id}
+
+
+def _arrival(request: Request, route: str) -> Arrival:
+    groups = request.header("x-headrace-groups")
+    return Arrival(
+        route=route,
+        authorization=request.header("authorization"),
+        traceparent=request.header("traceparent"),
+        user=request.header("x-headrace-user"),
+        groups=tuple(filter(None, (group.strip() for group in groups.split(",")))) if groups else (),
+    )
+
+
+def _read_timeout(request: Request, visit: Visit) -> None:
+    sent = request.header("x-headrace-timeout-ms")
+    if not sent:
+        return
+    if not (sent.isascii() and sent.isdecimal() and len(sent) < 12 and 1 <= int(sent) <= _MAX_TIMEOUT_MS):
+        raise BadInput(
+            f"x-headrace-timeout-ms is a whole number from 1 to {_MAX_TIMEOUT_MS}", param="x-headrace-timeout-ms"
+        )
+    visit.ctx.limit(int(sent) / 1000)

@@ -1,0 +1,245 @@
+"""OpenAI's chat and completion requests, field by field: honoured, or named so that it can be refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class TextPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    """Text."""
+
+    text: str
+
+
+class ImageAddress(Struct):
+    """An image by address."""
+
+    url: str
+    detail: str = "auto"
+
+
+class ImagePart(Struct, tag_field="type", tag="image_url"):
+    """An image."""
+
+    image_url: ImageAddress
+
+
+class AudioPart(Struct, tag_field="type", tag="input_audio"):
+    """Audio."""
+
+    input_audio: Any
+
+
+class FilePart(Struct, tag_field="type", tag="file"):
+    """A file."""
+
+    file: Any
+
+
+class RefusalPart(Struct, tag_field="type", tag="refusal"):
+    """An assistant's refusal."""
+
+    refusal: str
+
+
+Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart
+
+
+class FunctionCall(Struct, forbid_unknown_fields=True):
+    """A call that an assistant turn made."""
+
+    name: Name
+    arguments: str
+
+
+class ToolCall(Struct, forbid_unknown_fields=True):
+    """A tool call of an assistant turn."""
+
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+    index: int | None = None
+
+
+class ChatMessage(Struct, forbid_unknown_fields=True):
+    """One turn."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: Annotated[str, Meta(max_length=256)] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    audio: Any | UnsetType = UNSET
+    function_call: Any | UnsetType = UNSET
+    annotations: Any | UnsetType = UNSET
+
+
+class FunctionSpec(Struct, forbid_unknown_fields=True):
+    """A function that a model may call."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolSpec(Struct, forbid_unknown_fields=True):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"]
+    function: FunctionSpec
+
+
+class NamedFunction(Struct, forbid_unknown_fields=True):
+    """A function by name."""
+
+    name: Name
+
+
+class NamedTool(Struct, forbid_unknown_fields=True):
+    """The one tool that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class TextFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    """Free text."""
+
+
+class JsonFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="json_object"):
+    """Some JSON object."""
+
+
+class JsonSchema(Struct, forbid_unknown_fields=True):
+    """A JSON Schema."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="json_schema"):
+    """JSON that fits a schema."""
+
+    json_schema: JsonSchema
+
+
+class StreamOptions(Struct, forbid_unknown_fields=True):
+    """How a stream is sent. `include_obfuscation` true is refused: nothing is padded."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class HeadraceOptions(Struct, forbid_unknown_fields=True):
+    """The `headrace` object of a request."""
+
+    collections: Annotated[list[Name], Meta(max_length=16)] = []
+    guardrails: str | None = None
+    conversation_id: Annotated[str, Meta(max_length=256)] | None = None
+    user: Annotated[str, Meta(max_length=256)] | None = None
+    groups: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=256)] = []
+    cache: Literal["bypass"] | None = None
+    route: str | None = None
+
+
+class Sampled(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What chat and completion requests have in common."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=16)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    stop: Annotated[str, Meta(min_length=1)] | list[Annotated[str, Meta(min_length=1)]] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    user: str | None = None
+    headrace: HeadraceOptions | None = None
+    logit_bias: Any | UnsetType = UNSET
+
+
+class ChatBody(Sampled, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
+    max_completion_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    response_format: TextFormat | JsonFormat | JsonSchemaFormat | None = None
+    tools: Annotated[list[ToolSpec], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: (
+        Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+        | None
+    ) = None
+    audio: Any | UnsetType = UNSET
+    function_call: Any | UnsetType = UNSET
+    functions: Any | UnsetType = UNSET
+    modalities: Any | UnsetType = UNSET
+    moderation: Any | UnsetType = UNSET
+    prediction: Any | UnsetType = UNSET
+    prompt_cache_key: Any | UnsetType = UNSET
+    prompt_cache_options: Any | UnsetType = UNSET
+    prompt_cache_retention: Any | UnsetType = UNSET
+    reasoning_effort: Any | UnsetType = UNSET
+    safety_identifier: Any | UnsetType = UNSET
+    service_tier: Any | UnsetType = UNSET
+    store: Any | UnsetType = UNSET
+    verbosity: Any | UnsetType = UNSET
+    web_search_options: Any | UnsetType = UNSET
+
+
+class CompletionBody(Sampled, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[Any]
+    best_of: Any | UnsetType = UNSET
+    echo: Any | UnsetType = UNSET
+    logprobs: Any | UnsetType = UNSET
+    suffix: Any | UnsetType = UNSET
+
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "modalities": (["text"],),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "logit_bias": ({},),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
+    "annotations": ([],),
+}
+"""Values of refused fields that ask for nothing beyond what is done anyway."""
+
+
+def refused(body: Struct) -> str | None:
+    """The first field of a body that was set and is not supported; None when there is none."""
+    for name in _UNSUPPORTED[type(body)]:
+        value = getattr(body, name)
+        if value is not UNSET and value is not None and value not in HARMLESS.get(name, ()):
+            return name
+    return None
+
+
+def _unsupported(kind: type[Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.default is UNSET)
+
+
+_UNSUPPORTED: dict[type[Struct], tuple[str, ...]] = {
+    kind: _unsupported(kind) for kind in (ChatBody, CompletionBody, ChatMessage)
+}

@@ -1,0 +1,103 @@
+"""The face for granian: RSGI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from granian._granian import RSGIProtocolClosed as ProtocolClosed
+
+from headrace_gateway.http_api.port import BODY_TIMEOUT_S, Application, Response
+from headrace_kit.errors import BadInput, TooLarge
+
+
+class RsgiRequest:
+    """A request under RSGI."""
+
+    __slots__ = ("_protocol", "_scope", "_task", "gone", "method", "path", "query", "watcher")
+
+    def __init__(self, scope: Any, protocol: Any) -> None:
+        self._scope, self._protocol = scope, protocol
+        self.method: str = scope.method
+        self.path: str = scope.path
+        self.query: str = scope.query_string
+        self._task = asyncio.current_task()
+        self.watcher: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def header(self, name: str) -> str:
+        """See `Request`."""
+        try:
+            return self._scope.headers.get(name, "") or ""
+        except ValueError:  # not text
+            return ""
+
+    async def body(self, limit: int) -> bytes:
+        """See `Request`."""
+        announced = self.header("content-length")
+        if announced.isdecimal() and int(announced) > limit:
+            raise TooLarge(f"the body has {announced} bytes, the limit is {limit}")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                if announced:
+                    body = await self._protocol()
+                else:
+                    body = await self._chunked(limit)
+        except ProtocolClosed as error:
+            raise BadInput("the body broke off, or its framing is wrong") from error
+        except TimeoutError as error:
+            raise BadInput(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from error
+        return bytes(body)
+
+    async def _chunked(self, limit: int) -> bytes:
+        parts, size = [], 0
+        async for part in self._protocol:
+            size += len(part)
+            if size > limit:
+                raise TooLarge(f"the body has more than {limit} bytes, the limit")
+            parts.append(bytes(part))
+        return b"".join(parts)
+
+    def follow_client(self) -> None:
+        """See `Request`."""
+        if self.watcher is None:
+            self.watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        await self._protocol.client_disconnect()
+        self.gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+class RsgiFace:
+    """An application as RSGI."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Serve one request."""
+        request = RsgiRequest(scope, protocol)
+        try:
+            answer = await self._application.handle(request)
+            if isinstance(answer, Response):
+                protocol.response_bytes(answer.status, answer.headers, answer.body)
+                return
+            try:
+                transport = protocol.response_stream(answer.status, answer.headers)
+                async for chunk in answer.chunks:
+                    await transport.send_bytes(chunk)
+            finally:
+                await answer.aclose()
+        except ProtocolClosed:
+            pass  # the client has gone; the application has cleaned up
+        except asyncio.CancelledError:
+            if not request.gone:
+                raise
+        finally:
+            if request.watcher is not None:
+                request.watcher.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await request.watcher

@@ -1,0 +1,1 @@
+"""Spans and metrics, made off the request's path."""

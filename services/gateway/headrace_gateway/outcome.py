@@ -1,0 +1,81 @@
+"""What headrace did for a request, as the caller reads it: the `headrace` object of an answer."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct, field
+
+_NANO = Decimal(1_000_000_000)
+
+
+class TokenCount(Struct):
+    """Tokens of one attempt."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class StageOutcome(Struct, omit_defaults=True):
+    """One attempt: `verdict` is `accepted`, `rejected` or `failed`; `confidence` is the value of `signal`."""
+
+    deployment: str
+    verdict: str
+    usage: TokenCount
+    cost_usd: str
+    duration_ms: float
+    signal: str | None = None
+    confidence: float | None = None
+    error: str | None = None
+
+
+class Span(Struct):
+    """Unicode code points into the document's stored text, end exclusive."""
+
+    start: int
+    end: int
+
+
+class Citation(Struct, omit_defaults=True):
+    """A passage that stood in the prompt, resolved to its exact place."""
+
+    number: int
+    collection: str
+    document_id: str
+    chunk_id: str
+    span: Span
+    quote: str
+    score: float
+    title: str | None = None
+    page: int | None = None
+
+
+class GuardFinding(Struct):
+    """What a guardrail found and did, never the text."""
+
+    direction: str
+    check: str
+    kind: str
+    action: str
+    count: int
+
+
+class Outcome(Struct):
+    """The `headrace` object. Filled in while the request goes on; whole at its end."""
+
+    request_id: str = ""
+    trace_id: str = ""
+    model: str = ""
+    deployment: str = ""
+    arm: str = "baseline"
+    cache: str = "bypass"
+    cost_usd: str = "0"
+    stages: list[StageOutcome] = field(default_factory=list)
+    citations: list[Citation] = field(default_factory=list)
+    guardrails: list[GuardFinding] = field(default_factory=list)
+
+
+def usd(nano_usd: int) -> str:
+    """Decimal US dollars without exponent or trailing zeros, for example `0.000123`."""
+    text = f"{Decimal(nano_usd) / _NANO:.9f}".rstrip("0").rstrip(".")
+    return text or "0"

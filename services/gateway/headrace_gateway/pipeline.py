@@ -1,0 +1,259 @@
+"""The stages of a request: arm, guard input, retrieve, guard retrieved, route, generate, guard output, settle.
+
+(Admission is the door's, before a body is read.) A stage that the model's config does not ask for does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from headrace_gateway.arms.leases import Leases
+from headrace_gateway.calls import GenerateCall
+from headrace_gateway.cascade.run import run_cascade
+from headrace_gateway.context import RequestContext, error_code
+from headrace_gateway.grounding.citations import cite
+from headrace_gateway.grounding.prompt import fitting, ground
+from headrace_gateway.grounding.retrieve import retrieve
+from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
+from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
+from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.outcome import usd
+from headrace_gateway.ports import Retriever
+from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.routing.plan import ModelPlan, StagePlan
+from headrace_kit.errors import BadInput, Forbidden, NotFound, Upstream
+from headrace_kit.telemetry import genai
+from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
+from headrace_protos.retrieval.v1.messages_pb2 import Passage
+
+Chunks = AsyncGenerator[GenerateChunk, None]
+
+
+class Answer:
+    """An answer of which the first piece is there. Whoever has one reads it to its end or closes it."""
+
+    def __init__(self, ctx: RequestContext, call: GenerateCall, first: GenerateChunk, rest: Chunks) -> None:
+        self.ctx, self.call = ctx, call
+        self._first: GenerateChunk | None = first
+        self._rest = rest
+
+    async def chunks(self) -> Chunks:
+        """All pieces in order. The very last one has a finish reason and `usage`; by then the outcome is whole.
+
+        Raises:
+            HeadraceError: the answer broke off.
+        """
+        async with aclosing(self._rest):
+            if self._first is not None:
+                first, self._first = self._first, None
+                yield first
+            async for chunk in self._rest:
+                yield chunk
+
+    async def whole(self) -> tuple[list[GenerateChunk], Usage]:
+        """One chunk a choice, by index, and the usage. Of a choice that a policy blocked no text is left."""
+        choices: dict[int, list[GenerateChunk]] = {}
+        usage = Usage()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                choices.setdefault(chunk.index, []).append(chunk)
+                if chunk.HasField("usage"):
+                    usage = chunk.usage
+        return [_joined(choices[index]) for index in sorted(choices)], usage
+
+    async def aclose(self) -> None:
+        """Stop everything that is still at work for this answer."""
+        await self._rest.aclose()
+
+
+def _joined(chunks: Sequence[GenerateChunk]) -> GenerateChunk:
+    finish = chunks[-1].finish_reason
+    if len(chunks) == 1 or finish == "content_filter":
+        return chunks[0] if len(chunks) == 1 else GenerateChunk(index=chunks[0].index, finish_reason=finish)
+    whole = GenerateChunk(
+        index=chunks[0].index,
+        text="".join([chunk.text for chunk in chunks]),
+        reasoning="".join([chunk.reasoning for chunk in chunks]),
+        finish_reason=finish,
+    )
+    calls: dict[int, int] = {}
+    for chunk in chunks:
+        whole.logprobs.extend(chunk.logprobs)
+        for piece in chunk.tool_calls:
+            if piece.index not in calls:
+                calls[piece.index] = len(whole.tool_calls)
+                whole.tool_calls.add().CopyFrom(piece)
+                continue
+            call = whole.tool_calls[calls[piece.index]]
+            call.id, call.name = call.id or piece.id, call.name or piece.name
+            call.arguments += piece.arguments
+    return whole
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Serves requests for text."""
+
+    attempts: Attempts
+    retriever: Retriever
+    leases: Leases
+    metrics: Metrics
+
+    async def generate(self, ctx: RequestContext, call: GenerateCall) -> Answer:
+        """Run every stage up to the first piece of the answer.
+
+        Raises:
+            HeadraceError: whichever stage failed; nothing has been sent then.
+        """
+        ctx.operation, ctx.stream = call.operation, call.stream
+        ctx.outcome.request_id, ctx.outcome.trace_id = ctx.request_id, ctx.trace_id
+        plan = self._arm(ctx, call)
+        guard = self._guard(ctx, plan, call)
+        self._guard_input(ctx, guard, call)
+        passages = await retrieve(self.retriever, ctx, plan, call)
+        passages = self._guard_retrieved(ctx, guard, passages)
+        passages = fitting(passages, plan.context_tokens)
+        ctx.outcome.citations = cite(passages)
+        ground(call, passages)
+        request = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)
+        chunks = run_cascade(self.attempts, ctx, plan, request, whole=not call.stream)
+        if guards_output(guard):
+            chunks = self._guarded(ctx, guard, chunks)
+        settled = self._settle(ctx, chunks)
+        try:
+            return Answer(ctx, call, await anext(settled), settled)
+        except BaseException:
+            await settled.aclose()
+            raise
+
+    def _arm(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
+        """Find the model, and which arm of its rollout this request is on."""
+        plan = select(ctx, self.leases, call.model, "generate", sticky_key(ctx, call))
+        if call.options.route:
+            if "admin" not in ctx.identity.scopes:
+                raise Forbidden("naming a deployment needs a key with the scope 'admin'", param="headrace.route")
+            target = ctx.table.target(call.options.route)
+            ctx.plan = plan = replace(plan, stages=(StagePlan(target, None),), fallbacks=())
+        attributes = ctx.attributes
+        attributes[genai.REQUEST_STREAM] = call.stream
+        if call.options.conversation_id:
+            attributes[genai.CONVERSATION_ID] = call.options.conversation_id
+        sampling = call.sampling
+        for name, field in _SAMPLING_ATTRIBUTES:
+            if sampling.HasField(field):
+                attributes[name] = getattr(sampling, field)
+        return plan
+
+    def _guard(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall) -> Guard:
+        policies = [plan.policy] if plan.policy else []
+        if name := call.options.guardrails:
+            extra = ctx.table.policies.get(name)
+            if extra is None:
+                raise NotFound(
+                    f"no guardrail policy {name[:64]!r}", code="policy_not_found", param="headrace.guardrails"
+                )
+            if extra is not plan.policy:
+                policies.append(extra)
+        guard = Guard(policies, ctx.outcome.guardrails)
+        refuse_logprobs(guard, call.sampling)
+        return guard
+
+    def _guard_input(self, ctx: RequestContext, guard: Guard, call: GenerateCall) -> None:
+        if guard.policies:
+            with ctx.stage("guard input") as hop:
+                guard_call(guard, call)
+                hop.attributes["headrace.guard.findings"] = len(guard.found)
+        for key, value in call.metadata.items():
+            ctx.attributes[f"headrace.metadata.{key}"] = value
+
+    def _guard_retrieved(self, ctx: RequestContext, guard: Guard, passages: list[Passage]) -> list[Passage]:
+        if not passages or not any(policy.retrieved for policy in guard.policies):
+            return passages
+        with ctx.stage("guard retrieved") as hop:
+            kept = guard_passages(guard, passages)
+            hop.attributes["headrace.guard.left_out"] = len(passages) - len(kept)
+            return kept
+
+    async def _guarded(self, ctx: RequestContext, guard: Guard, chunks: Chunks) -> Chunks:
+        hop = None
+        before = len(guard.found)
+        try:
+            async with aclosing(guard_output(guard, chunks, ctx.stop)) as guarded:
+                async for chunk in guarded:
+                    hop = hop or ctx.begin("guard output")
+                    yield chunk
+        except BaseException as error:
+            if hop is not None:
+                ctx.end(hop, error_code(error))
+                hop = None
+            raise
+        finally:
+            if hop is not None:
+                hop.attributes["headrace.guard.findings"] = len(guard.found) - before
+                ctx.end(hop)
+
+    async def _settle(self, ctx: RequestContext, chunks: Chunks) -> Chunks:
+        """Hold the last finish back until usage and cost are known, and put them on it."""
+        held: GenerateChunk | None = None
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if not (chunk.text or chunk.finish_reason or chunk.tool_calls or chunk.reasoning or chunk.logprobs):
+                        continue
+                    if not ctx.first_token_us:
+                        ctx.first_token_us = ctx.elapsed_us()
+                    if held is not None:
+                        held.ClearField("usage")
+                        yield held
+                        held = None
+                    if chunk.finish_reason:
+                        held = chunk
+                    else:
+                        yield chunk
+            if held is None:
+                raise Upstream("the engine ended without finishing its answer", code="engine_failed")
+            ctx.outcome.cost_usd = usd(ctx.cost_nano_usd)
+            held.usage.CopyFrom(ctx.usage)
+            ctx.attributes[genai.RESPONSE_FINISH_REASONS] = (held.finish_reason,)
+            yield held
+        finally:
+            for found in ctx.outcome.guardrails:
+                self.metrics.finding(found.direction, found.check, found.action, found.count)
+
+
+_SAMPLING_ATTRIBUTES = (
+    (genai.REQUEST_TEMPERATURE, "temperature"),
+    (genai.REQUEST_TOP_P, "top_p"),
+    (genai.REQUEST_MAX_TOKENS, "max_tokens"),
+    (genai.REQUEST_SEED, "seed"),
+)
+
+
+def sticky_key(ctx: RequestContext, call: GenerateCall) -> str:
+    """What an arm sticks to: the conversation, else the person, else this request alone; never the API key."""
+    person = call.options.user or ctx.identity.user or call.end_user
+    if call.options.conversation_id:
+        return f"{ctx.identity.tenant}\0c\0{call.options.conversation_id}"
+    return f"{ctx.identity.tenant}\0u\0{person}" if person else ctx.request_id
+
+
+def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str) -> ModelPlan:
+    """The plan that serves a request for `model`, on the arm of `key`; the request takes its time limit.
+
+    Raises:
+        NotFound: no such model for this tenant.
+        BadInput: the model does something else.
+    """
+    baseline = ctx.table.model(model, ctx.identity.tenant)
+    arm = leases.arm(ctx.table, baseline, key)
+    ctx.plan, ctx.rollout_id, ctx.arm, ctx.unit = arm.plan, arm.rollout_id, arm.name, arm.unit
+    ctx.outcome.model, ctx.outcome.arm = model, arm.name or "baseline"
+    if arm.plan.task != task:
+        raise BadInput(
+            f"the model {model!r} is for {arm.plan.task}, not {task}", code="model_not_supported", param="model"
+        )
+    ctx.limit(arm.plan.timeout_s)
+    return arm.plan

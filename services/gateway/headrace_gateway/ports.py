@@ -1,0 +1,79 @@
+"""What the pipeline needs from outside. Adapters fulfil these; tests use fakes of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from headrace_gateway.context import Hop, RequestContext
+from headrace_kit.rpc.call import Identity
+from headrace_protos.common.v1.event_pb2 import RequestEvent
+from headrace_protos.inference.v1 import messages_pb2 as inference
+from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What travels with a call to another service. `deadline` is on the clock of `time.monotonic`."""
+
+    identity: Identity
+    request_id: str
+    deadline: float | None
+    config_hash: str
+    traceparent: str
+
+
+def envelope(ctx: RequestContext, hop: Hop) -> Envelope:
+    """The envelope of a call made in step `hop` of a request: its server span hangs under that step."""
+    return Envelope(ctx.identity, ctx.request_id, ctx.deadline, ctx.table.hash, ctx.traceparent(hop.span_id))
+
+
+class Engine(Protocol):
+    """Deployments that generate, embed and rerank."""
+
+    def generate(
+        self, request: inference.GenerateRequest, sent: Envelope, *, whole: bool
+    ) -> AsyncGenerator[inference.GenerateChunk, None]:
+        """Stream an answer. The last chunk of each choice has `finish_reason`, the last of all has `usage`.
+
+        Closing the generator, or cancelling the task in it, stops the engine. With `whole` nothing comes before the
+        answer is complete, in one chunk a choice, which is cheaper.
+
+        Raises:
+            HeadraceError: what the engine answered; `Upstream` when it cannot be reached or ends early.
+        """
+        ...
+
+    async def embed(self, request: inference.EmbedRequest, sent: Envelope) -> inference.EmbedResponse:
+        """One vector a text. Raises as `generate`."""
+        ...
+
+    async def rerank(self, request: inference.RerankRequest, sent: Envelope) -> inference.RerankResponse:
+        """One score a document. Raises as `generate`."""
+        ...
+
+
+class Retriever(Protocol):
+    """Passages by meaning and words."""
+
+    async def search(self, request: retrieval.SearchRequest, sent: Envelope) -> retrieval.SearchResponse:
+        """Passages that the envelope's identity may read, best first.
+
+        Raises:
+            NotFound: no such collection, or not the caller's.
+            HeadraceError: retrieval failed or cannot be reached.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """The event log."""
+
+    async def opened(self, event: RequestEvent) -> None:
+        """Log the start of an attempt; returns when it is on disk."""
+        ...
+
+    def closed(self, event: RequestEvent) -> None:
+        """Log the end of an attempt; it reaches the disk shortly after."""
+        ...

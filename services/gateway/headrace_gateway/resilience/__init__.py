@@ -1,0 +1,1 @@
+"""Attempts on one stage: retries before the first token, then fallbacks."""

@@ -1,0 +1,191 @@
+"""One try on one deployment: its event in the ledger, its span, its tokens and its price."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace_gateway.cascade.signals import Confidence
+from headrace_gateway.context import RequestContext, error_code
+from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.outcome import StageOutcome, TokenCount, usd
+from headrace_gateway.ports import Envelope, Journal, envelope
+from headrace_gateway.routing.plan import Target
+from headrace_kit.config.models import Accept
+from headrace_kit.telemetry import genai
+from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.common.v1.event_pb2 import RequestEvent
+from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
+
+_CHARS_PER_TOKEN = 4
+
+
+class Attempt:
+    """Opened before the engine starts, closed when it has ended in whatever way. Close it exactly once.
+
+    Args:
+        ctx: the request.
+        target: the deployment.
+        stage: cascade stage, from 0.
+        number: try within the stage, from 0.
+        reserved: most output tokens that it may use.
+    """
+
+    def __init__(self, ctx: RequestContext, target: Target, stage: int, number: int, reserved: int = 0) -> None:
+        self.ctx, self.target = ctx, target
+        self._stage, self._number, self._reserved = stage, number, reserved
+        self._hop = ctx.begin(f"{ctx.operation} {target.name}")
+        self._started_us = ctx.elapsed_us()
+        self._first_us = 0
+        self._usage: Usage | None = None
+        self._chars = 0
+        self._tokens = 0
+        self.confidence = Confidence()
+        self.finish_reason = ""
+        self.verdict = ""
+        self.signal = ""
+        self.signal_value: float | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def envelope(self) -> Envelope:
+        """What travels with the call to the engine."""
+        return envelope(self.ctx, self._hop)
+
+    async def open(self, journal: Journal) -> None:
+        """Write the opened event; returns when it is on disk."""
+        event = self._event(RequestEvent.KIND_OPENED)
+        event.reserved_output_tokens = self._reserved
+        await journal.opened(event)
+
+    def saw(self, chunk: GenerateChunk) -> None:
+        """Count a chunk that came from the engine."""
+        if not self._first_us:
+            self._first_us = self.ctx.elapsed_us()
+        self._chars += len(chunk.text) + len(chunk.reasoning)
+        self.confidence.add(chunk)
+        if chunk.HasField("usage"):
+            self._usage = chunk.usage
+        if chunk.finish_reason:
+            self.finish_reason = chunk.finish_reason
+
+    def used(self, usage: Usage) -> None:
+        """Take the usage of a call that does not stream."""
+        self._usage = usage
+
+    def judge(self, accept: Accept | None) -> bool:
+        """Whether the answer is good enough for its stage of a cascade; one without a signal is not."""
+        if accept is None:
+            self.verdict = "accepted"
+            return True
+        self.signal, self.signal_value = accept.signal, self.confidence.value(accept.signal)
+        accepted = self.signal_value is not None and self.signal_value >= accept.at_least
+        self.verdict = "accepted" if accepted else "rejected"
+        return accepted
+
+    @property
+    def usage(self) -> Usage:
+        """The engine's count; where it could not give one, what was seen of the answer."""
+        if self._usage is not None:
+            return self._usage
+        if not self._first_us:
+            return Usage()
+        return Usage(output_tokens=self.confidence.tokens or -(-self._chars // _CHARS_PER_TOKEN))
+
+    def close(self, journal: Journal, metrics: Metrics) -> None:
+        """Write the closed event, and tell the outcome, the trace and the metrics."""
+        ctx, usage = self.ctx, self.usage
+        cost = self.target.price.cost_nano_usd(usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+        code = self._code()
+        ctx.cost_nano_usd += cost
+        if self.verdict != "rejected":
+            ctx.usage = usage
+        event = self._event(RequestEvent.KIND_CLOSED)
+        event.usage.CopyFrom(usage)
+        event.cost_nano_usd = cost
+        event.finish_reason = "" if code else self.finish_reason
+        event.error_code = code
+        cascades = ctx.plan is not None and ctx.plan.cascades
+        event.verdict = self.verdict if cascades else ""
+        if self.signal_value is not None:
+            event.confidence = self.signal_value
+        event.first_token_us = self._first_us
+        event.ended_us = ctx.elapsed_us()
+        event.guard_findings.extend(
+            f"{found.kind}:{found.action}" for found in ctx.outcome.guardrails if found.direction != "output"
+        )
+        journal.closed(event)
+        metrics.attempt(
+            ctx.plan.name if ctx.plan else "",
+            self.target.name,
+            code or ("rejected" if self.verdict == "rejected" else "ok"),
+            usage.input_tokens,
+            usage.output_tokens,
+        )
+        ctx.outcome.stages.append(
+            StageOutcome(
+                deployment=self.target.name,
+                verdict="failed" if code else self.verdict or "accepted",
+                usage=TokenCount(usage.input_tokens, usage.output_tokens),
+                cost_usd=usd(cost),
+                duration_ms=round((event.ended_us - self._started_us) / 1000, 3),
+                signal=self.signal or None,
+                confidence=self.signal_value,
+                error=code or None,
+            )
+        )
+        self._end_hop(usage, cost, code)
+
+    def _code(self) -> str:
+        if self.error is None:
+            return ""
+        if isinstance(self.error, GeneratorExit) and self.ctx.stopped:
+            self.finish_reason = self.ctx.stopped
+            return ""
+        if isinstance(self.error, asyncio.CancelledError | GeneratorExit) and self.ctx.expired():
+            return "deadline_exceeded"
+        return error_code(self.error)
+
+    def _end_hop(self, usage: Usage, cost: int, code: str) -> None:
+        attributes = self._hop.attributes
+        attributes[genai.DEPLOYMENT] = self.target.name
+        attributes[genai.PROVIDER_NAME] = self.target.engine
+        attributes[genai.STAGE] = self._stage
+        attributes[genai.ATTEMPT] = self._number
+        attributes[genai.USAGE_INPUT_TOKENS] = usage.input_tokens
+        attributes[genai.USAGE_OUTPUT_TOKENS] = usage.output_tokens
+        if usage.cached_input_tokens:
+            attributes[genai.USAGE_CACHE_READ_INPUT_TOKENS] = usage.cached_input_tokens
+        if self._first_us:
+            attributes[genai.RESPONSE_TIME_TO_FIRST_CHUNK] = (self._first_us - self._started_us) / 1e6
+        if self.finish_reason:
+            attributes[genai.RESPONSE_FINISH_REASONS] = (self.finish_reason,)
+        if self.verdict and self.ctx.plan is not None and self.ctx.plan.cascades:
+            attributes[genai.VERDICT] = self.verdict
+        if self.signal_value is not None:
+            attributes[genai.CONFIDENCE] = self.signal_value
+        attributes[genai.COST_NANO_USD] = cost
+        attributes[genai.BILLED] = True
+        self.ctx.end(self._hop, code)
+
+    def _event(self, kind: RequestEvent.Kind) -> RequestEvent:
+        ctx = self.ctx
+        event = RequestEvent(
+            kind=kind,
+            request_id=ctx.request_id,
+            stage=self._stage,
+            attempt=self._number,
+            tenant=ctx.identity.tenant,
+            key_id=ctx.identity.key_id,
+            unit=ctx.unit,
+            model=ctx.plan.name if ctx.plan else "",
+            deployment=self.target.name,
+            rollout_id=ctx.rollout_id,
+            arm=ctx.arm,
+            config_hash=ctx.table.hash,
+            trace_id=ctx.trace_id,
+            operation=ctx.operation,
+            started_us=self._started_us,
+            cache=ctx.outcome.cache,
+        )
+        event.time.FromNanoseconds(ctx.wall_ns())
+        return event

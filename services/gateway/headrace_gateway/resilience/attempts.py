@@ -1,0 +1,173 @@
+"""All tries of one stage, until one of them answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from headrace_gateway.context import RequestContext
+from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.ports import Engine, Envelope, Journal
+from headrace_gateway.resilience.attempt import Attempt
+from headrace_gateway.resilience.retry import Try, next_try, order
+from headrace_gateway.routing.plan import Target
+from headrace_kit.config.models import Accept
+from headrace_kit.errors import DeadlineExceeded, Upstream
+from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one stage asks of its engine. `request` names no deployment yet; `fallbacks` follow its own tries."""
+
+    ctx: RequestContext
+    stage: int
+    target: Target
+    attempts: int
+    fallbacks: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A whole answer that nobody has seen yet, and whether it is good enough."""
+
+    chunks: list[GenerateChunk]
+    accepted: bool
+
+
+class Attempts:
+    """Runs stages against engines.
+
+    Args:
+        engine: where deployments are.
+        journal: the event log.
+        metrics: counts.
+        sleep: waits between tries, in seconds.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        metrics: Metrics,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.engine, self._journal, self._metrics, self._sleep = engine, journal, metrics, sleep
+
+    async def stream(self, work: Work, request: GenerateRequest, *, whole: bool) -> AsyncGenerator[GenerateChunk, None]:
+        """The answer of the first try that begins one. After its first chunk nothing is tried again.
+
+        Raises:
+            HeadraceError: of the last try, or of the one that broke off.
+        """
+        tries = order(work.target, work.attempts, work.fallbacks)
+        place: int | None = 0
+        while place is not None:
+            this = tries[place]
+            attempt = await self._open(work, this, request)
+            began = False
+            try:
+                async with aclosing(
+                    self.engine.generate(_of(request, this.target), attempt.envelope, whole=whole)
+                ) as chunks:
+                    async for chunk in chunks:
+                        attempt.saw(chunk)
+                        if not began:
+                            began = True
+                            work.ctx.outcome.deployment = this.target.name
+                        yield chunk
+                if not attempt.finish_reason:
+                    raise Upstream("the engine ended without finishing its answer", code="engine_failed")
+                attempt.judge(None)
+                return
+            except BaseException as error:
+                attempt.error = error
+                place = None if began else next_try(tries, place, error)
+                if place is None:
+                    raise
+            finally:
+                attempt.close(self._journal, self._metrics)
+
+    async def hold(self, work: Work, request: GenerateRequest, accept: Accept) -> Held:
+        """The whole answer of the first try that gives one, judged. Nothing of it has been released.
+
+        Raises:
+            HeadraceError: of the last try.
+        """
+
+        async def call(attempt: Attempt, sent: Envelope) -> Held:
+            held = []
+            async with aclosing(self.engine.generate(_of(request, attempt.target), sent, whole=True)) as chunks:
+                async for chunk in chunks:
+                    attempt.saw(chunk)
+                    held.append(chunk)
+            if not attempt.finish_reason:
+                raise Upstream("the engine ended without finishing its answer", code="engine_failed")
+            accepted = attempt.judge(accept)
+            if accepted:
+                work.ctx.outcome.deployment = attempt.target.name
+            return Held(held, accepted)
+
+        return await self._until_one(work, call, request)
+
+    async def unary(self, work: Work, call: Callable[[Target, Envelope], Awaitable[tuple[T, Usage]]]) -> T:
+        """The result of the first try that gives one. Raises HeadraceError of the last try."""
+
+        async def once(attempt: Attempt, sent: Envelope) -> T:
+            result, usage = await call(attempt.target, sent)
+            attempt.used(usage)
+            work.ctx.outcome.deployment = attempt.target.name
+            return result
+
+        return await self._until_one(work, once)
+
+    async def _until_one(
+        self,
+        work: Work,
+        call: Callable[[Attempt, Envelope], Awaitable[T]],
+        request: GenerateRequest | None = None,
+    ) -> T:
+        tries = order(work.target, work.attempts, work.fallbacks)
+        place: int | None = 0
+        while place is not None:
+            this = tries[place]
+            attempt = await self._open(work, this, request)
+            try:
+                return await call(attempt, attempt.envelope)
+            except BaseException as error:
+                attempt.error = error
+                place = next_try(tries, place, error)
+                if place is None:
+                    raise
+            finally:
+                attempt.close(self._journal, self._metrics)
+        raise AssertionError("there is at least one try")
+
+    async def _open(self, work: Work, this: Try, request: GenerateRequest | None) -> Attempt:
+        if this.wait_s:
+            await self._sleep(this.wait_s)
+        if work.ctx.expired():
+            raise DeadlineExceeded("the deadline passed before the answer was there")
+        reserved = 0
+        if request is not None:
+            asked = request.sampling.max_tokens if request.sampling.HasField("max_tokens") else 0
+            reserved = (asked or this.target.max_output_tokens) * max(1, request.sampling.n)
+        attempt = Attempt(work.ctx, this.target, work.stage, this.number, reserved)
+        try:
+            await attempt.open(self._journal)
+        except BaseException as error:
+            attempt.error = error
+            attempt.close(self._journal, self._metrics)
+            raise
+        return attempt
+
+
+def _of(request: GenerateRequest, target: Target) -> GenerateRequest:
+    request.deployment = target.name
+    return request

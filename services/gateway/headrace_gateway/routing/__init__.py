@@ -1,0 +1,1 @@
+"""A config snapshot compiled into what requests look up, and when it becomes active."""

@@ -1,0 +1,84 @@
+"""A model of the config, compiled into what a request needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace_gateway.guarding.policy import GuardPolicy
+from headrace_kit.config.deployments import Price, tasks
+from headrace_kit.config.document import Config
+from headrace_kit.config.models import Accept, Model
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment as an attempt sees it. Token limits are 0 where the engine has none."""
+
+    name: str
+    engine: str
+    price: Price
+    max_output_tokens: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One step of a cascade; the last one has no `accept`."""
+
+    target: Target
+    accept: Accept | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """A model, ready to be served. `task` is `generate`, `embed` or `rerank`."""
+
+    name: str
+    task: str
+    stages: tuple[StagePlan, ...]
+    fallbacks: tuple[Target, ...]
+    policy: GuardPolicy | None
+    collections: tuple[str, ...]
+    passages: int
+    rerank: bool
+    attempts: int
+    timeout_s: float
+
+    @property
+    def cascades(self) -> bool:
+        """Whether there is more than one stage."""
+        return len(self.stages) > 1
+
+    @property
+    def context_tokens(self) -> int:
+        """The smallest context of all deployments that may answer; 0 where none is known."""
+        known = [stage.target.context_tokens for stage in self.stages if stage.target.context_tokens]
+        return min(known, default=0)
+
+
+def compile_target(name: str, config: Config) -> Target:
+    """The deployment `name` of a valid config."""
+    deployment = config.deployments[name]
+    return Target(
+        name=name,
+        engine=deployment.engine,
+        price=deployment.price,
+        max_output_tokens=getattr(deployment, "max_output_tokens", 0),
+        context_tokens=getattr(deployment, "context_tokens", 0),
+    )
+
+
+def compile_model(name: str, model: Model, config: Config, policies: dict[str, GuardPolicy]) -> ModelPlan:
+    """The plan of a model whose references were checked (`Config.check_model`)."""
+    return ModelPlan(
+        name=name,
+        task=tasks(config.deployments[model.stages[0].deployment])[0],
+        stages=tuple(StagePlan(compile_target(stage.deployment, config), stage.accept) for stage in model.stages),
+        fallbacks=tuple(compile_target(fallback, config) for fallback in model.fallbacks),
+        policy=policies[model.guardrails] if model.guardrails else None,
+        collections=model.collections,
+        passages=model.passages,
+        rerank=model.rerank,
+        attempts=model.retry.attempts,
+        timeout_s=model.timeout_ms / 1000,
+    )
