@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import cast
 
 from headrace_kit.config import services
@@ -17,6 +19,9 @@ from headrace_tracing.domain.retention import Retention
 from headrace_tracing.grpc_api import FULL_NAME, TracingServicer
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.server import OtlpServer
+
+LAST_WRITES_S = 3
+"""How long the end waits for a database that answers to take the last spans."""
 
 
 def build(runtime: ServiceRuntime) -> ServiceApp:
@@ -46,12 +51,11 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         port = runtime.env.port("tracing-otlp") if wanted is None else wanted
         await otlp.start(settings().listen.host or runtime.env.host, port)
 
-    async def drain() -> None:
-        await otlp.stop()
-        await ingest.drain()
-
     async def stop() -> None:
         await otlp.stop()
+        if not ingest.store_away:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ingest.drain(), LAST_WRITES_S)
         await ingest.stop()
         await retention.stop()
         await postgres.close()
@@ -62,4 +66,4 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         TracingServicer(runtime.rpc, Questions(store, cleaner)),
         FULL_NAME,
     )
-    return ServiceApp(runtime.service, [servicing], start=start, drain=drain, stop=stop)
+    return ServiceApp(runtime.service, [servicing], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems)

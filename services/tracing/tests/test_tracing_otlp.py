@@ -179,3 +179,21 @@ def test_random_bytes_are_bad_input_or_nothing():
             decode(body)
         except BadInput:
             continue
+
+
+async def test_a_port_that_is_taken_is_used_once_it_is_free(store, metrics, cleaner):
+    ingest = Ingest(store, metrics)
+    older, newer = (OtlpServer(ingest, cleaner, metrics) for _ in range(2))
+    await ingest.start()
+    await older.start("127.0.0.1", 0)
+    await newer.start("127.0.0.1", older.port)
+    assert "in use" in newer.problems()[0]
+    await older.stop(0)
+    async with asyncio.timeout(30):
+        while newer.problems():
+            await asyncio.sleep(0.05)
+    async with aio.insecure_channel(f"127.0.0.1:{newer.port}") as channel:
+        await trace_service_pb2_grpc.TraceServiceStub(channel).Export(export(sent()))
+    assert len(store.kept) == 1
+    await newer.stop(0)
+    await ingest.stop()

@@ -100,6 +100,7 @@ class ProcessHost:
             await asyncio.wait_for(self._app.drain(), drain_s)
         if self._grpc is not None:
             await self._grpc.stop(drain_s)
+        await self._runtime.flush()  # while the app still works: tracing receives its own spans
         for server in reversed(self._https):
             await server.stop()
         await self._app.stop()

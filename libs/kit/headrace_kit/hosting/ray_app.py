@@ -133,6 +133,7 @@ class _Host:
             await asyncio.wait_for(self._app.drain(), 1)
         if self._ops is not None:
             await self._ops.stop()
+        await self._runtime.flush()  # while the app still works: tracing receives its own spans
         await self._app.stop()
         await self._runtime.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -98,6 +99,10 @@ class ServiceRuntime:
     def uptime_s(self) -> float:
         """Seconds since this process began to build the service."""
         return time.monotonic() - self._started
+
+    async def flush(self) -> None:
+        """Send the spans of what was served so far. A receiver that is away costs a few seconds."""
+        await asyncio.to_thread(self._provider.force_flush)
 
     async def close(self) -> None:
         """Close the connections and flush what is left of telemetry."""

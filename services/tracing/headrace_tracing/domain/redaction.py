@@ -46,6 +46,7 @@ class Cleaner:
         self._limits = limits
         # Most texts of spans are few and short: names, methods, statuses, addresses.
         self._short = lru_cache(maxsize=16_384)(self._redact)
+        self._named = lru_cache(maxsize=4096)(self._name)
 
     def span(self, span: Span) -> Span:
         """The span as it may be stored."""
@@ -91,14 +92,17 @@ class Cleaner:
             text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores none
         return text if _ID.fullmatch(text) else self._redactor.redact(text)
 
+    def _name(self, key: str) -> tuple[str, bool]:
+        """A key as it may be stored, and whether it says that its value is secret."""
+        return self.text(key, self._limits.name_chars), _SECRET_KEY.search(key) is not None
+
     def _mapping(self, attributes: Mapping[str, Any], depth: int) -> dict[str, Any]:
         clean: dict[str, Any] = {}
         for key, value in attributes.items():
             if len(clean) >= self._limits.attributes:
                 break
-            secret = value not in ("", None) and _SECRET_KEY.search(key)
-            name = self.text(key, self._limits.name_chars)
-            clean[name] = _SECRET if secret else self._value(value, depth)
+            name, secret = self._named(key) if len(key) <= _SHORT_CHARS else self._name(key)
+            clean[name] = _SECRET if secret and value not in ("", None) else self._value(value, depth)
         return clean
 
     def _value(self, value: Any, depth: int) -> Any:

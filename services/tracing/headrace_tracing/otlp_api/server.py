@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -31,6 +32,9 @@ MAX_EXPORT_BYTES = 16 * 1024 * 1024
 MAX_EXPORTS = 64
 """Exports at one time; more wait in their connections' queues."""
 
+RETRY_S = 0.5
+"""Between two tries to take the port."""
+
 _RETRY_INFO = "google.rpc.retryinfo-bin"
 
 
@@ -47,31 +51,55 @@ class OtlpServer:
         self._metrics = metrics
         self._server: aio.Server | None = None
         self._working = asyncio.Semaphore(2)
+        self._wanted = ("", 0)
+        self._retry: asyncio.Task[None] | None = None
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes a free one, which is then in `port`.
 
-        Raises:
-            OSError: the port is taken.
+        A port that is taken is tried again until it is free, and `problems` says so meanwhile: while a replica is being
+        replaced, the older one on the same machine holds it until it has stopped.
         """
-        # Bytes go in and out, so that a malformed message is the sender's fault and not an internal error.
-        export = grpc.unary_unary_rpc_method_handler(self._export)
-        self._server = aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_EXPORT_BYTES)],
-            maximum_concurrent_rpcs=MAX_EXPORTS,
-        )
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
-        try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"OTLP cannot listen on {host}:{port}: {error}") from error
-        await self._server.start()
+        self._wanted = (host, port)
+        if not await self._listen():
+            self._retry = asyncio.create_task(self._listen_later())
+
+    def problems(self) -> list[str]:
+        """Why no spans can be taken; empty when they can."""
+        return [] if self.port else ["OTLP cannot listen on {}:{}: in use?".format(*self._wanted)]
 
     async def stop(self, grace_s: float = 2) -> None:
         """Stop to listen; open exports get `grace_s` to end."""
+        if self._retry is not None:
+            self._retry.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._retry
         if self._server is not None:
             await self._server.stop(grace_s)
+
+    async def _listen_later(self) -> None:
+        _log.warning(self.problems()[0])
+        while True:
+            await asyncio.sleep(RETRY_S)
+            if await self._listen():
+                return
+
+    async def _listen(self) -> bool:
+        # Bytes go in and out, so that a malformed message is the sender's fault and not an internal error.
+        export = grpc.unary_unary_rpc_method_handler(self._export)
+        server = aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_EXPORT_BYTES)],
+            maximum_concurrent_rpcs=MAX_EXPORTS,
+        )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
+        try:
+            port = server.add_insecure_port("{}:{}".format(*self._wanted))
+        except RuntimeError:
+            return False
+        await server.start()
+        self._server, self.port = server, port
+        return True
 
     async def _export(self, raw: bytes, context: Any) -> bytes:
         try:
