@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     """Triton alone, with two models that need no weights."""
     config = tmp_path / "headrace.yaml"
     config.write_text(CONFIG)
-    platform = Platform(Settings(data_dir=tmp_path / "data", port_base=free_port_base(), config=config))
+    # a space, because Triton's backend starts its stubs through a shell
+    platform = Platform(Settings(data_dir=tmp_path / "a folder", port_base=free_port_base(), config=config))
     yield platform
     platform.stop()
 
@@ -66,6 +68,7 @@ def test_triton_comes_back_after_kill_9_and_leaves_nothing(platform: Platform):
 
     platform.stop()
     assert regions(platform) == set()
+    assert not list(Path(tempfile.gettempdir()).glob(f"headrace-*/{platform.layout.identity}"))
     assert processes.of_data_dir(platform.layout.identity) == {}
 
 

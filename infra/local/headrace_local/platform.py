@@ -267,6 +267,7 @@ class Platform:
         found = processes.end_leftovers(self.layout.identity)
         for unit in made.units if made else ():
             stale.remove(unit.stale_files)
+            stale.unlink(unit.links)
         self.layout.state.unlink(missing_ok=True)
         return found
 

@@ -146,6 +146,7 @@ class UnitRunner:
             logfiles.rotate(self._around.log(self.unit.name), limit_bytes=0)
         self.state.ready_after_s = None
         try:
+            stale.link(self.unit.links)
             process = processes.spawn(
                 self.unit.argv,
                 env={
@@ -229,6 +230,7 @@ class UnitRunner:
         self._around.waited_for.discard(process.pid)
         processes.end_orphans(self.unit.name, self._program, self._around.waited_for)
         stale.remove(self.unit.stale_files)
+        stale.unlink(self.unit.links)
         self.state.pid = self.state.started = None
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if self._killed_because is not None:

@@ -1,11 +1,16 @@
 """Triton Inference Server with its Python backend, its server taken from a Python package."""
 
 import configparser
+import os
+import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace_local.layout import Layout
 from headrace_local.units import HttpProbe, Unit
+
+MODELS, BACKENDS = "models", "backends"
 
 EXIT_TIMEOUT_S = 5
 """Seconds that open streams get at a stop; Triton's own default is 30."""
@@ -68,7 +73,7 @@ def link_backend(layout: Layout, there: TritonEnvironment) -> None:
         raise TritonError(
             f"Triton has no Python backend for Python {there.version}: its environment needs 3.11 or 3.12"
         )
-    folder = layout.triton / "backends" / "python"
+    folder = layout.triton / BACKENDS / "python"
     folder.mkdir(parents=True, exist_ok=True)
     for target in [*(there.server / "backends" / "python").iterdir(), stub]:
         link = folder / target.name
@@ -80,7 +85,7 @@ def link_backend(layout: Layout, there: TritonEnvironment) -> None:
 
 def repository(layout: Layout) -> Path:
     """Folder of the model repository."""
-    return layout.triton / "models"
+    return layout.triton / MODELS
 
 
 def unit(layout: Layout, there: TritonEnvironment, ports: tuple[int, int, int], path: str, libraries: str) -> Unit:
@@ -96,13 +101,17 @@ def unit(layout: Layout, there: TritonEnvironment, ports: tuple[int, int, int], 
     http, grpc, metrics = ports
     # the names of the backend's shared memory, so that ours can be told from another Triton's
     prefix = f"headrace-{layout.identity}-"
+    # the backend starts its stub by a shell command and quotes nothing: it is shown plain paths
+    plain = layout.triton
+    if not re.fullmatch(r"[A-Za-z0-9/._+-]+", str(plain)):
+        plain = Path(tempfile.gettempdir()) / f"headrace-{os.geteuid()}" / layout.identity
     search = [str(there.library_dir)] if there.library_dir else []
     return Unit(
         name="triton",
         argv=(
             str(there.server / "bin" / "tritonserver"),
-            f"--model-repository={repository(layout)}",
-            f"--backend-directory={layout.triton / 'backends'}",
+            f"--model-repository={plain / MODELS}",
+            f"--backend-directory={plain / BACKENDS}",
             "--model-control-mode=explicit",
             "--load-model=*",
             "--exit-on-error=false",  # a model that does not load leaves the others to serve
@@ -125,5 +134,6 @@ def unit(layout: Layout, there: TritonEnvironment, ports: tuple[int, int, int], 
         ports={"triton http": http, "triton grpc": grpc, "triton metrics": metrics},
         probe=HttpProbe(port=http, path="/v2/health/ready"),
         stop_s=EXIT_TIMEOUT_S + 15,
+        links={} if plain == layout.triton else {str(plain): str(layout.triton)},
         stale_files=(f"/dev/shm/{prefix}*",),  # noqa: S108, where the backend puts them
     )

@@ -63,6 +63,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that the unit may take to stop before it is killed."""
     start_s: float = 120
     """Seconds that a service may take to become ready before it is killed and started again."""
+    links: dict[str, str] = {}
+    """Symbolic links that are there while the unit runs, path to target, each in a folder that is ours alone."""
     stale_files: tuple[str, ...] = ()
     """Glob patterns of files that a killed run leaves behind; removed while the unit does not run."""
 

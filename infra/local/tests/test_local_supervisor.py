@@ -165,6 +165,24 @@ def test_stale_files_are_removed_before_the_start_and_after_the_end(supervised, 
     assert (tmp_path / "other").exists()
 
 
+def test_links_are_there_while_the_unit_runs(supervised, tmp_path: Path):
+    link = tmp_path / "own" / "link"
+    supervised.start(shell("linked", f"cat {link}/word; exec sleep 1000", links={str(link): str(tmp_path)}))
+    (tmp_path / "word").write_text("found")
+    supervised.ask("restart_unit", "linked")
+    supervised.eventually(lambda: supervised.said("linked").endswith("found"))
+    supervised.stop()
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_link_in_a_folder_of_others_is_not_made(supervised, tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    supervised.start(shell("linked", FOREVER, links={str(tmp_path / "open" / "link"): "/"}))
+    assert "must belong to this user alone" in supervised.until("linked", "failed").last_exit
+    assert not (tmp_path / "open" / "link").is_symlink()
+
+
 def test_units_stop_start_and_restart_on_request(supervised):
     supervised.start(shell("store", FOREVER))
     first = supervised.until("store", "ready")
