@@ -236,7 +236,13 @@ def test_without_a_platform_it_says_how_to_start_one():
 
 
 def test_a_wrong_command_line_is_2(run):
-    for wrong in (["search", "handbook"], ["nonsense"], ["search", "h", "q", "--mode", "magic"], ["serve", "nobody"]):
+    for wrong in (
+        ["search", "handbook"],
+        ["nonsense"],
+        ["search", "h", "q", "--mode", "magic"],
+        ["up", "--runtime", "moon"],
+        ["serve", "nobody"],
+    ):
         run(*wrong, code=2)
 
 

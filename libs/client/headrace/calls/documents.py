@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.documents import Collection, Document, DocumentInfo, IngestJob, Passage
-
-Mode = Literal["hybrid", "bm25", "vector"]
+from headrace.types.documents import AclMode, Collection, Document, DocumentInfo, IngestJob, Mode, Passage
 
 
 class _Found(Struct):
@@ -21,7 +19,7 @@ class DocumentCalls(Calls):
     """A team's documents."""
 
     async def create_collection(
-        self, name: str, *, embedding: str | None = None, acl: Literal["required", "none"] | None = None
+        self, name: str, *, embedding: str | None = None, acl: AclMode | None = None
     ) -> Collection:
         """Make a collection. The same call again returns it; other settings raise Conflict.
 

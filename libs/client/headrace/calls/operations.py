@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.guardrails import Verdict
-from headrace.types.traces import Feedback, Trace, TracePage
+from headrace.types.guardrails import Direction, Verdict
+from headrace.types.traces import Feedback, Status, Trace, TracePage
 from headrace.types.usage import UsageRow
 
-Direction = Literal["input", "retrieved", "tool_call", "tool_result", "output"]
 _SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd")
 
 
@@ -27,7 +26,7 @@ class OperationCalls(Calls):
         *,
         limit: int | None = None,
         model: str | None = None,
-        status: Literal["ok", "error"] | None = None,
+        status: Status | None = None,
         page_token: str | None = None,
     ) -> TracePage:
         """Your team's traces, newest first, without spans; `limit` from 1 to 1000."""

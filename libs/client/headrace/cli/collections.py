@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
 
 from headrace.cli._output import print_json, print_table
 from headrace.cli._target import Json, connect, group
+from headrace.types.documents import AclMode
 
 app = group("collections", "Places for documents.")
 
@@ -33,7 +34,7 @@ def create(
     name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9, - and _.")],
     embedding: Annotated[str | None, typer.Option(help="Deployment that embeds its passages.")] = None,
     acl: Annotated[
-        str | None, typer.Option(help="required: each document says who may read it; none: all of the team.")
+        AclMode | None, typer.Option(help="required: each document says who may read it; none: all of the team.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -41,10 +42,8 @@ def create(
 
     Example: headrace collections create handbook --acl none
     """
-    if acl not in (None, "required", "none"):
-        raise typer.BadParameter("give required or none", param_hint="--acl")
     with connect(ctx) as client:
-        made = client.create_collection(name, embedding=embedding, acl=cast('Literal["required", "none"] | None', acl))
+        made = client.create_collection(name, embedding=embedding, acl=acl)
     if as_json:
         print_json(made)
     else:

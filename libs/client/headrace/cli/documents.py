@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli._output import console, print_json, print_table, shortened
 from headrace.cli._target import Json, connect
+from headrace.types.documents import Mode
 
 if TYPE_CHECKING:
-    from headrace.calls.documents import Mode
     from headrace.sync import Headrace
     from headrace.types.documents import Document
 
@@ -78,7 +78,7 @@ def search(
     ctx: typer.Context,
     collection: Annotated[str, typer.Argument(help="Where to look.")],
     query: Annotated[str, typer.Argument(help="What to look for.")],
-    mode: Annotated[str, typer.Option(help="hybrid, bm25 or vector.")] = "hybrid",
+    mode: Annotated[Mode, typer.Option(help="BM25 and vectors fused, or one of them.")] = "hybrid",
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Passages wanted.")] = 10,
     rerank: Annotated[
         bool | None, typer.Option("--rerank/--no-rerank", help="Order the best by the cross-encoder, or not.")
@@ -90,10 +90,8 @@ def search(
 
     Example: headrace search handbook "paid leave" --top-k 3 --explain
     """
-    if mode not in ("hybrid", "bm25", "vector"):
-        raise typer.BadParameter("give hybrid, bm25 or vector", param_hint="--mode")
     with connect(ctx) as client:
-        found = client.search(collection, query, top_k=top_k, mode=cast("Mode", mode), rerank=rerank, explain=explain)
+        found = client.search(collection, query, top_k=top_k, mode=mode, rerank=rerank, explain=explain)
     if as_json:
         print_json(found)
         return

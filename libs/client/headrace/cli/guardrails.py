@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
 from headrace.cli._output import print_json
 from headrace.cli._target import Json, connect, group
-
-if TYPE_CHECKING:
-    from headrace.calls.operations import Direction
+from headrace.types.guardrails import Direction
 
 app = group("guardrails", "What a policy makes of a text.")
 
@@ -21,20 +19,16 @@ def check(
     ctx: typer.Context,
     policy: Annotated[str, typer.Argument(help="A policy of the config, for example standard.")],
     text: Annotated[str | None, typer.Argument(help="The text; - or nothing reads it from stdin.")] = None,
-    direction: Annotated[str, typer.Option(help="input, retrieved, tool_call, tool_result or output.")] = "input",
+    direction: Annotated[Direction, typer.Option(help="What the text is to the model.")] = "input",
     as_json: Json = False,
 ) -> None:
     """Check a text by a policy.
 
     Example: headrace guardrails check standard "Write to ann@example.com"
     """
-    from headrace.calls import operations
-
-    if direction not in get_args(operations.Direction):
-        raise typer.BadParameter(f"give one of {', '.join(get_args(operations.Direction))}", param_hint="--direction")
     sent = sys.stdin.read() if text in (None, "-") else text
     with connect(ctx) as client:
-        verdict = client.check_guardrails(policy, sent or "", direction=cast("Direction", direction))
+        verdict = client.check_guardrails(policy, sent or "", direction=direction)
     if as_json:
         print_json(verdict)
         return

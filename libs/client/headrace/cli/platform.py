@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,7 @@ from headrace.cli._failures import missing
 from headrace.cli._target import Json
 
 Config = Annotated[Path | None, typer.Option(help="headrace.yaml to use. Default: HEADRACE_CONFIG, else built in.")]
-Runtime = Annotated[str | None, typer.Option(help="What hosts the services: process or ray.")]
+Runtime = Annotated[Literal["process", "ray"] | None, typer.Option(help="What hosts the services.")]
 PortBase = Annotated[int | None, typer.Option(help="First of the platform's 100 ports. Default: 7800.")]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli._output import console, money, print_json, print_table
 from headrace.cli._target import Json, connect, group
+from headrace.types.traces import Status
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,17 +27,15 @@ def list_(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Traces wanted, newest first.")] = 20,
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only ok, or only error.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only of those that ended so.")] = None,
     as_json: Json = False,
 ) -> None:
     """List your team's newest traces.
 
     Example: headrace traces list --status error
     """
-    if status not in (None, "ok", "error"):
-        raise typer.BadParameter("give ok or error", param_hint="--status")
     with connect(ctx) as client:
-        page = client.traces(limit=limit, model=model, status=cast('Literal["ok", "error"] | None', status))
+        page = client.traces(limit=limit, model=model, status=status)
     if as_json:
         print_json(page.data)
         return

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
+
+Mode = Literal["hybrid", "bm25", "vector"]
+"""BM25 and vectors fused, or one of them."""
+
+AclMode = Literal["required", "none"]
+"""`required`: each document says who may read it; `none`: everyone with the team's keys."""
 
 
 class Span(Struct, frozen=True):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct, field
+
+Direction = Literal["input", "retrieved", "tool_call", "tool_result", "output"]
+"""What a text is to the model."""
 
 
 class Finding(Struct):

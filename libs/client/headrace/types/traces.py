@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
+
+Status = Literal["ok", "error"]
+"""How a request ended."""
 
 
 class TraceSummary(Struct):
