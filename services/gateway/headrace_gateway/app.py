@@ -11,29 +11,42 @@ from headrace_gateway.adapters.postgres_keys import PostgresKeys
 from headrace_gateway.adapters.postgres_ledger import PostgresLedger
 from headrace_gateway.adapters.retrieval import RetrievalClient
 from headrace_gateway.adapters.rollout import GrantWatch
+from headrace_gateway.adapters.services import Services
 from headrace_gateway.adapters.valkey_stream import ValkeyEvents
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.grpc_api import admin as admin_grpc
+from headrace_gateway.grpc_api import gateway as gateway_grpc
+from headrace_gateway.grpc_api.admin import AdminServicer
+from headrace_gateway.grpc_api.gateway import GatewayServicer
+from headrace_gateway.http_api.admin import AdminApi
 from headrace_gateway.http_api.admin_keys import KeysApi
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.chat import ChatApi
+from headrace_gateway.http_api.collections import CollectionsApi
+from headrace_gateway.http_api.guardrails import GuardrailsApi
 from headrace_gateway.http_api.models import model_routes
 from headrace_gateway.http_api.router import Router
 from headrace_gateway.http_api.rsgi import RsgiFace
+from headrace_gateway.http_api.traces import TracesApi
+from headrace_gateway.http_api.usage import UsageApi
+from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.ledger.service import Ledger
 from headrace_gateway.observing.export import SpanExporter
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
 from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.routing.active import ActiveTable
+from headrace_gateway.unary import Vectors
 from headrace_kit.config.services import Gateway
-from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime
+from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
+from headrace_protos.gateway.v1 import service_pb2_grpc
 
 IDEMPOTENT = {
     "inference": ("/headrace.common.v1.NodeService/GetStatus",),
@@ -99,12 +112,24 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     def limit() -> int:
         return settings().max_body_bytes
 
+    def config_version() -> tuple[str, str, str]:
+        return active.current.hash, active.pending, active.error
+
+    services = Services(peers)
+    vectors = Vectors(attempts, leases)
+    key_admin = KeyAdmin(keys)
     http = HttpApplication(
         Router(
             [
                 *ChatApi(pipeline, door, limit).routes(),
                 *model_routes(),
-                *KeysApi(KeyAdmin(keys)).routes(),
+                *VectorsApi(vectors, limit).routes(),
+                *CollectionsApi(services, limit).routes(),
+                *GuardrailsApi(services).routes(),
+                *TracesApi(services).routes(),
+                *UsageApi(ledger_store.usage).routes(),
+                *KeysApi(key_admin).routes(),
+                *AdminApi(services, config_version).routes(),
             ]
         ),
         door,
@@ -133,7 +158,18 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     return ServiceApp(
         name="gateway",
-        servicers=[],
+        servicers=[
+            Servicing(
+                service_pb2_grpc.add_GatewayServiceServicer_to_server,
+                GatewayServicer(runtime.rpc, door, pipeline, vectors, services),
+                gateway_grpc.SERVICE,
+            ),
+            Servicing(
+                service_pb2_grpc.add_AdminServiceServicer_to_server,
+                AdminServicer(runtime.rpc, door, key_admin, config_version),
+                admin_grpc.SERVICE,
+            ),
+        ],
         http=HttpApp(rsgi=RsgiFace(http).__rsgi__, asgi=AsgiFace(http)),
         start=start,
         drain=in_flight.drain,

@@ -29,7 +29,11 @@ _NOBODY = Identity("gateway")
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What a transport knows of a request before its body. `remaining_s` is the caller's own limit."""
+    """What a transport knows of a request before its body.
+
+    `remaining_s` is the caller's own limit. `request_id` is given where the transport has one already. Without
+    `traced`, only a caller who sent a trace context has it recorded.
+    """
 
     route: str
     authorization: str = ""
@@ -38,6 +42,8 @@ class Arrival:
     user: str = ""
     groups: tuple[str, ...] = ()
     transport: str = "http"
+    request_id: str = ""
+    traced: bool = True
 
 
 @dataclass(slots=True)
@@ -143,11 +149,11 @@ def open_request(arrival: Arrival, table: Table) -> RequestContext:
     else:
         number = _ids.getrandbits(128)
         trace_id, parent = f"{number:032x}", ""
-        sampled = table.sample_basis_points >= 10_000 or number % 10_000 < table.sample_basis_points
+        sampled = arrival.traced and _sampled(number, table.sample_basis_points)
     now = time.monotonic_ns()
     return RequestContext(
         arrival=arrival,
-        request_id=str(uuid_utils.uuid7()),
+        request_id=arrival.request_id or str(uuid_utils.uuid7()),
         trace_id=trace_id,
         span_id=new_span_id(),
         parent_span_id=parent,
@@ -157,6 +163,10 @@ def open_request(arrival: Arrival, table: Table) -> RequestContext:
         table=table,
         deadline=None if arrival.remaining_s is None else now / 1e9 + arrival.remaining_s,
     )
+
+
+def _sampled(number: int, basis_points: int) -> bool:
+    return basis_points >= 10_000 or number % 10_000 < basis_points
 
 
 def new_span_id() -> str:

@@ -22,7 +22,7 @@ from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import usd
 from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
-from headrace_gateway.routing.plan import ModelPlan, StagePlan
+from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan
 from headrace_kit.errors import BadInput, Forbidden, NotFound, Upstream
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -253,7 +253,9 @@ def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str)
     ctx.outcome.model, ctx.outcome.arm = model, arm.name or "baseline"
     if arm.plan.task != task:
         raise BadInput(
-            f"the model {model!r} is for {arm.plan.task}, not {task}", code="model_not_supported", param="model"
+            f"the model {model!r} is for {TASKS[arm.plan.task]}, not {TASKS[task]}",
+            code="model_not_supported",
+            param="model",
         )
     ctx.limit(arm.plan.timeout_s)
     return arm.plan

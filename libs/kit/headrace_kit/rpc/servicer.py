@@ -144,7 +144,8 @@ class _Served:
             left.append(remaining)
         return Call(
             method=self._name,
-            request_id=sent.get(metadata.REQUEST_ID, "")[:64] or str(uuid_utils.uuid7()),
+            # Only services may say which request they serve: the ledger is unique by it.
+            request_id=("" if self._public else sent.get(metadata.REQUEST_ID, "")[:64]) or str(uuid_utils.uuid7()),
             identity=None,
             deadline=time.monotonic() + min(left) if left else None,
             config_hash=sent.get(metadata.CONFIG_HASH, ""),

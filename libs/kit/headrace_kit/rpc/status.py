@@ -28,6 +28,11 @@ _FALLBACK: dict[grpc.StatusCode, type[errors.HeadraceError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
     grpc.StatusCode.UNIMPLEMENTED: errors.Upstream,
 }
+_WITHOUT_DETAILS: dict[type[errors.HeadraceError], str] = {
+    errors.Upstream: "a service that this needs cannot be reached, or broke off; try again shortly",
+    errors.DeadlineExceeded: "the deadline passed before the answer was there",
+    errors.ClientGone: "the call was cancelled",
+}
 _BY_CODE = {cls.code: cls for cls in errors.STATUS if cls is not errors.HeadraceError}
 
 
@@ -61,9 +66,9 @@ def from_rpc_error(error: AioRpcError) -> errors.HeadraceError:
     detail = _detail(error.trailing_metadata())
     cls = _FALLBACK.get(error.code(), errors.Upstream)
     if detail is None:
-        # Without details the failure is the connection's or the host's, and its text is not for callers.
-        message = f"{error.code().name}: {error.details()}" if cls is errors.Upstream else str(error.details() or "")
-        return cls(message or error.code().name)
+        # Without details the failure is the connection's or the host's, and its text, which may hold addresses, is
+        # not for callers: it stays on the cause.
+        return cls(_WITHOUT_DETAILS.get(cls, error.code().name))
     # Several classes may share a row's type and gRPC code; a code of no class's own belongs to the first, the base.
     fitting = [
         candidate

@@ -60,7 +60,9 @@ def error_response(error: BaseException, ctx: RequestContext, extra: Headers | N
     headers = [JSON, *headrace_headers(ctx), *(extra or [])]
     if isinstance(error, HeadraceError) and error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
-    return Response(row(error).http, error_body(error), headers)
+    # What only HTTP knows (a method, a media type) has a status of its own there.
+    status = getattr(error, "http_status", 0) or row(error).http
+    return Response(status, error_body(error), headers)
 
 
 def headrace_headers(ctx: RequestContext) -> Headers:

@@ -8,8 +8,8 @@ import logging
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.context import Arrival
 from headrace_gateway.http_api.answers import error_response, typed
-from headrace_gateway.http_api.port import Request, Response, Stream
-from headrace_gateway.http_api.router import Router
+from headrace_gateway.http_api.port import Headers, Request, Response, Stream
+from headrace_gateway.http_api.router import Route, Router
 from headrace_kit.errors import BadInput, Forbidden, HeadraceError, NotFound, row
 
 _log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ class MethodNotAllowed(BadInput):
     """The path exists, but not for this method."""
 
     code = "method_not_allowed"
+    http_status = 405
 
 
 class HttpApplication:
@@ -33,16 +34,14 @@ class HttpApplication:
         """Answer a request. Never raises but for cancellation, which means that nobody listens any more."""
         match = self._router.match(request.method, request.path)
         route = match.route if match else None
-        visit = self._door.open(_arrival(request, f"{route.method} {route.path}" if route else "unknown"))
+        visit = self._door.open(_arrival(request, route))
         try:
             if match is None:
                 raise NotFound(f"no such path: {request.path[:200]}", code="unknown_path")
             if route is None:
                 allow = ", ".join(match.allow)
-                return self._refuse(
-                    visit, MethodNotAllowed(f"{request.method[:20]} is not for this path; allowed: {allow}"),
-                    [("allow", allow)], status=405,
-                )  # fmt: skip
+                error = MethodNotAllowed(f"{request.method[:20]} is not for this path; allowed: {allow}")
+                return self._refuse(visit, error, [("allow", allow)])
             _read_timeout(request, visit)
             self._door.admit(visit)
             if route.admin and (visit.key is None or "admin" not in visit.key.scopes):
@@ -59,15 +58,12 @@ class HttpApplication:
             visit.leave(answer.status)
         return answer
 
-    def _refuse(
-        self, visit: Visit, error: Exception, headers: list[tuple[str, str]] | None = None, status: int = 0
-    ) -> Response:
+    def _refuse(self, visit: Visit, error: Exception, headers: Headers | None = None) -> Response:
         if row(typed(error)).http == 500:
             _log.error("request failed", exc_info=error, extra=_ids(visit))
         elif isinstance(error, HeadraceError):
             _log.info("request refused: %s", error.code, extra=_ids(visit))
         response = error_response(error, visit.ctx, headers)
-        response.status = status or response.status
         visit.leave(response.status, error)
         return response
 
@@ -76,10 +72,11 @@ def _ids(visit: Visit) -> dict[str, str]:
     return {"request_id": visit.ctx.request_id, "trace_id": visit.ctx.trace_id}
 
 
-def _arrival(request: Request, route: str) -> Arrival:
+def _arrival(request: Request, route: Route | None) -> Arrival:
     groups = request.header("x-headrace-groups")
     return Arrival(
-        route=route,
+        route=f"{route.method} {route.path}" if route else "unknown",
+        traced=route is not None and route.is_traced,
         authorization=request.header("authorization"),
         traceparent=request.header("traceparent"),
         user=request.header("x-headrace-user"),

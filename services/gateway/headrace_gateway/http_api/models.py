@@ -10,10 +10,7 @@ from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import query
 from headrace_gateway.http_api.router import Route
-from headrace_gateway.routing.plan import ModelPlan
-
-TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
-"""What a model's task is called outside."""
+from headrace_gateway.routing.plan import TASKS, ModelPlan
 
 
 def model_routes() -> list[Route]:

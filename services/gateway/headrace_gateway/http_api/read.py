@@ -33,6 +33,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except UnicodeDecodeError as error:
         raise BadInput(f"the body is not UTF-8: {_utf8_fault(body)}", code="invalid_json") from error
     except msgspec.DecodeError as error:
+        if "byte" not in str(error):
+            raise BadInput(f"the body is not valid JSON: it ends at byte {len(body)}", code="invalid_json") from error
         raise BadInput(f"the body is not valid JSON: {error}", code="invalid_json") from error
     except RecursionError as error:
         raise BadInput("the body is nested too deeply", code="invalid_json") from error

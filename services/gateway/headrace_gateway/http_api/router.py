@@ -26,6 +26,12 @@ class Route:
     path: str
     handler: Handler
     admin: bool = False
+    traced: bool | None = None
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether requests are recorded as traces: those that change or make something, unless said otherwise."""
+        return self.method != "GET" if self.traced is None else self.traced
 
 
 @dataclass(frozen=True, slots=True)

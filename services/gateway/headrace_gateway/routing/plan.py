@@ -9,6 +9,9 @@ from headrace_kit.config.deployments import Price, tasks
 from headrace_kit.config.document import Config
 from headrace_kit.config.models import Accept, Model
 
+TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
+"""What a model's task is called outside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -1,0 +1,74 @@
+"""`headrace.gateway.v1.AdminService`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace_gateway.admin import KeyAdmin
+from headrace_gateway.admission.door import Door
+from headrace_gateway.grpc_api.visits import visiting
+from headrace_kit.rpc import Call, RpcRuntime, rpc
+from headrace_protos.gateway.v1 import messages_pb2 as pb
+from headrace_protos.gateway.v1 import service_pb2_grpc
+
+SERVICE = "headrace.gateway.v1.AdminService"
+
+
+class AdminServicer(service_pb2_grpc.AdminServiceServicer):
+    """For platform engineers over gRPC.
+
+    Args:
+        runtime: of the process.
+        door: lets calls in.
+        keys: makes and revokes keys.
+        config_version: hashes of the active and the pending snapshot, and why the newest file was refused.
+    """
+
+    def __init__(
+        self, runtime: RpcRuntime, door: Door, keys: KeyAdmin, config_version: Callable[[], tuple[str, str, str]]
+    ) -> None:
+        self.rpc_runtime = runtime
+        self._door, self._keys, self._config_version = door, keys, config_version
+
+    @rpc(public=True)
+    async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True) as visit:
+            key, secret = await self._keys.create(
+                visit.ctx, request.tenant, request.name, request.scopes, request.expires_at
+            )
+            return pb.CreateKeyResponse(id=key.id, key=secret)
+
+    @rpc(public=True)
+    async def ListKeys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True, traced=False):
+            shown = [self._keys.show(key) for key in await self._keys.list(request.tenant or None)]
+            return pb.ListKeysResponse(
+                keys=[
+                    pb.KeyInfo(
+                        id=info.id,
+                        tenant=info.tenant,
+                        name=info.name,
+                        scopes=info.scopes,
+                        created_at=info.created_at,
+                        expires_at=info.expires_at,
+                        revoked_at=info.revoked_at,
+                    )
+                    for info in shown
+                ]
+            )
+
+    @rpc(public=True)
+    async def RevokeKey(self, request: pb.RevokeKeyRequest, call: Call) -> pb.RevokeKeyResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True) as visit:
+            await self._keys.revoke(visit.ctx, request.id)
+            return pb.RevokeKeyResponse()
+
+    @rpc(public=True)
+    async def GetConfigVersion(self, request: pb.GetConfigVersionRequest, call: Call) -> pb.GetConfigVersionResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True, traced=False):
+            active, pending, error = self._config_version()
+            return pb.GetConfigVersionResponse(active=active, pending=pending, error=error)

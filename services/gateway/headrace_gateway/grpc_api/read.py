@@ -1,0 +1,95 @@
+"""From the proto's requests to the pipeline's calls, held to the same bounds as over HTTP."""
+
+from __future__ import annotations
+
+from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
+from headrace_kit.errors import BadInput
+from headrace_protos.common.v1.chat_pb2 import Message, Sampling
+from headrace_protos.gateway.v1 import messages_pb2 as pb
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_BOUNDS = {
+    "max_tokens": (1, 2**31 - 1),
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "top_k": (1, 2**31 - 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "top_logprobs": (0, 20),
+}
+_MAX_N, _MAX_STOPS, _MAX_TOOLS, _MAX_COLLECTIONS, _MAX_CHARS = 16, 4, 128, 16, 256
+
+
+def read_generate(request: pb.GenerateRequest, *, stream: bool) -> GenerateCall:
+    """The call of a request. Raises BadInput naming the field."""
+    if not request.model:
+        raise BadInput("model is missing", code="missing_required_parameter", param="model")
+    if bool(request.messages) == bool(request.prompt):
+        raise BadInput("one of messages and prompt is required", param="messages")
+    for number, message in enumerate(request.messages):
+        _check_message(message, f"messages[{number}]")
+    sampling = Sampling()
+    sampling.CopyFrom(request.sampling)
+    _check_sampling(sampling)
+    sampling.n = sampling.n or 1
+    return GenerateCall(
+        model=request.model,
+        operation=COMPLETION if request.prompt else CHAT,
+        messages=list(request.messages),
+        prompt=request.prompt,
+        sampling=sampling,
+        options=_options(request.headrace),
+        stream=stream,
+    )
+
+
+def _check_message(message: Message, where: str) -> None:
+    if message.role not in _ROLES:
+        raise BadInput(f"{where}.role is one of {', '.join(_ROLES)}", param=f"{where}.role")
+    if not message.parts and message.role != "assistant":
+        raise BadInput(f"{where}.parts is empty", code="missing_required_parameter", param=f"{where}.parts")
+    for place, part in enumerate(message.parts):
+        if part.WhichOneof("part") != "text":
+            at = f"{where}.parts[{place}]"
+            raise BadInput(f"{at}: only text is supported yet", code="unsupported_parameter", param=at)
+    if message.role == "tool" and not message.tool_call_id:
+        raise BadInput(f"{where}.tool_call_id is missing", param=f"{where}.tool_call_id")
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    for name, (low, high) in _BOUNDS.items():
+        # Written so that a NaN is out of bounds too.
+        if sampling.HasField(name) and not low <= getattr(sampling, name) <= high:
+            raise BadInput(f"sampling.{name} is from {low} to {high}", param=f"sampling.{name}")
+    if sampling.HasField("top_p") and sampling.top_p == 0:
+        raise BadInput("sampling.top_p is above 0", param="sampling.top_p")
+    if sampling.n > _MAX_N:
+        raise BadInput(f"sampling.n is at most {_MAX_N}", param="sampling.n")
+    if len(sampling.stop) > _MAX_STOPS or not all(sampling.stop):
+        raise BadInput(f"at most {_MAX_STOPS} stop strings, none empty", param="sampling.stop")
+    if sampling.response_format.type not in ("", "text", "json_object", "json_schema"):
+        raise BadInput("response_format.type is text, json_object or json_schema", param="sampling.response_format")
+    names = [tool.name for tool in sampling.tools]
+    if len(names) > _MAX_TOOLS or not all(names):
+        raise BadInput(f"at most {_MAX_TOOLS} tools, each with a name", param="sampling.tools")
+    if sampling.tool_choice not in ("", "auto", "none", "required", *names):
+        raise BadInput("tool_choice names a function that is not in tools", param="sampling.tool_choice")
+
+
+def _options(sent: pb.HeadraceOptions) -> Options:
+    if sent.cache not in ("", "bypass"):
+        raise BadInput("headrace.cache is bypass or empty", param="headrace.cache")
+    if len(sent.collections) > _MAX_COLLECTIONS:
+        raise BadInput(f"at most {_MAX_COLLECTIONS} collections", param="headrace.collections")
+    if len(sent.conversation_id) > _MAX_CHARS:
+        raise BadInput(
+            f"headrace.conversation_id has at most {_MAX_CHARS} characters", param="headrace.conversation_id"
+        )
+    return Options(
+        collections=tuple(sent.collections),
+        guardrails=sent.guardrails,
+        conversation_id=sent.conversation_id,
+        user=sent.user,
+        groups=tuple(sent.groups),
+        route=sent.route,
+    )

@@ -1,0 +1,84 @@
+"""From the pipeline's answers to the proto's messages."""
+
+from __future__ import annotations
+
+from headrace_gateway.outcome import Outcome
+from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.gateway.v1 import messages_pb2 as pb
+from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
+
+
+def chunk_message(chunk: GenerateChunk, request_id: str, outcome: Outcome | None) -> pb.GenerateChunk:
+    """A piece of an answer; `outcome` only with the last."""
+    return pb.GenerateChunk(
+        id=request_id,
+        index=chunk.index,
+        text=chunk.text,
+        tool_calls=chunk.tool_calls,
+        logprobs=chunk.logprobs,
+        finish_reason=chunk.finish_reason,
+        usage=chunk.usage if chunk.HasField("usage") else None,
+        headrace=outcome_message(outcome) if outcome is not None else None,
+        reasoning=chunk.reasoning,
+    )
+
+
+def choice_message(chunk: GenerateChunk) -> pb.Choice:
+    """A whole choice."""
+    return pb.Choice(
+        index=chunk.index,
+        text=chunk.text,
+        tool_calls=chunk.tool_calls,
+        logprobs=chunk.logprobs,
+        finish_reason=chunk.finish_reason,
+        reasoning=chunk.reasoning,
+    )
+
+
+def outcome_message(outcome: Outcome) -> pb.Outcome:
+    """What headrace did."""
+    return pb.Outcome(
+        request_id=outcome.request_id,
+        trace_id=outcome.trace_id,
+        deployment=outcome.deployment,
+        arm=outcome.arm,
+        cache=outcome.cache,
+        cost_usd=outcome.cost_usd,
+        stages=[
+            pb.StageOutcome(
+                deployment=stage.deployment,
+                verdict=stage.verdict,
+                signal=stage.signal or "",
+                confidence=stage.confidence,
+                usage=Usage(input_tokens=stage.usage.input_tokens, output_tokens=stage.usage.output_tokens),
+                cost_usd=stage.cost_usd,
+                duration_ms=stage.duration_ms,
+            )
+            for stage in outcome.stages
+        ],
+        citations=[
+            pb.Citation(
+                number=entry.number,
+                collection=entry.collection,
+                document_id=entry.document_id,
+                chunk_id=entry.chunk_id,
+                title=entry.title or "",
+                start=entry.span.start,
+                end=entry.span.end,
+                page=entry.page or 0,
+                quote=entry.quote,
+                score=entry.score,
+            )
+            for entry in outcome.citations
+        ],
+        guardrails=[
+            pb.GuardFinding(
+                direction=found.direction,
+                check=found.check,
+                kind=found.kind,
+                action=found.action,
+                count=found.count,
+            )
+            for found in outcome.guardrails
+        ],
+    )

@@ -1,0 +1,122 @@
+"""`/v1/admin/rollouts` and `/v1/admin/config`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from headrace_gateway.adapters.services import Services
+from headrace_gateway.admission.door import Visit
+from headrace_gateway.http_api.answers import json_response
+from headrace_gateway.http_api.port import Request, Response
+from headrace_gateway.http_api.read import decode, flag, query
+from headrace_gateway.http_api.router import Route
+from headrace_gateway.http_api.values import time_text
+from headrace_protos.rollout.v1 import messages_pb2 as pb
+
+_MAX_BODY = 1_048_576
+
+
+class NewRollout(Struct, forbid_unknown_fields=True):
+    """`POST /v1/admin/rollouts`: a model, and an entry of the config's `rollouts:` section."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    spec: dict[str, Any]
+
+
+class Abort(Struct, forbid_unknown_fields=True):
+    """`POST /v1/admin/rollouts/{id}:abort`."""
+
+    reason: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class Nothing(Struct, forbid_unknown_fields=True):
+    """A body without fields."""
+
+
+_new_rollout = msgspec.json.Decoder(NewRollout)
+_abort = msgspec.json.Decoder(Abort)
+_nothing = msgspec.json.Decoder(Nothing)
+
+
+class AdminApi:
+    """Rollouts and the config's version, for admins.
+
+    Args:
+        services: passes rollouts on.
+        config_version: hashes of the active and the pending snapshot, and why the newest file was refused.
+    """
+
+    def __init__(self, services: Services, config_version: Callable[[], tuple[str, str, str]]) -> None:
+        self._services = services
+        self._config_version = config_version
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        rollouts = "/v1/admin/rollouts"
+        return [
+            Route("GET", rollouts, self.list, admin=True),
+            Route("POST", rollouts, self.start, admin=True),
+            Route("POST", f"{rollouts}/{{id}}:promote", self.promote, admin=True),
+            Route("POST", f"{rollouts}/{{id}}:abort", self.abort, admin=True),
+            Route("GET", f"{rollouts}/{{id}}", self.get, admin=True),
+            Route("GET", "/v1/admin/config", self.config, admin=True),
+        ]
+
+    async def list(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Rollouts that run; with `?all=true` those that have ended too."""
+        ended = flag(query(request.query, frozenset({"all"})), "all")
+        found = await self._services.call(visit.ctx, "rollout", "ListRollouts", pb.ListRolloutsRequest(all=ended))
+        return json_response({"object": "list", "data": [_rollout(entry) for entry in found.rollouts]}, visit.ctx)
+
+    async def get(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """One of them."""
+        return await self._one(visit, "GetRollout", pb.GetRolloutRequest(id=parameters["id"]))
+
+    async def start(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Begin a rollout beside the config file."""
+        body = decode(_new_rollout, await request.body(_MAX_BODY))
+        spec = msgspec.json.encode(body.spec).decode()
+        return await self._one(visit, "Start", pb.StartRequest(model=body.model, spec_json=spec), 201)
+
+    async def promote(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """Move on to 100% at once."""
+        if raw := await request.body(_MAX_BODY):
+            decode(_nothing, raw)
+        return await self._one(visit, "Promote", pb.PromoteRequest(id=parameters["id"]))
+
+    async def abort(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """Go back to the baseline."""
+        raw = await request.body(_MAX_BODY)
+        reason = decode(_abort, raw).reason if raw else ""
+        return await self._one(visit, "Abort", pb.AbortRequest(id=parameters["id"], reason=reason))
+
+    async def config(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Which config is served."""
+        active, pending, error = self._config_version()
+        return json_response({"active": active, "pending": pending, "error": error}, visit.ctx)
+
+    async def _one(self, visit: Visit, method: str, request: Any, status: int = 200) -> Response:
+        return json_response(
+            _rollout(await self._services.call(visit.ctx, "rollout", method, request)), visit.ctx, status
+        )
+
+
+def _rollout(found: pb.Rollout) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "model": found.model,
+        "state": found.state,
+        "step": found.step,
+        "steps": found.steps,
+        "weight": found.weight,
+        "shadow": found.shadow,
+        "spec": msgspec.Raw(found.spec_json.encode()) if found.spec_json else None,
+        "reason": found.reason,
+        "source": found.source,
+        "created_at": time_text(found, "created_at"),
+        "step_started_at": time_text(found, "step_started_at"),
+    }

@@ -1,0 +1,53 @@
+"""`GET /v1/usage`, read from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from headrace_gateway.admission.door import Visit
+from headrace_gateway.http_api.answers import json_response
+from headrace_gateway.http_api.port import Request, Response
+from headrace_gateway.http_api.read import query
+from headrace_gateway.http_api.router import Route
+from headrace_gateway.ledger.usage import UsageQuery, UsageRow, read_query
+from headrace_gateway.outcome import usd
+
+_KNOWN = frozenset({"group_by", "from", "to", "tenant"})
+
+
+class UsageApi:
+    """What a team used; an admin sees every team.
+
+    Args:
+        usage: asks the ledger.
+    """
+
+    def __init__(self, usage: Callable[[UsageQuery], Awaitable[list[UsageRow]]]) -> None:
+        self._usage = usage
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        return [Route("GET", "/v1/usage", self.get)]
+
+    async def get(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Sums by group."""
+        asked = query(request.query, _KNOWN)
+        identity = visit.ctx.identity
+        tenant: str | None = identity.tenant
+        if "admin" in identity.scopes:
+            tenant = asked.get("tenant")
+        elif asked.get("tenant", tenant) != tenant:
+            identity.require("admin")
+        wanted = read_query(asked.get("group_by", "day,model"), asked.get("from", ""), asked.get("to", ""), tenant)
+        rows = [
+            {
+                **dict(zip(wanted.groups, row.keys, strict=True)),
+                "requests": row.requests,
+                "input_tokens": row.input_tokens,
+                "output_tokens": row.output_tokens,
+                "cost_usd": usd(row.cost_nano_usd),
+                "overhead_usd": usd(row.overhead_nano_usd),
+            }
+            for row in await self._usage(wanted)
+        ]
+        return json_response({"object": "list", "data": rows}, visit.ctx)
