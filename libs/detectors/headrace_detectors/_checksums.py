@@ -28,13 +28,22 @@ _IBAN_LENGTHS = {
 }
 
 
-def luhn_ok(digits: str) -> bool:
-    """Whether the last digit is right by Luhn's rule (cards)."""
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + position % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
+def luhn_lengths(digits: str) -> list[int]:
+    """The lengths at which the beginning of `digits` ends with the right digit by Luhn's rule (cards)."""
+    lengths = []
+    # Every second digit counts double, from the last but one backwards: which ones, the length decides.
+    odd_doubled = even_doubled = 0
+    for index, char in enumerate(digits):
+        digit = int(char)
+        odd_doubled += _DOUBLED[digit] if index % 2 else digit
+        even_doubled += digit if index % 2 else _DOUBLED[digit]
+        total = even_doubled if index % 2 else odd_doubled
+        if total % 10 == 0:
+            lengths.append(index + 1)
+    return lengths
 
 
 def iban_ok(text: str) -> int:

@@ -21,6 +21,8 @@ HOLD_BYTES = 8192
 """The longest match, in UTF-8 bytes of the view: a longer one is found as pieces of this length. It bounds what a
 stream holds back. The longest private key in common use (RSA, 8192 bits) takes 6,400."""
 
+_SMALL_STEP_BYTES = 256
+
 _CONTEXT_BYTES = 8
 """Bytes that must be there after a cut match: one character, and what is left of the one that the cut fell into."""
 
@@ -93,7 +95,7 @@ class LaneState:
                 for span, score, value in _matches(searcher, buffer, start, decided):
                     begin, end = (position - context for position in span)
                     resume = end
-                    if score < searcher.rule.threshold:
+                    if score <= 0 or score < searcher.rule.threshold:
                         continue
                     finding = Finding(
                         check=searcher.rule.check,
@@ -159,15 +161,10 @@ def _matches(searcher: _Searcher, buffer: _Buffer, start: int, decided: int) -> 
     # Bytes and characters up to here, so that each conversion only looks at what lies between.
     known_byte, known_char = at, start
     while at < stop:
-        match = searcher.regex.search(data, at, group=pattern.group)
-        if match is None or match[0][0] >= stop:
+        match = _next(searcher, data, at, stop)
+        if match is None:
             break
         begin = match[0][0]
-        if match[0][1] - begin > HOLD_BYTES:
-            match = searcher.regex.match(data, begin, begin + HOLD_BYTES, group=pattern.group)
-            if match is None:
-                at = begin + 1
-                continue
         known_char += len(data[known_byte:begin].decode(errors="ignore"))
         known_byte = begin
         low, high = match[1]
@@ -183,3 +180,27 @@ def _matches(searcher: _Searcher, buffer: _Buffer, start: int, decided: int) -> 
         found.append(((first, end), accepted.score, value[: accepted.length]))
         at = low + len(value[: accepted.length].encode(errors="replace"))
     return found
+
+
+def _next(searcher: _Searcher, data: bytes, at: int, stop: int) -> tuple[Span, Span] | None:
+    """The first match that begins in [at, stop) when matches may not be longer than `HOLD_BYTES`.
+
+    It looks ahead no further than a match may reach, or many starts with a far end would each cost the whole text.
+    """
+    regex, group = searcher.regex, searcher.rule.pattern.group
+    step = HOLD_BYTES
+    while at < stop:
+        found = regex.search(data, at, at + step + HOLD_BYTES, group=group)
+        if found is None or found[0][0] >= at + step:
+            at += step
+            continue
+        begin, end = found[0]
+        if begin >= stop:
+            return None
+        if end - begin <= HOLD_BYTES:
+            return found
+        if cut := regex.match(data, begin, begin + HOLD_BYTES, group=group):
+            return cut
+        # What ends just beyond the reach of one start is likely beyond that of the next ones: go on in small steps.
+        at, step = begin + 1, _SMALL_STEP_BYTES
+    return None

@@ -28,7 +28,7 @@ class Candidate:
 class Accepted:
     """A candidate that is one, or the first `length` characters of it are.
 
-    A score under the threshold keeps it from being reported, and the search from beginning again within it.
+    A score of 0 says that it is none, and nothing within it either: the search goes on behind it.
     """
 
     score: float

@@ -42,15 +42,17 @@ class Regex:
             reason = exc.args[0] if exc.args else "cannot be compiled"
             raise BadPattern(reason.decode() if isinstance(reason, bytes) else str(reason)) from exc
 
-    def search(self, data: bytes, pos: int = 0, *, group: int = 0) -> tuple[Span, Span] | None:
-        """The first match that starts at `pos` or later: its span and that of `group`."""
-        return _spans(self._compiled.search(data, pos), group)
-
-    def match(self, data: bytes, pos: int, endpos: int, *, group: int = 0) -> tuple[Span, Span] | None:
-        """The match that starts at `pos` and ends at `endpos` at most.
+    def search(
+        self, data: bytes, pos: int = 0, endpos: int | None = None, *, group: int = 0
+    ) -> tuple[Span, Span] | None:
+        """The first match that starts at `pos` or later and ends at `endpos` at most: its span and that of `group`.
 
         What lies before `pos` and after `endpos` still counts for `\\b`, `^` and `$`.
         """
+        return _spans(self._compiled.search(data, pos, endpos), group)
+
+    def match(self, data: bytes, pos: int, endpos: int, *, group: int = 0) -> tuple[Span, Span] | None:
+        """The match that starts at `pos` and ends at `endpos` at most; otherwise like `search`."""
         return _spans(self._compiled.match(data, pos, endpos), group)
 
 

@@ -33,16 +33,17 @@ _PRIVATE_KEY = (
     rf"(?:(?:{_BREAK}*[A-Za-z0-9+/=]+)?{_BREAK}*-----END [A-Z0-9 ]{{0,40}}-----)?"
 )
 
-_URL_LOGIN = r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@]{0,64}:([^\s/@]{3,256})@"
+_URL_LOGIN = r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@]*:([^\s/@]{3,})@"
 
 _NAMED = (
     r"(?i)(?:api[_ -]?key|access[_ -]?key|secret[_ -]?key|private[_ -]?key|secret|token|passwd|password|passphrase|pwd"
     r"|credentials?|authorization|bearer)"
     r"""["'`*]{0,3}\s{0,3}(?:is |:=|=>|[:=])?\s{0,3}["'`*]{0,3}(?:bearer |basic )?"""
-    r"([A-Za-z0-9+/=_.~!@#$%^&?-]{8,512})"
+    r"([A-Za-z0-9+/=_.~!@#$%^&?-]{8,})"
 )
 _PASSWORD_CLASSES = 3
 _TOKEN_CHARS = 20
+_TOKEN_MOST_CHARS = 256
 _TOKEN_BITS_PER_CHAR = 3.3
 
 
@@ -59,6 +60,10 @@ def _token(candidate: Candidate) -> Accepted | None:
 def _named(candidate: Candidate) -> Accepted | None:
     """What follows a word such as `token` is a secret when nobody would say it: long and mixed, or a password's mix."""
     value = candidate.value.rstrip(".!?=,") or candidate.value
+    if len(value) > _TOKEN_MOST_CHARS:
+        # Judged by its beginning and not looked into again: a chain of such words would cost its length squared.
+        mixed = _bits_per_char(value[:_TOKEN_MOST_CHARS]) >= _TOKEN_BITS_PER_CHAR
+        return Accepted(0.8 if mixed else 0.0, len(value))
     classes = sum(
         any(test(char) for char in value) for test in (str.islower, str.isupper, str.isdigit, lambda c: not c.isalnum())
     )

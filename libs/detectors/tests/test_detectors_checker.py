@@ -136,6 +136,18 @@ def test_every_check_can_be_read():
         assert type(read_spec({"check": name, **settings.get(name, {})})) is kind
 
 
+def test_a_threshold_of_nothing_reports_no_more_than_what_is_accepted():
+    checker = compile_checks([Pii(threshold=0.0), Secrets(threshold=0.0), Tricks()])
+    assert checker.check("12:30:45 and a:b:c:d").findings == ()
+
+
+@pytest.mark.parametrize("piece", ["secret=", "a:", "token ", "-----BEGIN PRIVATE KEY-----", "a@", "4111 "])
+def test_chains_of_beginnings_end_in_linear_time(piece):
+    # Quadratic work would run for many minutes here.
+    checker = compile_checks([Pii(), Secrets()])
+    assert checker.check(piece * (50_000 // len(piece)) + " ana@example.org").text.endswith(" [EMAIL_1]")
+
+
 def test_a_pattern_that_would_take_backtracking_for_ever_is_harmless():
     checker = compile_checks([Patterns(patterns={"evil": r"(a+)+$"}, action=Action.FLAG)])
     assert checker.check("a" * 50_000 + "b").action is Action.ALLOW

@@ -83,6 +83,14 @@ def test_what_follows_a_number_is_not_taken_for_a_part_of_it():
     assert found(PII, "card 4111 1111 1111 1111 12 24") == [("card", "4111 1111 1111 1111")]
 
 
+def test_punctuation_behind_an_address_is_not_part_of_it():
+    assert found(PII, "2001:db8:85a3::8a2e: up, 203.0.113.77. ana@example.org.") == [
+        ("ip", "2001:db8:85a3::8a2e"),
+        ("ip", "203.0.113.77"),
+        ("email", "ana@example.org"),
+    ]
+
+
 def test_the_same_value_written_differently_gets_one_name():
     text = "4111 1111 1111 1111, 4111111111111111, ANA@example.org, ana@example.org"
     assert PII.check(text).text == "[CARD_1], [CARD_1], [EMAIL_1], [EMAIL_1]"

@@ -70,7 +70,7 @@ def streamed(checker, parts, session=None):
     words=st.lists(st.sampled_from(FILLER + PLANTED) | st.text(max_size=3), max_size=14),
     cuts=st.lists(st.integers(0, 400), max_size=40),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_split_gives_what_the_whole_text_gives(words, cuts):
     text = "".join(words)
     whole = ALL.check(text)
