@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-import socket
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import pytest_asyncio
 
-from headrace_kit.config import ConfigStore, Environment, Snapshot, parse
 from headrace_kit.errors import BadInput, Conflict, DeadlineExceeded, Forbidden, NotFound, Upstream
-from headrace_kit.hosting.process import ProcessHost
-from headrace_kit.hosting.service import ServiceRuntime
-from headrace_kit.rpc import Identity, Outbound, Peer
-from headrace_kit.rpc.identity import Signer
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
-from headrace_protos.retrieval.v1 import service_pb2_grpc
-from headrace_retrieval.app import assemble
 
 
 def _load(name: str) -> ModuleType:
@@ -32,79 +22,24 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-models = _load("retrieval_models")
+kit = _load("retrieval_replica")
+document, eventually = kit.document, kit.eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVICES = ()
-CONFIG = models.CONFIG
-WITHIN_S = 30
+CONFIG = kit.CONFIG
 BM25 = pb.SEARCH_MODE_BM25
 
 
-class Replica:
-    """A running replica of the service, and calls to it."""
-
-    def __init__(self, runtime: ServiceRuntime, words, peer: Peer) -> None:
-        self.runtime = runtime
-        self.models = words
-        self._peer = peer
-        self._stub = peer.stub(service_pb2_grpc.RetrievalServiceStub)
-
-    async def call(self, method: str, request, *, tenant="red", user="", groups=(), scopes=(), timeout_s=WITHIN_S):
-        identity = Identity("gateway", tenant, "key", user, tuple(groups), frozenset(scopes))
-        return await self._peer.unary(getattr(self._stub, method), request, Outbound(identity).within(timeout_s))
-
-    async def ingest(self, collection: str, *documents: pb.Document, wait=True, **caller) -> pb.IngestResponse:
-        request = pb.IngestRequest(collection=collection, documents=documents, wait=wait)
-        return await self.call("Ingest", request, **caller)
-
-    async def search(self, collection, query: str, **caller) -> pb.SearchResponse:
-        fields = {key: caller.pop(key) for key in ("mode", "top_k", "rerank", "explain") if key in caller}
-        request = pb.SearchRequest(query=query, **fields)
-        request.collections.extend([collection] if isinstance(collection, str) else collection)
-        request.filter.update(caller.pop("filter", {}))
-        return await self.call("Search", request, **caller)
-
-    async def ids(self, collection, query: str, **caller) -> list[str]:
-        return [passage.document_id for passage in (await self.search(collection, query, **caller)).results]
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
-@asynccontextmanager
-async def serving(part, config: str = CONFIG) -> AsyncIterator[Replica]:
-    env = Environment(data_dir=part.platform.layout.data_dir)
-    text = config.replace("ops_port: 0", f"ops_port: {free_port()}")
-    runtime = ServiceRuntime("retrieval", env, ConfigStore(Snapshot(parse(text), Path("headrace.yaml"))))
-    words = models.WordModels()
-    app = assemble(runtime, words)
-    host = ProcessHost(runtime, app)
-    await host.start()
-    peer = Peer("retrieval", f"127.0.0.1:{host.grpc_port}", Signer("gateway", env.secrets_path / "signing"))
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            while app.problems():
-                await asyncio.sleep(0.02)
-        yield Replica(runtime, words, peer)
-    finally:
-        await peer.close()
-        await host.stop()
-        await runtime.close()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(part) -> AsyncIterator[Replica]:
-    async with serving(part) as running:
+async def shared(part) -> AsyncIterator[kit.Replica]:
+    async with kit.serving(part) as running:
         yield running
 
 
 @pytest.fixture
-def replica(shared) -> Replica:
+def replica(shared) -> kit.Replica:
     """A replica whose models are there."""
     shared.models.away = False
     shared.models.gate.set()
@@ -117,21 +52,6 @@ async def name(replica) -> str:
     name = f"c{uuid.uuid4().hex[:12]}"
     await replica.call("CreateCollection", pb.CreateCollectionRequest(collection=pb.Collection(name=name)))
     return name
-
-
-async def eventually(ask, fits):
-    """The first answer that fits, within a time."""
-    async with asyncio.timeout(WITHIN_S):
-        while not fits(answer := await ask()):
-            await asyncio.sleep(0.05)
-    return answer
-
-
-def document(id: str, text: str, acl: pb.Acl | None = None, **fields) -> pb.Document:
-    metadata = fields.pop("metadata", {})
-    made = pb.Document(id=id, text=text, acl=acl, **fields)
-    made.metadata.update(metadata)
-    return made
 
 
 async def test_an_ingested_document_is_found_with_its_exact_span(replica, name):
@@ -236,7 +156,7 @@ async def test_a_deletion_wins_over_an_ingestion_that_is_under_way(replica, name
 
 async def test_what_the_model_refuses_is_named_and_the_rest_is_searchable(replica, name):
     documents = [document(f"d{n}", f"Water number {n}.") for n in range(5)]
-    documents.insert(2, document("bad", f"{models.REFUSED} water"))
+    documents.insert(2, document("bad", f"{kit.REFUSED} water"))
     with pytest.raises(BadInput, match=r"1 of 6 documents.*'bad': the model cannot read this"):
         await replica.ingest(name, *documents)
     assert sorted(await replica.ids(name, "water")) == [f"d{n}" for n in range(5)]

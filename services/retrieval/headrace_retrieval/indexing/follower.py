@@ -26,6 +26,7 @@ class Follower:
         self._feed = feed
         self._lexical = lexical
         self._applied: int | None = None
+        self._lost = True
         self._woken = asyncio.Event()
         self._moved = asyncio.Condition()
 
@@ -55,7 +56,7 @@ class Follower:
         while True:
             pause = POLL_S
             try:
-                if self._applied is None:
+                if self._lost:
                     await self._build()
                 elif await self._follow():
                     continue
@@ -74,8 +75,12 @@ class Follower:
     async def _build(self) -> None:
         # The position is taken first: what changes while passages are read comes again, and that does no harm.
         head = await self._feed.head()
-        for index_id in await self._feed.indexes():
+        indexes = await self._feed.indexes()
+        for index_id in indexes:
             await self._lexical.load(index_id, self._feed.all_passages(index_id))
+        for index_id in self._lexical.loaded() - frozenset(indexes):
+            await self._lexical.drop(index_id)
+        self._lost = False
         await self._move(head)
 
     async def _follow(self) -> bool:
@@ -84,7 +89,7 @@ class Follower:
         changes = await self._feed.changes(self._applied, _STRETCH)
         if changes.lost:
             _log.warning("changes were removed before this replica read them; building the lexical index again")
-            self._applied = None
+            self._lost = True  # the old index goes on serving: it may miss, and never leaks
             return True
         if changes.upto == self._applied:
             return False
