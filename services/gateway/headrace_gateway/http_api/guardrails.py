@@ -43,9 +43,7 @@ class GuardrailsApi:
     async def check(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Judge a text by a policy."""
         body = decode(_check, await request.body(_MAX_BODY))
-        sent = pb.CheckRequest(
-            policy=body.policy, direction=pb.Direction.Value(f"DIRECTION_{body.direction.upper()}"), text=body.text
-        )
+        sent = pb.CheckRequest(policy=body.policy, direction=f"DIRECTION_{body.direction.upper()}", text=body.text)
         verdict = await self._services.call(visit.ctx, "guardrails", "Check", sent)
         findings = [
             {
@@ -61,5 +59,5 @@ class GuardrailsApi:
         return json_response({"action": _action(verdict.action), "text": verdict.text, "findings": findings}, visit.ctx)
 
 
-def _action(action: pb.Action.ValueType) -> str:
+def _action(action: int) -> str:
     return pb.Action.Name(action).removeprefix("ACTION_").lower()

@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace_kit.errors import BadInput
 
+_EXACT = 2**53
+
 
 def time_text(message: Message, field: str) -> str | None:
     """A timestamp field as RFC 3339; None where it is not set."""
@@ -19,9 +21,19 @@ def time_text(message: Message, field: str) -> str | None:
 
 
 def object_of(struct: Struct) -> dict[str, Any]:
-    """A struct as a JSON object."""
-    made: dict[str, Any] = json_format.MessageToDict(struct)
+    """A struct as a JSON object. A struct knows only doubles: whole ones become integers again."""
+    made: dict[str, Any] = _whole(json_format.MessageToDict(struct))
     return made
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return value
 
 
 def struct_of(value: dict[str, Any] | None, param: str) -> Struct | None:
