@@ -46,9 +46,9 @@ TRACE = {
     "status": "ok",
     "spans": [
         {"span_id": "a1", "parent_span_id": "", "service": "gateway", "name": "chat assistant", "duration_ms": 41.5},
-        {"span_id": "b2", "parent_span_id": "a1", "service": "retrieval", "name": "Search", "duration_ms": 4.0},
         {
             "span_id": "c3",
+            "start_time": "2026-11-22T10:00:01Z",
             "parent_span_id": "a1",
             "service": "inference",
             "name": "GenerateStream",
@@ -60,6 +60,14 @@ TRACE = {
                 "gen_ai.usage.output_tokens": 3,
                 "headrace.cost_nano_usd": "12000",
             },
+        },
+        {
+            "span_id": "b2",
+            "start_time": "2026-11-22T10:00:00.123456789Z",
+            "parent_span_id": "a1",
+            "service": "retrieval",
+            "name": "Search",
+            "duration_ms": 4.0,
         },
     ],
 }
@@ -195,6 +203,7 @@ class FakePlatform:
                         "input_tokens": 24,
                         "output_tokens": 6,
                         "cost_usd": "0.000024",
+                        "overhead_usd": "0.000004",
                     }
                 ]
             },

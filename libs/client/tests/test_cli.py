@@ -127,7 +127,7 @@ def test_traces_show_is_one_tree(run):
         "inference GenerateStream  30.2 ms  12 in, 3 out  $0.000012  error the slot was lost"
     )
     assert len(lines) == 4
-    assert json.loads(run("traces", "show", TRACE_ID, "--json").stdout)["spans"][1]["service"] == "retrieval"
+    assert json.loads(run("traces", "show", TRACE_ID, "--json").stdout)["spans"][2]["service"] == "retrieval"
 
 
 def test_a_trace_that_has_just_begun_is_waited_for(run, fake, answers):

@@ -236,10 +236,10 @@ async def test_every_other_call(client, fake):
     assert (verdict.action, verdict.findings[0].kind) == ("mask", "email")
     page = await client.traces(limit=1)
     trace = await client.trace(page.data[0].trace_id)
-    assert (trace.input_tokens, len(trace.spans), trace.spans[1].service) == (12, 3, "retrieval")
+    assert (trace.input_tokens, len(trace.spans), trace.spans[2].service) == (12, 3, "retrieval")
     assert (await client.send_feedback(trace.trace_id, score=1)).score == 1
     row = (await client.usage(group_by=["day", "model"], start="2026-11-01"))[0]
-    assert (row.groups, row.requests) == ({"day": "x", "model": "x"}, 2)
+    assert (row.groups, row.requests, row.overhead_usd) == ({"day": "x", "model": "x"}, 2, "0.000004")
     assert fake.seen[-1].query == {"group_by": "day,model", "from": "2026-11-01"}
 
 

@@ -10,8 +10,6 @@ from headrace.types.guardrails import Direction, Verdict
 from headrace.types.traces import Feedback, Status, Trace, TracePage
 from headrace.types.usage import UsageRow
 
-_SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd")
-
 
 class OperationCalls(Calls):
     """What happened, and what it cost."""
@@ -62,10 +60,15 @@ class OperationCalls(Calls):
         """
         query = {"group_by": ",".join(group_by), "from": start, "to": end}
         rows = (await self._http.call("GET", "/v1/usage", Listed[dict[str, Any]], query=query)).data
-        return [_row(row) for row in rows]
+        return [_row(row, group_by) for row in rows]
 
 
-def _row(row: dict[str, Any]) -> UsageRow:
-    groups = {name: str(value) for name, value in row.items() if name not in _SUMS}
-    counts = {name: int(row.get(name, 0)) for name in ("requests", "input_tokens", "output_tokens")}
-    return UsageRow(groups=groups, **counts, cost_usd=str(row.get("cost_usd", "0")))
+def _row(row: dict[str, Any], group_by: Sequence[str]) -> UsageRow:
+    return UsageRow(
+        groups={name: str(row.get(name, "")) for name in group_by},
+        requests=int(row.get("requests", 0)),
+        input_tokens=int(row.get("input_tokens", 0)),
+        output_tokens=int(row.get("output_tokens", 0)),
+        cost_usd=str(row.get("cost_usd", "0")),
+        overhead_usd=str(row.get("overhead_usd", "0")),
+    )

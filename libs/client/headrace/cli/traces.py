@@ -103,7 +103,7 @@ def tree(trace: Trace) -> Tree:
     root = Tree(head)
     ids = {span.span_id for span in trace.spans}
     children: dict[str, list[TraceSpan]] = {}
-    for span in sorted(trace.spans, key=lambda span: span.start_time):
+    for span in sorted(trace.spans, key=_began):
         children.setdefault(span.parent_span_id if span.parent_span_id in ids else "", []).append(span)
     waiting = [(root, span) for span in reversed(children.get("", ()))]
     while waiting:
@@ -111,6 +111,12 @@ def tree(trace: Trace) -> Tree:
         node = parent.add(_line(span))
         waiting += [(node, child) for child in reversed(children.get(span.span_id, ()))]
     return root
+
+
+def _began(span: TraceSpan) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(span.start_time).timestamp() if span.start_time else 0.0
 
 
 def _line(span: TraceSpan) -> Text:

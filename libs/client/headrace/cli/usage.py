@@ -32,11 +32,10 @@ def usage(
     with connect(ctx) as client:
         rows = client.usage(group_by=dimensions, start=start, end=end)
     if as_json:
-        sums = ("requests", "input_tokens", "output_tokens", "cost_usd")
+        sums = ("requests", "input_tokens", "output_tokens", "cost_usd", "overhead_usd")
         print_json([row.groups | {name: getattr(row, name) for name in sums} for row in rows])
         return
     cells = [
         (*row.groups.values(), row.requests, row.input_tokens, row.output_tokens, money(row.cost_usd)) for row in rows
     ]
-    named = list(rows[0].groups) if rows else dimensions
-    print_table([*named, ">requests", ">in", ">out", ">cost"], cells, empty="nothing used yet")
+    print_table([*dimensions, ">requests", ">in", ">out", ">cost"], cells, empty="nothing used yet")

@@ -17,7 +17,7 @@ class TraceSummary(Struct):
     tenant: str = ""
     name: str = ""
     model: str = ""
-    start_time: str = ""
+    start_time: str | None = None
     duration_ms: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -41,7 +41,7 @@ class TraceSpan(Struct):
     service: str = ""
     name: str = ""
     kind: str = ""
-    start_time: str = ""
+    start_time: str | None = None
     duration_ms: float = 0.0
     status: str = ""
     status_message: str = ""
@@ -64,7 +64,7 @@ class Trace(Struct):
 
     trace_id: str
     tenant: str = ""
-    start_time: str = ""
+    start_time: str | None = None
     duration_ms: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One group's sums. `groups` holds the value of each dimension asked for, in that order."""
+    """One group's sums. `groups` holds the value of each dimension asked for, in that order.
+
+    `overhead_usd` is the part of the cost that went into answers which a cascade rejected.
+    """
 
     groups: dict[str, str]
     requests: int
     input_tokens: int
     output_tokens: int
     cost_usd: str
+    overhead_usd: str
