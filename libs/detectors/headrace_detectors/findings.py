@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,6 +63,6 @@ class Verdict:
         return f"Verdict(action={self.action.value!r}, chars={len(self.text)}, findings={self.findings!r})"
 
 
-def most_severe(findings: tuple[Finding, ...] | list[Finding]) -> Action:
-    """The action that holds when these were found."""
-    return max((finding.action for finding in findings), key=lambda action: action.severity, default=Action.ALLOW)
+def most_severe(findings: Iterable[Finding], so_far: Action) -> Action:
+    """The action that holds when these were found besides what led to `so_far`."""
+    return max((so_far, *(finding.action for finding in findings)), key=lambda action: action.severity)

@@ -46,10 +46,17 @@ def compile_policy(section: Mapping[str, Any]) -> Policy:
     for direction in DIRECTIONS:
         try:
             specs[direction] = _read(section.get(direction, ()))
-            checkers[direction] = compile_checks(specs[direction])
+            checkers[direction] = _same(specs, checkers, direction) or compile_checks(specs[direction])
         except BadCheck as exc:
             raise exc.under(direction) from exc
     return Policy(MappingProxyType(specs), MappingProxyType(checkers))
+
+
+def _same(
+    specs: Mapping[str, tuple[CheckSpec, ...]], checkers: Mapping[str, Checker], direction: str
+) -> Checker | None:
+    """The checker of another direction that checks the same: its automata need not be built twice."""
+    return next((checkers[other] for other in checkers if specs[other] == specs[direction]), None)
 
 
 def _read(section: Any) -> tuple[CheckSpec, ...]:

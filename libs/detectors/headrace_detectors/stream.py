@@ -25,7 +25,7 @@ class StreamChecker:
     However the text is cut into pieces, what comes out is the same, and so are the findings.
     """
 
-    __slots__ = ("_base", "_findings", "_finished", "_lanes", "_limits", "_open", "_pending", "_session")
+    __slots__ = ("_action", "_base", "_findings", "_finished", "_lanes", "_limits", "_open", "_pending", "_session")
 
     def __init__(self, lanes: Sequence[Lane], limits: Sequence[LengthLimit], session: Session) -> None:
         self._lanes = [LaneState(lane) for lane in lanes]
@@ -35,6 +35,7 @@ class StreamChecker:
         self._base = 0
         self._open: list[Hit] = []
         self._findings: list[Finding] = []
+        self._action = Action.ALLOW
         self._finished = False
 
     @property
@@ -45,12 +46,12 @@ class StreamChecker:
     @property
     def action(self) -> Action:
         """The most severe action so far."""
-        return most_severe(self._findings)
+        return self._action
 
     @property
     def blocked(self) -> bool:
         """Whether a check blocked: nothing is released any more."""
-        return self.action is Action.BLOCK
+        return self._action is Action.BLOCK
 
     @property
     def held_chars(self) -> int:
@@ -82,7 +83,7 @@ class StreamChecker:
         self._pending += delta
         new, decided = self._search(final=final)
         if any(hit.finding.action is Action.BLOCK for hit in new):
-            self._findings += [found.finding for found in _reported(sorted(self._open + new, key=_position))]
+            self._report(_reported(sorted(self._open + new, key=_position)))
             self._pending = ""
             self._open = []
             return ""
@@ -115,7 +116,7 @@ class StreamChecker:
         size = cut - self._base
         text, self._pending = self._pending[:size], self._pending[size:]
         kept = _reported(ready)
-        self._findings += [hit.finding for hit in kept]
+        self._report(kept)
         names = [hit for hit in reversed(kept) if hit.finding.action is Action.MASK]
         pieces = []
         at = self._base
@@ -131,6 +132,11 @@ class StreamChecker:
         for lane in self._lanes:
             lane.release(text)
         return "".join(pieces)
+
+    def _report(self, hits: list[Hit]) -> None:
+        findings = [hit.finding for hit in hits]
+        self._findings += findings
+        self._action = most_severe(findings, self._action)
 
 
 def _position(hit: Hit) -> tuple[int, int, int]:

@@ -126,6 +126,12 @@ def test_a_policy_has_a_checker_for_every_direction():
     assert not policy.checkers["output"]
 
 
+def test_directions_that_check_the_same_share_a_checker():
+    policy = compile_policy({"input": [{"check": "pii"}], "output": [{"check": "pii"}], "retrieved": []})
+    assert policy.checkers["input"] is policy.checkers["output"]
+    assert policy.checkers["input"] is not policy.checkers["retrieved"]
+
+
 def test_every_check_can_be_read():
     settings = {
         "ban_list": {"words": ["x"]},
