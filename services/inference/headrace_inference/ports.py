@@ -137,8 +137,8 @@ class Engine(ABC):
         first of a choice comes at once. Each choice ends with exactly one chunk that has `finish_reason`; the stream
         ends with exactly one chunk that has `usage`, which is the last one and may be empty otherwise.
         Errors: a stream that does not end like that raises; nothing follows an error.
-        Cancelling: closing the generator, or cancelling the task in it, tells the engine before it returns, also while
-        the request waits in the engine's queue or its prompt is being read. The engine stops after the batch that it is
+        Cancelling: closing the generator, or cancelling the task in it, tells the engine at once, also while the
+        request waits in the engine's queue or its prompt is being read. The engine stops after the batch that it is
         computing. Whoever iterates closes.
 
         Raises:

@@ -25,7 +25,11 @@ END = {"index": 0, "finish_reason": "stop", "usage": {"input_tokens": 1, "output
 
 
 class FakeTriton(rpc.GRPCInferenceServiceServicer):
-    """Streams `script`: documents, an error message, `end` (the final response), `hang`, or `abort`."""
+    """Streams `script`: documents, an error message, or one of these.
+
+    `end` is the final response, `hang` waits for a cancel, `deaf` for ever, `abort` breaks the connection, and `close`
+    ends the stream before the client does.
+    """
 
     def __init__(self) -> None:
         self.script: list[object] = []
@@ -36,24 +40,31 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         self.reason = ""
         self.controls: list[str] = []
         self.cancelled = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.left_open: list[dict] = []
 
     async def ModelStreamInfer(self, request_iterator, context):
-        try:
-            async for request in request_iterator:
-                assert request.parameters["triton_enable_empty_final_response"].bool_param
-                self.asked.append(json.loads(request.raw_input_contents[0][4:]))
-                for step in self.script:
-                    if step == "hang":
-                        await asyncio.Event().wait()
-                    elif step == "abort":
-                        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
-                    elif isinstance(step, str) and step != "end":
-                        yield pb.ModelStreamInferResponse(error_message=step)
-                    else:
-                        yield answer(step)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
+        requests = aiter(request_iterator)
+        request = await anext(requests)
+        assert request.parameters["triton_enable_empty_final_response"].bool_param
+        self.asked.append(document(request))
+        for step in self.script:
+            if step == "deaf":
+                await asyncio.Event().wait()
+            elif step == "hang":
+                cancel = document(await anext(requests))
+                assert cancel == {"cancel": request.id}
+                self.cancelled.set()
+                yield answer("end")
+            elif step == "abort":
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+            elif isinstance(step, str) and step not in ("end", "close"):
+                yield pb.ModelStreamInferResponse(error_message=step)
+            elif step != "close":
+                yield answer(step)
+        if self.script[-1] != "close":
+            self.left_open += [document(more) async for more in requests]
+        self.closed.set()
 
     async def ModelInfer(self, request, context):
         self.infers.append(request)
@@ -87,13 +98,17 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         return pb.RepositoryModelUnloadResponse()
 
 
-def answer(document: object) -> pb.ModelStreamInferResponse:
+def document(request: pb.ModelInferRequest) -> dict:
+    return json.loads(request.raw_input_contents[0][4:])
+
+
+def answer(said: object) -> pb.ModelStreamInferResponse:
     response = pb.ModelStreamInferResponse()
     inferred = response.infer_response
-    if document == "end":
+    if said == "end":
         inferred.parameters["triton_final_response"].bool_param = True
     else:
-        data = json.dumps(document).encode()
+        data = json.dumps(said).encode()
         inferred.raw_output_contents.append(len(data).to_bytes(4, "little") + data)
     return response
 
@@ -129,6 +144,8 @@ async def test_chunks_are_decoded_and_signs_of_life_dropped(triton, engine):
     assert (chunks[0].tokens, chunks[0].min_logprob) == (1, -1)
     assert chunks[1].usage.output_tokens == 2
     assert triton.asked == [{"messages": [{"role": "user", "content": "hello"}]}]
+    await asyncio.wait_for(triton.closed.wait(), 10)
+    assert triton.left_open == [], "an answer that has ended is not cancelled"
 
 
 async def test_only_what_was_asked_for_travels(triton, engine):
@@ -165,7 +182,7 @@ async def test_error_chunks_are_typed(triton, engine, code, kind):
     assert (failed.value.code, failed.value.param) == (code, "messages")
 
 
-async def test_leaving_cancels_at_triton(triton, engine):
+async def test_leaving_sends_the_model_a_cancel_on_its_stream(triton, engine):
     triton.script = [{"index": 0, "text": "a"}, "hang"]
     async with aclosing(engine.generate(HELLO)) as chunks:
         assert (await anext(chunks)).text == "a"
@@ -173,7 +190,7 @@ async def test_leaving_cancels_at_triton(triton, engine):
 
 
 async def test_a_stream_that_ends_without_its_final_response_is_an_error(triton, engine):
-    triton.script = [{"index": 0, "text": "a"}]
+    triton.script = [{"index": 0, "text": "a"}, "close"]
     with pytest.raises(Upstream):
         await collect(engine)
 
@@ -214,10 +231,10 @@ async def test_a_ready_model_whose_process_died_is_loaded_afresh_once(triton, en
 
 async def test_a_silent_model_is_given_up_and_loaded_afresh(triton, engine, monkeypatch):
     monkeypatch.setattr(client_module, "SILENCE_S", 0.2)
-    triton.script = [{"index": 0, "text": "a"}, "hang"]
+    monkeypatch.setattr(client_module, "_WIND_DOWN_S", 0.2)
+    triton.script = [{"index": 0, "text": "a"}, "deaf"]
     with pytest.raises(Upstream, match="silent"):
         await collect(engine)
-    await asyncio.wait_for(triton.cancelled.wait(), 10)
     for _ in range(500):
         if len(triton.controls) >= 2:
             break

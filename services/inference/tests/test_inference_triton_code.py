@@ -44,10 +44,14 @@ class Sender:
 
 
 class Request:
-    def __init__(self, document: object) -> None:
+    def __init__(self, document: object, key: str = "") -> None:
+        self.key = key
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.tensor = SimpleNamespace(as_numpy=lambda: SimpleNamespace(reshape=lambda _: [raw]))
         self.sender = Sender()
+
+    def request_id(self) -> str:
+        return self.key
 
     def get_response_sender(self) -> Sender:
         return self.sender
@@ -152,6 +156,20 @@ def test_a_client_that_leaves_ends_a_silent_answer_and_frees_its_place(scripted)
         assert time.monotonic() < deadline
 
 
+def test_a_cancel_right_behind_its_request_ends_it_and_only_it(scripted):
+    silent = {"messages": [{"role": "user", "content": '{"tokens": 1, "fail_after": 0, "error": "hang"}'}]}
+    first, second = Request(silent, "one"), Request(silent, "two")
+    cancels = [Request(b'{"cancel":"one"}'), Request(b'{"cancel":"nobody"}')]
+    scripted.execute([first, second, *cancels])
+    assert all(cancel.sender.ended.is_set() for cancel in cancels)
+    assert first.sender.ended.wait(10)
+    assert not second.sender.ended.is_set()
+    assert [chunk for chunk in first.sender.chunks if chunk] == []
+    scripted.execute([Request(b'{"cancel":"two"}')])
+    assert second.sender.ended.wait(10)
+    assert (first.sender.misused, second.sender.misused) == ([], [])
+
+
 def test_triton_is_never_asked_about_a_response_that_has_ended(scripted):
     senders = [whole(scripted, {"tokens": 3, "tokens_per_s": 400}) for _ in range(40)]
     time.sleep(0.05)  # a few more looks of the watcher
@@ -223,7 +241,8 @@ def test_llamacpps_events_become_chunks_and_the_usage_of_all_choices(inside):
     load = inside("llamacpp")
     translate, stream_module = load("translate"), load("answer_stream")
     sent: list[dict] = []
-    stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), logprobs=True, flush_s=60)
+    stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60)
+    stream.logprobs = True
     answer = translate.Answer(stream, top=1)
     token = {"token": "a", "logprob": -0.5, "top_logprobs": [{"token": t, "logprob": -0.5} for t in "ab"]}
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}

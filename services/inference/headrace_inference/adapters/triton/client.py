@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 
 import grpc
 from grpc import aio
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as rpc
 
-from headrace_inference.adapters.triton.wire import unpack_one
+from headrace_inference.adapters.triton.wire import cancel_document, stream_request, unpack_one
 from headrace_inference.ports import EngineState
 from headrace_kit.errors import HeadraceError, NotReady, Upstream
 from headrace_kit.rpc.client import MAX_MESSAGE_BYTES
@@ -24,6 +25,7 @@ SILENCE_S = 15.0
 """Our models send a sign of life every 2 s; one that is silent for this long has died."""
 
 _HEAL_EVERY_S = 20.0
+_WIND_DOWN_S = 5.0
 _STATES = {"READY": "ready", "LOADING": "loading", "UNLOADING": "unloaded", "UNAVAILABLE": "unloaded"}
 
 
@@ -43,44 +45,69 @@ class TritonClient:
         self._index: dict[str, EngineState] = {}
         self._indexed = -_INDEX_FRESH_S
         self._lock = asyncio.Lock()
-        self._healing: dict[str, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._healing: set[str] = set()
         self._healed: dict[str, float] = {}
 
-    async def stream(self, request: pb.ModelInferRequest) -> AsyncGenerator[bytes, None]:
-        """Elements of the first output, one a response, until the final response. Closing cancels at Triton.
+    async def stream(self, model: str, document: bytes) -> AsyncGenerator[bytes, None]:
+        """Send a request document; elements of the first output, one a response, until the final response.
+
+        Closing early, also by cancelling the task in it, sends the model a cancel.
 
         Raises:
             NotReady: the model is not loaded, or Triton cannot be reached.
             Upstream: it failed, or the connection broke, after the call began.
         """
+        request_id = secrets.token_hex(8)
         call = self._stub().ModelStreamInfer()
-        begun = False
+        begun = finished = False
         try:
-            await call.write(request)
-            await call.done_writing()
+            await call.write(stream_request(model, document, request_id))
             while True:
                 async with asyncio.timeout(SILENCE_S):
                     response = await call.read()
                 if response is aio.EOF:
-                    break
+                    raise Upstream("Triton closed the stream before its end", code="engine_failed")
                 begun = True
                 if response.error_message:
-                    raise await self._failed(request.model_name, response.error_message)
+                    finished = True
+                    raise await self._failed(model, response.error_message)
                 inferred = response.infer_response
                 for contents in inferred.raw_output_contents:
                     yield unpack_one(contents)
                 if inferred.parameters["triton_final_response"].bool_param:
+                    finished = True
                     return
-            raise Upstream("Triton closed the stream before its end", code="engine_failed")
         except aio.AioRpcError as error:
             raise self._gone(error, begun) from error
         except TimeoutError as error:
-            self._heal(request.model_name)
+            self._heal(model)
             raise Upstream("the engine fell silent in the middle of the answer", code="engine_failed") from error
         except asyncio.InvalidStateError as error:  # write() after the call had failed
             raise self._away() from error
         finally:
-            call.cancel()
+            if not call.done():
+                cancel = None if finished else stream_request(model, cancel_document(request_id), request_id + "c")
+                self._in_background(self._wind_down(call, cancel))
+
+    async def _wind_down(self, call: aio.StreamStreamCall, cancel: pb.ModelInferRequest | None) -> None:
+        """End a stream without a gRPC cancel: Triton 2.51 may crash when that meets the stream's last response."""
+        try:
+            async with asyncio.timeout(_WIND_DOWN_S):
+                if cancel is not None:
+                    await call.write(cancel)
+                await call.done_writing()
+                while await call.read() is not aio.EOF:
+                    pass
+        except (aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+            pass  # it is gone, or stuck
+        finally:
+            call.cancel()  # nothing, where it has ended
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         """One unary call.
@@ -124,10 +151,11 @@ class TritonClient:
         )
 
     async def close(self) -> None:
-        """Close the channel."""
-        for task in self._healing.values():
-            task.cancel()
-        await asyncio.gather(*self._healing.values(), return_exceptions=True)
+        """Let what ends end, and close the channel."""
+        if self._background:
+            _, late = await asyncio.wait(self._background, timeout=_WIND_DOWN_S)
+            for task in late:
+                task.cancel()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -174,9 +202,8 @@ class TritonClient:
             return
         _log.warning("the process of model %s has died: loading it afresh", model)
         self._healed[model] = now
-        task = asyncio.create_task(self._reload(model))
-        self._healing[model] = task
-        task.add_done_callback(lambda _: self._healing.pop(model, None))
+        self._healing.add(model)
+        self._in_background(self._reload(model))
 
     async def _reload(self, model: str) -> None:
         try:
@@ -184,6 +211,8 @@ class TritonClient:
             await self.load(model)
         except HeadraceError as error:
             _log.error("model %s could not be loaded afresh: %s", model, error.message)
+        finally:
+            self._healing.discard(model)
 
     def _gone(self, error: aio.AioRpcError, begun: bool) -> Upstream | NotReady:
         self._indexed = -_INDEX_FRESH_S

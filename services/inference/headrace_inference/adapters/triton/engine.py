@@ -19,7 +19,6 @@ from headrace_inference.adapters.triton.wire import (
     output,
     pack_bytes,
     rows_request,
-    stream_request,
 )
 from headrace_inference.ports import Chunk, Embeddings, Engine, EngineState, Generation, Scores, Usage
 from headrace_kit.errors import BadInput
@@ -48,8 +47,7 @@ class TritonEngine(Engine):
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """See `Engine`."""
-        request = stream_request(self._model, encode_generation(generation))
-        async with aclosing(self._client.stream(request)) as documents:
+        async with aclosing(self._client.stream(self._model, encode_generation(generation))) as documents:
             async for document in documents:
                 if document != ALIVE:
                     yield decode_chunk(document)

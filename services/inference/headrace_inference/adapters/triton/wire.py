@@ -151,9 +151,14 @@ def decode_chunk(data: bytes) -> Chunk:
     )
 
 
-def stream_request(model: str, document: bytes) -> pb.ModelInferRequest:
+def cancel_document(request_id: str) -> bytes:
+    """Ends the request of that id on the same stream."""
+    return b'{"cancel":' + _ENCODER.encode(request_id) + b"}"
+
+
+def stream_request(model: str, document: bytes, request_id: str) -> pb.ModelInferRequest:
     """A request to a decoupled model, whose end is marked by a last, empty response."""
-    request = pb.ModelInferRequest(model_name=model)
+    request = pb.ModelInferRequest(model_name=model, id=request_id)
     request.inputs.add(name="request", datatype="BYTES", shape=[1])
     request.raw_input_contents.append(pack_bytes([document]))
     request.parameters["triton_enable_empty_final_response"].bool_param = True

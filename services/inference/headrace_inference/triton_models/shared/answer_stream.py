@@ -5,6 +5,7 @@ A request is one JSON document in tensor `request`; an answer is a series of JSO
      "finish_reason"?, "usage"?}                                         in order; `usage` only on the last one, or
     {"error": {"code", "message", "param"?}}                             which then is the last one, or
     {}                                                                   every 2 s without anything else: still alive.
+The request {"cancel": "<id>"} on the same stream ends the request that Triton knows by that id.
 A model whose process has died sends nothing any more, and Triton does not say so: silence is the sign.
 """
 
@@ -76,12 +77,14 @@ class AnswerStream:
 
     Args:
         send: takes one encoded chunk.
+
+    Attributes:
         logprobs: report every token's log probability, not only the sums.
     """
 
-    def __init__(self, send, logprobs=False, flush_s=FLUSH_S, flush_tokens=FLUSH_TOKENS):
+    def __init__(self, send, flush_s=FLUSH_S, flush_tokens=FLUSH_TOKENS):
+        self.logprobs = False
         self._send = send
-        self._logprobs = logprobs
         self._flush_s = flush_s
         self._flush_tokens = flush_tokens
         self._lock = threading.Lock()
@@ -104,7 +107,7 @@ class AnswerStream:
                 value = entry["logprob"]
                 pending.sum_logprob += value
                 pending.min_logprob = value if pending.min_logprob is None else min(pending.min_logprob, value)
-                if self._logprobs:
+                if self.logprobs:
                     pending.logprobs.append(entry)
             if finish_reason:
                 pending.finish_reason = finish_reason

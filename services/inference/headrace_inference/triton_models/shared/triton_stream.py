@@ -7,6 +7,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from answer_stream import AnswerStream, Watcher, encode_error
 
+_CANCEL = b'{"cancel":'
+
 
 class RequestFailed(Exception):
     """A request ends with this typed error chunk."""
@@ -21,15 +23,30 @@ class RequestFailed(Exception):
 class Call:
     """One request in work: its document, its stream, and whether the client still wants it."""
 
-    def __init__(self, document, sender):
-        self.document = document
-        self.stream = AnswerStream(lambda chunk: _send(sender, chunk), document.get("top_logprobs") is not None)
+    def __init__(self, sender):
+        self.document = {}
+        self.stream = AnswerStream(lambda chunk: _send(sender, chunk))
         self.cancelled = threading.Event()
         self._sender = sender
         self._on_cancel = None
         self._ending = threading.Lock()
         self._ended = False
         self._lock = threading.Lock()
+
+    def read(self, raw):
+        """Take the request document.
+
+        Raises:
+            RequestFailed: it is not a JSON object.
+        """
+        try:
+            document = json.loads(raw)
+        except ValueError as error:
+            raise RequestFailed("invalid_request", "the request is not JSON: %s" % error) from error
+        if not isinstance(document, dict):
+            raise RequestFailed("invalid_request", "the request is not a JSON object")
+        self.document = document
+        self.stream.logprobs = document.get("top_logprobs") is not None
 
     def on_cancel(self, callback):
         """Call `callback` when the client goes away; at once if it has gone already. None takes it back."""
@@ -80,42 +97,52 @@ class Calls:
         self._serve = serve
         self._slots = threading.BoundedSemaphore(limit)
         self._watcher = Watcher()
+        self._lock = threading.Lock()
+        self._open = {}
 
     def start(self, requests):
         """Take Triton's requests; returns at once."""
         for request in requests:
             sender = request.get_response_sender()
-            raw = pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0]
-            if self._slots.acquire(blocking=False):
-                threading.Thread(target=self._run, args=(bytes(raw), sender), daemon=True).start()
+            raw = bytes(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
+            if raw.startswith(_CANCEL):
+                self._cancel(json.loads(raw)["cancel"])
+            elif self._slots.acquire(blocking=False):
+                # Known by its id before its thread runs, so that a cancel right behind it finds it.
+                key, call = request.request_id(), Call(sender)
+                with self._lock:
+                    self._open[key] = call
+                threading.Thread(target=self._run, args=(key, call, raw, sender), daemon=True).start()
+                continue
             else:
                 _send(sender, encode_error("engine_busy", "the engine's queue is full"))
-                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def close(self):
         """Cancel what is open."""
         self._watcher.close()
 
-    def _run(self, raw, sender):
+    def _cancel(self, key):
+        with self._lock:
+            call = self._open.get(key)
+        if call is not None:
+            call.cancel()
+
+    def _run(self, key, call, raw, sender):
         try:
-            self._answer(raw, sender)
+            self._answer(call, raw)
         except Exception as error:
             pb_utils.Logger.log_error("a response was lost: %r" % error)
         finally:
+            with self._lock:
+                self._open.pop(key, None)
             self._slots.release()
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _answer(self, raw, sender):
-        try:
-            document = json.loads(raw)
-            if not isinstance(document, dict):
-                raise ValueError("not an object")
-        except ValueError as error:
-            _send(sender, encode_error("invalid_request", "the request is not a JSON object: %s" % error))
-            return
-        call = Call(document, sender)
+    def _answer(self, call, raw):
         self._watcher.watch(call)
         try:
+            call.read(raw)
             self._serve(call)
         except RequestFailed as failure:
             if not call.cancelled.is_set():
