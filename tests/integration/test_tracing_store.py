@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 import pytest
@@ -17,8 +17,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 
 from headrace_kit.errors import BadInput, Forbidden, NotFound
 from headrace_kit.rpc import Identity, Outbound
+from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
 from headrace_protos.tracing.v1 import messages_pb2, service_pb2_grpc
+from headrace_tracing.adapters.postgres import PostgresTraceStore
+from headrace_tracing.domain.spans import Feedback, Span, SpanEvent
+from headrace_tracing.domain.summaries import summarise
+from headrace_tracing.ports import StoreRefused, TraceFilter
 
 SERVICES = ("tracing",)
 CONFIG = "tenants: {red: {}, blue: {}}\n"
@@ -237,6 +242,107 @@ async def test_bad_exports_are_told_so(otlp):
         answer = await trace_service_pb2_grpc.TraceServiceStub(channel).Export(request)
         assert answer.partial_success.rejected_spans == 1
         assert "bad trace id" in answer.partial_success.error_message
+
+
+@pytest.fixture
+async def store(part):
+    pool = Postgres(part.dsn, "tracing")
+    await pool.open()
+    yield PostgresTraceStore(pool)
+    await pool.close()
+
+
+def spans_of(trace: int, tenant: str = "red", count: int = 3, model: str = "stored") -> list[Span]:
+    return [
+        Span(
+            trace_id=f"{trace:032x}",
+            span_id=f"{number:016x}",
+            parent_span_id="",
+            tenant=tenant,
+            service="gateway",
+            name=f"span {number}",
+            kind="server",
+            start_ns=number,
+            end_ns=number + 1,
+            attributes={genai.BILLED: True, genai.COST_NANO_USD: 1, genai.REQUEST_MODEL: model},
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+async def test_writers_side_by_side_count_each_span_once(store):
+    traces = [spans_of(trace) for trace in range(1, 21)]
+    batches = [[span for spans in order for span in spans] for order in (traces, list(reversed(traces)))]
+    new = await asyncio.gather(*(store.write(batch) for batch in batches * 4))
+    assert sum(new) == 60
+    for trace in range(1, 21):
+        (summary,) = await store.summaries(f"{trace:032x}")
+        assert (summary.spans, summary.usage.cost_nano_usd, summary.name, summary.model) == (3, 3, "span 1", "stored")
+
+
+async def test_the_database_merges_as_the_domain_does(store):
+    spans = [
+        replace(span, start_ns=start, end_ns=end, status=status, attributes={**span.attributes, **model})
+        for span, start, end, status, model in zip(
+            spans_of(77, count=4),
+            (40, 20, 30, 10),
+            (41, 99, 31, 11),
+            ("ok", "error", "ok", "unset"),
+            ({}, {}, {}, {genai.REQUEST_MODEL: ""}),
+            strict=True,
+        )
+    ]
+    for span in spans:
+        await store.write([span])
+    assert await store.summaries(spans[0].trace_id) == summarise(spans)
+
+
+async def test_spans_come_back_as_they_went_in_and_a_bad_one_is_refused(store):
+    odd = replace(
+        spans_of(78, count=1)[0],
+        tenant="",
+        attributes={"n": -(2**63), "x": 0.1, "yes": True, "none": None, "deep": {"list": [1, "é", "\U0001f600"]}},
+        events=(SpanEvent("first", 7, {"a": 1}),),
+        status="error",
+        status_message="why",
+        parent_span_id="00000000000000ff",
+    )
+    assert await store.write([odd, odd]) == 1
+    assert await store.spans(odd.trace_id, None, 10) == [odd]
+    assert await store.spans(odd.trace_id, "red", 10) == [odd], "for the domain to find whose it is"
+    assert await store.spans(odd.trace_id, None, 0) == []
+    with pytest.raises(StoreRefused):
+        await store.write([replace(odd, span_id="00000000000000aa", name="nul \0")])
+
+
+async def test_lists_show_a_trace_once_per_tenant_and_nameless_parts_not_at_all(store):
+    await store.write(
+        [
+            *spans_of(79, "red", 1, "parts"),
+            *(replace(span, span_id="0" * 15 + "b", tenant="") for span in spans_of(79, "", 1, "parts")),
+            *spans_of(80, "", 1, "parts"),
+        ]
+    )
+    found = await store.traces(TraceFilter(tenant=None, limit=10, model="parts"))
+    assert [(int(summary.trace_id, 16), summary.tenant) for summary in found] == [(80, ""), (79, "red")]
+    assert len(await store.traces(TraceFilter(tenant="red", limit=10, model="parts"))) == 1
+
+
+async def test_old_traces_go_with_all_that_belongs_to_them(part, store):
+    old, young = spans_of(90), spans_of(91)
+    await store.write([*old, *young])
+    await store.add_feedback(Feedback("0198c0a1-4155-7123-8555-012345678901", old[0].trace_id, "red", "", 1, "", "", 1))
+    async with await psycopg.AsyncConnection.connect(part.dsn) as connection:
+        await connection.execute(
+            "UPDATE tracing.traces SET last_seen = now() - interval '2 hours' WHERE trace_id = %s",
+            (bytes.fromhex(old[0].trace_id),),
+        )
+    assert await store.delete_older_than(3600, 100) == 1
+    assert await store.delete_older_than(3600, 100) == 0
+    assert await store.summaries(old[0].trace_id) == []
+    assert await store.spans(old[0].trace_id, None, 100) == []
+    assert await store.feedback(old[0].trace_id) == []
+    assert len(await store.spans(young[0].trace_id, None, 100)) == 3
 
 
 async def test_spans_sent_while_the_database_is_killed_are_there_when_it_is_back(part, otlp, reader):

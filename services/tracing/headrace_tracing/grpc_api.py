@@ -72,6 +72,7 @@ def _trace(trace: Trace) -> messages_pb2.Trace:
         status=summary.status,
         spans=[_span(span) for span in trace.spans],
         feedback=[_feedback(entry) for entry in trace.feedback],
+        spans_left_out=trace.left_out,
     )
 
 

@@ -50,8 +50,8 @@ class TraceStore(Protocol):
     async def summaries(self, trace_id: str) -> list[Summary]:
         """The summaries of a trace, one per tenant that has spans in it; the empty tenant is for spans without."""
 
-    async def spans(self, trace_id: str) -> list[Span]:
-        """All spans of a trace, in no order."""
+    async def spans(self, trace_id: str, tenant: str | None, limit: int) -> list[Span]:
+        """The first `limit` spans of a trace, by start: a tenant's and those without one, or with None all."""
 
     async def traces(self, wanted: TraceFilter) -> list[Summary]:
         """At most `wanted.limit` summaries, newest first, after the position `wanted.after`."""

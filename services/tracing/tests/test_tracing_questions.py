@@ -8,7 +8,7 @@ import pytest
 
 from headrace_kit.errors import BadInput, Forbidden, NotFound
 from headrace_kit.rpc import Identity
-from headrace_tracing.domain.questions import FeedbackGiven, ListQuestion, Questions
+from headrace_tracing.domain.questions import MOST_SPANS, FeedbackGiven, ListQuestion, Questions
 
 RED, BLUE = Identity("gateway", "red", key_id="k1", user="ana"), Identity("gateway", "blue")
 ADMIN = Identity("gateway", "ops", scopes=frozenset({"admin"}))
@@ -155,3 +155,12 @@ async def test_feedback_on_what_is_not_yours_is_not_found(questions, store, make
     for given in (FeedbackGiven(f"{9:032x}", score=1), FeedbackGiven(ONE, theirs.span_id, score=1)):
         with pytest.raises(NotFound):
             await questions.add_feedback(given, RED)
+
+
+async def test_of_a_huge_trace_the_beginning_is_shown(questions, store, make_span):
+    root = make_span(1, start=1)
+    await store.write([root, *(make_span(1, start=number, parent=root) for number in range(2, MOST_SPANS + 10))])
+    await store.write([make_span(1, tenant="blue", start=0) for _ in range(10)])
+    trace = await questions.trace(ONE, RED)
+    assert (len(trace.spans), trace.left_out, trace.spans[0]) == (MOST_SPANS, 9, root)
+    assert (await questions.trace(ONE, BLUE)).left_out == 0

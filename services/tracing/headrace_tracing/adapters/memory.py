@@ -45,10 +45,12 @@ class MemoryTraceStore:
         self._reach()
         return [summary for summary in self.sums.values() if summary.trace_id == trace_id]
 
-    async def spans(self, trace_id: str) -> list[Span]:
+    async def spans(self, trace_id: str, tenant: str | None, limit: int) -> list[Span]:
         """See `TraceStore`."""
         self._reach()
-        return [span for span in self.kept.values() if span.trace_id == trace_id]
+        found = [span for span in self.kept.values() if span.trace_id == trace_id]
+        found = [span for span in found if tenant is None or span.tenant in (tenant, "")]
+        return sorted(found, key=lambda span: span.start_ns)[:limit]
 
     async def traces(self, wanted: TraceFilter) -> list[Summary]:
         """See `TraceStore`."""

@@ -101,11 +101,15 @@ class PostgresTraceStore:
         )
         return [_summary(row) for row in rows]
 
-    async def spans(self, trace_id: str) -> list[Span]:
+    async def spans(self, trace_id: str, tenant: str | None, limit: int) -> list[Span]:
         """See `TraceStore`."""
         rows = await self._postgres.fetch(
-            f"SELECT {_SPANS} FROM tracing.spans WHERE trace_id = %s",  # noqa: S608
+            f"SELECT {_SPANS} FROM tracing.spans WHERE trace_id = %s AND (%s::text IS NULL OR tenant IN (%s, '')) "  # noqa: S608
+            "ORDER BY start_ns, span_id LIMIT %s",
             bytes.fromhex(trace_id),
+            tenant,
+            tenant,
+            limit,
         )
         return [_span(row) for row in rows]
 

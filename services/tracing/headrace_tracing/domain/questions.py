@@ -24,6 +24,7 @@ from headrace_tracing.ports import Position, TraceFilter, TraceStore
 
 ADMIN = "admin"
 DEFAULT_LIMIT, MOST = 50, 1000
+MOST_SPANS = 10_000
 LABEL_CHARS, COMMENT_CHARS = 64, 4000
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
@@ -31,11 +32,15 @@ _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One trace as one caller sees it: spans parents before children, feedback oldest first."""
+    """One trace as one caller sees it: spans parents before children, feedback oldest first.
+
+    `left_out` spans of a trace with more than `MOST_SPANS` are not in `spans`: those that started last.
+    """
 
     summary: Summary
     spans: list[Span]
     feedback: list[Feedback]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +84,13 @@ class Questions:
         trace_id = _checked(trace_id, _TRACE_ID, "trace_id", "32 hexadecimal digits")
         tenant = _sees(who)
         summary = await self._summary(trace_id, tenant)
-        spans = await self._store.spans(trace_id)
+        spans = await self._store.spans(trace_id, tenant, MOST_SPANS)
+        full = len(spans) == MOST_SPANS
         feedback = await self._store.feedback(trace_id)
         if tenant is not None:
             spans = visible_to(spans, tenant)
             feedback = [entry for entry in feedback if entry.tenant == tenant]
-        return Trace(summary, ordered(spans), feedback)
+        return Trace(summary, ordered(spans), feedback, max(0, summary.spans - len(spans)) if full else 0)
 
     async def traces(self, question: ListQuestion, who: Identity) -> tuple[list[Summary], str]:
         """A page of summaries, newest first, and the token of the next page, empty after the last.
@@ -134,7 +140,7 @@ class Questions:
         tenant = _sees(who)
         summary = await self._summary(trace_id, tenant)
         if span_id:
-            spans = await self._store.spans(trace_id)
+            spans = await self._store.spans(trace_id, tenant, MOST_SPANS)
             if span_id not in {span.span_id for span in (spans if tenant is None else visible_to(spans, tenant))}:
                 raise NotFound(f"the trace has no span {span_id}", param="span_id")
         feedback = self._cleaner.feedback(

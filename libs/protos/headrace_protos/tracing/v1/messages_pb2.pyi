@@ -17,7 +17,7 @@ class GetTraceRequest(_message.Message):
     def __init__(self, trace_id: _Optional[str] = ...) -> None: ...
 
 class Trace(_message.Message):
-    __slots__ = ("trace_id", "tenant", "start_time", "duration_ms", "input_tokens", "output_tokens", "cost_usd", "status", "spans", "feedback")
+    __slots__ = ("trace_id", "tenant", "start_time", "duration_ms", "input_tokens", "output_tokens", "cost_usd", "status", "spans", "feedback", "spans_left_out")
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Trace(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
     FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+    SPANS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     trace_id: str
     tenant: str
     start_time: _timestamp_pb2.Timestamp
@@ -38,7 +39,8 @@ class Trace(_message.Message):
     status: str
     spans: _containers.RepeatedCompositeFieldContainer[Span]
     feedback: _containers.RepeatedCompositeFieldContainer[Feedback]
-    def __init__(self, trace_id: _Optional[str] = ..., tenant: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[str] = ..., status: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[Feedback, _Mapping]]] = ...) -> None: ...
+    spans_left_out: int
+    def __init__(self, trace_id: _Optional[str] = ..., tenant: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[str] = ..., status: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[Feedback, _Mapping]]] = ..., spans_left_out: _Optional[int] = ...) -> None: ...
 
 class Span(_message.Message):
     __slots__ = ("span_id", "parent_span_id", "service", "name", "kind", "start_time", "duration_ms", "status", "status_message", "attributes", "events")
