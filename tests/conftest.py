@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
 import pytest
 from openai import AsyncOpenAI
+from ruamel.yaml import YAML
 
+from headrace_kit.config.rollouts import merge_patch
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings
 
-CONFIG = Path(__file__).parent / "e2e" / "headrace.yaml"
+_PATCH = Path(__file__).parent / "e2e" / "headrace.patch.yaml"
 RUNTIMES = os.environ.get("HEADRACE_E2E_RUNTIMES", "process,ray").split(",")
 
 
@@ -33,6 +36,10 @@ class World:
     def url(self) -> str:
         return self.env["HEADRACE_URL"]
 
+    def configure(self, patch: dict | None = None) -> None:
+        """Write the tests' config, with a merge patch on top."""
+        write_config(self.config, patch or {})
+
     def http(self, key: str | None = None, **options) -> httpx.AsyncClient:
         """A client with the product team's key, or another one; "" sends none."""
         key = self.env["HEADRACE_API_KEY"] if key is None else key
@@ -48,15 +55,25 @@ class World:
             answer = await client.post(
                 "/v1/admin/keys", json={"tenant": tenant, "name": "test", "scopes": list(scopes)}
             )
-            assert answer.status_code == 200, answer.text
+            assert answer.status_code == 201, answer.text
             return answer.json()["key"]
+
+
+def write_config(path: Path, patch: dict) -> None:
+    """The default config with the tests' own patch and another one."""
+    default = (files("headrace_local") / "headrace.yaml").read_text()
+    made = merge_patch(merge_patch(YAML().load(default), YAML().load(_PATCH.read_text())), patch)
+    scratch = path.with_suffix(".new")
+    with scratch.open("w") as file:
+        YAML().dump(made, file)
+    scratch.replace(path)
 
 
 @contextmanager
 def running(folder: Path, runtime: str) -> Iterator[World]:
     """Start a platform with its data in `folder`, and stop it at the end."""
     config = folder / "headrace.yaml"
-    config.write_text(CONFIG.read_text())
+    write_config(config, {})
     settings = Settings(data_dir=folder / "data", port_base=free_port_base(), config=config, runtime=runtime)
     platform = Platform(settings)
     platform.start(bound=True)
@@ -68,7 +85,14 @@ def running(folder: Path, runtime: str) -> Iterator[World]:
 
 @pytest.fixture(scope="session", params=RUNTIMES)
 def world(request, tmp_path_factory) -> Iterator[World]:
-    """The platform that tests share; one per host."""
+    """The platform that tests share; one per host. HEADRACE_E2E_ATTACH names the data folder of one that runs."""
+    if folder := os.environ.get("HEADRACE_E2E_ATTACH"):
+        config = Path(folder).with_name("headrace.yaml")
+        settings = Settings(data_dir=Path(folder), config=config, runtime=request.param)
+        attached = Platform(settings)
+        settings = replace(settings, port_base=int(attached.env()["HEADRACE_URL"].rsplit(":", 1)[1]))
+        yield World(Platform(settings), request.param, attached.env(), settings.config)
+        return
     with running(tmp_path_factory.mktemp(request.param), request.param) as world:
         yield world
 

@@ -24,7 +24,7 @@ async def rows(world, trace_ids: set[str]) -> list[dict]:
             try:
                 async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
                     found = await connection.execute(
-                        "SELECT * FROM gateway.ledger WHERE trace_id = ANY(%s) AND closed_at IS NOT NULL",
+                        "SELECT * FROM gateway.ledger WHERE trace_id = ANY(%s) AND state = 'closed'",
                         (list(trace_ids),),
                     )
                     closed = await found.fetchall()
@@ -171,7 +171,7 @@ async def test_a_bad_config_is_refused_and_a_good_one_taken_without_a_dropped_re
                 while "deployments" not in (config := (await admin.get("/v1/admin/config")).json()).get("error", ""):
                     await asyncio.sleep(0.2)
             assert config["active"] == before
-            world.config.write_text(good.replace("  large: {deployment: large", "  renamed: {deployment: large", 1))
+            world.configure({"models": {"renamed": {"deployment": "large"}}})
             async with asyncio.timeout(30):
                 while "renamed" not in {model["id"] for model in (await client.get("/v1/models")).json()["data"]}:
                     await asyncio.sleep(0.2)

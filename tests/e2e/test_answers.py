@@ -68,7 +68,9 @@ async def test_one_trace_holds_every_hop_with_tokens_and_cost(world, openai, han
     headrace = answer.model_extra["headrace"]
     trace = await settled_trace(world, headrace["trace_id"], {"gateway", "retrieval", "inference"})
     names = " ".join(span["name"] for span in trace["spans"])
-    assert "guard" in names and "triton" in names.lower(), names
+    assert "guard input" in names and "guard output" in names, names
+    engines = [span for span in trace["spans"] if "triton-llamacpp" in span["attributes"].values()]
+    assert [span["name"] for span in engines] == ["chat smollm2-135m"], "the call to Triton has its span"
     ids = {span["span_id"] for span in trace["spans"]}
     roots = [span for span in trace["spans"] if span["parent_span_id"] not in ids]
     assert len(roots) == 1 and roots[0]["service"] == "gateway", roots
@@ -179,7 +181,7 @@ async def test_a_cascade_escalates_and_shows_it(world, openai):
     answer = await openai.chat.completions.create(
         model="unsure", messages=[{"role": "user", "content": script}], max_tokens=8
     )
-    assert "discarded" not in answer.choices[0].message.content
+    assert answer.choices[0].message.content != "discarded words"
     headrace = answer.model_extra["headrace"]
     assert [(s["deployment"], s["verdict"]) for s in headrace["stages"]] == [
         ("scripted", "rejected"),
@@ -213,7 +215,7 @@ async def ledger(world, trace_id: str) -> list[dict]:
                     "SELECT * FROM gateway.ledger WHERE trace_id = %s ORDER BY stage, attempt", (trace_id,)
                 )
                 rows = await found.fetchall()
-            if rows and all(row["closed_at"] is not None for row in rows):
+            if rows and all(row["state"] == "closed" for row in rows):
                 return rows
             await asyncio.sleep(0.2)
 

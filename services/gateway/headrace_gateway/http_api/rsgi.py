@@ -11,6 +11,9 @@ from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from headrace_gateway.http_api.port import BODY_TIMEOUT_S, Application, Response
 from headrace_kit.errors import BadInput, TooLarge
 
+_DISCARDED_BYTES = 64 * 1024 * 1024
+_DISCARD_S = 10
+
 
 class RsgiRequest:
     """A request under RSGI."""
@@ -37,6 +40,7 @@ class RsgiRequest:
         """See `Request`."""
         announced = self.header("content-length")
         if announced.isdecimal() and int(announced) > limit:
+            await self._discard()
             raise TooLarge(f"the body has {announced} bytes, the limit is {limit}")
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -55,9 +59,20 @@ class RsgiRequest:
         async for part in self._protocol:
             size += len(part)
             if size > limit:
+                await self._discard()
                 raise TooLarge(f"the body has more than {limit} bytes, the limit")
             parts.append(bytes(part))
         return b"".join(parts)
+
+    async def _discard(self) -> None:
+        """Read on for a while without keeping it: a client that still sends would see a reset, not the answer."""
+        left = _DISCARDED_BYTES
+        with contextlib.suppress(ProtocolClosed, TimeoutError):
+            async with asyncio.timeout(_DISCARD_S):
+                async for part in self._protocol:
+                    left -= len(part)
+                    if left < 0:
+                        return
 
     def follow_client(self) -> None:
         """See `Request`."""
