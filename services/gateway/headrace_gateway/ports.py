@@ -1,10 +1,10 @@
-"""What the pipeline needs from outside. Adapters fulfil these; tests use fakes of them."""
+"""What the pipeline and the transports need from outside. Adapters fulfil these; tests use fakes of them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from headrace_gateway.context import Hop, RequestContext
 from headrace_kit.rpc.call import Identity
@@ -76,4 +76,18 @@ class Journal(Protocol):
 
     def closed(self, event: RequestEvent) -> None:
         """Log the end of an attempt; it reaches the disk shortly after."""
+        ...
+
+
+class Services(Protocol):
+    """The services that the public API passes requests on to."""
+
+    async def call(
+        self, ctx: RequestContext, service: str, method: str, request: Any, *, timeout_s: float = 30.0
+    ) -> Any:
+        """Call `method` of `service` for the request's caller, at most `timeout_s` after the request's arrival.
+
+        Raises:
+            HeadraceError: what the service answered; `Upstream` when it cannot be reached.
+        """
         ...

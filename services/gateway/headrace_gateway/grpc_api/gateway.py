@@ -6,13 +6,13 @@ from array import array
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from headrace_gateway.adapters.services import Services
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.calls import EmbedCall, GenerateCall, RerankCall
 from headrace_gateway.grpc_api.read import read_generate
 from headrace_gateway.grpc_api.visits import visiting
 from headrace_gateway.grpc_api.write import choice_message, chunk_message, outcome_message
 from headrace_gateway.pipeline import Answer, Pipeline
+from headrace_gateway.ports import Services
 from headrace_gateway.routing.plan import TASKS
 from headrace_gateway.unary import Vectors
 from headrace_kit.rpc import Call, RpcRuntime, rpc

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from headrace_gateway.adapters.services import Services
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, flag, query, whole_number
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import object_of, struct_of, time_text
+from headrace_gateway.ports import Services
 from headrace_kit.errors import BadInput
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
 

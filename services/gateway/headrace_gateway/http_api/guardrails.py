@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from headrace_gateway.adapters.services import Services
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode
 from headrace_gateway.http_api.router import Route
+from headrace_gateway.ports import Services
 from headrace_protos.guardrails.v1 import messages_pb2 as pb
 
 _MAX_BODY = 8 * 1024 * 1024

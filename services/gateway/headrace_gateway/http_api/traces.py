@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from headrace_gateway.adapters.services import Services
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, query, whole_number
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import object_of, time_text, timestamp
+from headrace_gateway.ports import Services
 from headrace_protos.tracing.v1 import messages_pb2 as pb
 
 _MAX_BODY = 262_144
