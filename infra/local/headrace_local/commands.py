@@ -170,8 +170,10 @@ def logs(units: Sequence[str] = (), *, follow: bool = False, lines: int = 50, co
 
 
 def _already_running(platform: Platform, console: Console, progress: Progress) -> int:
-    platform.wait(timeout_s=1800, watch=progress.update)
     run = platform.status()
+    if run is None or not run.ready:  # another `up` is at it
+        platform.wait(timeout_s=1800, watch=progress.update)
+        run = platform.status()
     progress.close()
     if run is None:
         raise StartFailed("the platform that ran here was just stopped")

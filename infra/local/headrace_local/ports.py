@@ -29,12 +29,18 @@ def check(ports: Mapping[str, int], base: int) -> None:
     Raises:
         PortInUse: the message names each taken port, who holds it where that can be known, and the way out.
     """
-    taken = [
-        f"port {number} ({name}) is in use by {_holder(number)}" for name, number in ports.items() if _taken(number)
+    taken = {name: number for name, number in ports.items() if _taken(number)}
+    if not taken:
+        return
+    by_holder: dict[str, list[str]] = {}
+    for name, number in taken.items():
+        by_holder.setdefault(_holder(number), []).append(f"{number} ({name})")
+    lines = [
+        f"port{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} in use by {holder}"
+        for holder, numbers in by_holder.items()
     ]
-    if taken:
-        way_out = f"Stop it, or move the platform: HEADRACE_PORT_BASE={base + BLOCK} make up"
-        raise PortInUse("\n".join([*taken, way_out]))
+    lines.append(f"Stop what holds them, or move this platform: HEADRACE_PORT_BASE={base + BLOCK} make up")
+    raise PortInUse("\n".join(lines))
 
 
 def free_port_base() -> int:
@@ -81,9 +87,8 @@ def _holder(number: int) -> str:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", 0) == number
             if listens and connection.pid:
-                process = psutil.Process(connection.pid)
-                folder = _headrace_folder(connection.pid)
-                return f"{process.name()} (pid {connection.pid}{folder})"
+                platform = _headrace_folder(connection.pid)
+                return platform or f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return "a process that this user may not see"
 
 
@@ -91,5 +96,5 @@ def _headrace_folder(pid: int) -> str:
     with contextlib.suppress(OSError):
         for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             if entry.startswith(b"HEADRACE_DATA_DIR="):
-                return f", of the headrace platform in {entry.split(b'=', 1)[1].decode(errors='replace')}"
+                return f"the headrace platform in {entry.split(b'=', 1)[1].decode(errors='replace')}"
     return ""

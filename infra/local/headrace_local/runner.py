@@ -131,6 +131,8 @@ class UnitRunner:
         self._wanted.set()
 
     def _phase(self, phase: Phase) -> None:
+        if phase == self.state.phase:
+            return
         self.state.phase = phase
         logger.info("%s: %s", self.unit.name, phase)
         self._around.changed()

@@ -20,7 +20,7 @@ def test_a_taken_port_is_named_with_its_holder_and_the_way_out():
         with pytest.raises(ports.PortInUse) as caught:
             ports.check({"gateway http": number}, 7800)
     message = str(caught.value)
-    assert f"port {number} (gateway http) is in use by {psutil.Process().name()} (pid {os.getpid()}" in message
+    assert f"port {number} (gateway http) in use by {psutil.Process().name()} (pid {os.getpid()})" in message
     assert "HEADRACE_PORT_BASE=7900" in message
     ports.check({"gateway http": number}, 7800)
 
