@@ -43,6 +43,8 @@ async def guard_output(
         async with aclosing(chunks):
             async for chunk in chunks:
                 lanes.take(chunk)
+                if chunk.finish_reason or lanes.blocked:
+                    lanes.report()  # now: the attempt that made the answer tells it when it ends
                 if lanes.blocked:
                     stop(BLOCKED)
                     break
@@ -103,10 +105,9 @@ class _Lanes:
         return sorted(self._open)
 
     def report(self) -> None:
-        """Tell what was found."""
+        """Tell what was found since the last time."""
         for text in self._texts.values():
-            for findings in text.findings():
-                self._guard.note(text.direction, findings)
+            self._guard.note(text.direction, text.new_findings())
 
 
 class _Text:
@@ -116,6 +117,7 @@ class _Text:
         self.direction = direction
         self._streams = [checker.stream(session) for checker in checkers]
         self._finished = False
+        self._told = [0] * len(self._streams)
 
     def feed(self, delta: str) -> str:
         for stream in self._streams:
@@ -137,5 +139,9 @@ class _Text:
     def blocked(self) -> bool:
         return any(stream.blocked for stream in self._streams)
 
-    def findings(self) -> list[tuple[detectors.Finding, ...]]:
-        return [stream.findings for stream in self._streams]
+    def new_findings(self) -> list[detectors.Finding]:
+        new = []
+        for place, stream in enumerate(self._streams):
+            new += stream.findings[self._told[place] :]
+            self._told[place] = len(stream.findings)
+        return new

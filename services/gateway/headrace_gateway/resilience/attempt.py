@@ -110,9 +110,7 @@ class Attempt:
             event.confidence = self.signal_value
         event.first_token_us = self._first_us
         event.ended_us = ctx.elapsed_us()
-        event.guard_findings.extend(
-            f"{found.kind}:{found.action}" for found in ctx.outcome.guardrails if found.direction != "output"
-        )
+        event.guard_findings.extend(f"{found.check}.{found.kind}:{found.action}" for found in ctx.outcome.guardrails)
         journal.closed(event)
         metrics.attempt(
             ctx.plan.name if ctx.plan else "",
