@@ -100,7 +100,7 @@ def down(*, console: Console | None = None) -> int:
         leftovers = platform.stop()
     if leftovers:
         console.print(f"ended what an earlier run had left: {', '.join(leftovers)}")
-    console.print("stopped" if was_running else f"no platform runs in {platform.layout.data_dir}")
+    console.print("stopped" if was_running else f"no platform runs in {platform.layout.data_dir}", soft_wrap=True)
     return 0
 
 
@@ -135,7 +135,7 @@ def status(*, as_json: bool = False, console: Console | None = None) -> int:
         units = {name: _facts(unit) for name, unit in run.units.items()} if run else {}
         print(json.dumps({"running": run is not None, **(run.facts if run else {}), "units": units}))
     elif run is None:
-        console.print(f"no platform runs in {platform.layout.data_dir}; start it with: make up")
+        console.print(f"no platform runs in {platform.layout.data_dir}; start it with: make up", soft_wrap=True)
     else:
         console.print(_table(run))
         console.print(" ".join(f"{key}={value}" for key, value in run.facts.items()), soft_wrap=True)

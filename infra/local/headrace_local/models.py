@@ -3,6 +3,8 @@
 import threading
 import time
 
+from rich.filesize import decimal
+
 from headrace_inference.catalogue import Report, pull
 from headrace_inference.rendering.triton import render
 from headrace_kit.config import ConfigStore, Environment
@@ -39,8 +41,8 @@ class _Printer:
         with self._lock:
             name = f"{report.entry}/{report.file}"
             now = time.monotonic()
-            if report.state == "ready" or now - self._last.get(name, 0) < TELL_S:
+            if report.state not in ("downloading", "checking") or now - self._last.get(name, 0) < TELL_S:
                 return
             self._last[name] = now
-            sizes = f"{report.done / 1e6:.0f} of {report.size / 1e6:.0f} MB"
-            print(f"{name}: {report.state} {sizes} {report.source}".rstrip(), flush=True)
+            sizes = f"{decimal(report.done)} of {decimal(report.size)}"
+            print(f"{name}: {report.state} {sizes} from {report.source}", flush=True)

@@ -68,4 +68,4 @@ class Progress:
         return f"{name}: {said[0][:100]}" if said else name
 
     def _print(self, text: str) -> None:
-        self._console.print(f"{time.monotonic() - self._begun:6.1f} s  {text}", markup=False)
+        self._console.print(f"{time.monotonic() - self._begun:6.1f} s  {text}", markup=False, soft_wrap=True)
