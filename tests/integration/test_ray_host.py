@@ -30,7 +30,7 @@ from headrace_protos.guardrails.v1 import messages_pb2 as guardrails_pb2
 from headrace_protos.guardrails.v1 import service_pb2_grpc as guardrails_grpc
 
 TOYS = Path(__file__).parent / "ray_services"
-PATIENCE_S = 240
+PATIENCE_S = 480
 
 
 class Host:

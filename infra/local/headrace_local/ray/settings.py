@@ -6,6 +6,9 @@ from pathlib import Path
 SESSION = "HEADRACE_RAY_SESSION"
 """Every process of a session carries its folder under this name."""
 
+PATIENCE_S = 180
+"""Seconds that a process of Ray may take to start."""
+
 DIRECT_HTTP = (32_000, 32_299)
 DIRECT_GRPC = (32_300, 32_599)
 """Where replicas listen for HAProxy, each taking the first free port: below the kernel's ephemeral range, so that no
@@ -55,6 +58,13 @@ def variables(folder: Path, port: Callable[[str], int]) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": DIRECT_HTTP[1],
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": DIRECT_GRPC[0],
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": DIRECT_GRPC[1],
+        # Ray's Python processes take 5 s of CPU each to import what they need, all at once; on a busy machine its own
+        # patience (5 s for a proxy, for one) ends before they have.
+        "RAY_gcs_server_request_timeout_seconds": PATIENCE_S,
+        "RAY_worker_register_timeout_seconds": PATIENCE_S,
+        "RAY_agent_register_timeout_ms": PATIENCE_S * 1000,
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": PATIENCE_S,
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": 30,
         # Ray keeps a stopping replica for 30 s so that load balancers notice; the only one here is told at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": 0,
     }

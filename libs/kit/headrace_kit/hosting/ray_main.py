@@ -15,7 +15,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,7 +49,7 @@ def run(services: Sequence[str], folder: Path) -> None:
     Raises:
         ConfigInvalid: the config file cannot be used.
         OSError: a port is taken.
-        RuntimeError: Ray or an application did not come up, or died later.
+        RuntimeError: Ray or an application did not come up, or died later; Ray has errors of its own for that too.
     """
     env = Environment(runtime="ray")
     set_up_logs("ray", env.log_level)
@@ -147,8 +146,6 @@ class _Platform:
 
 @contextlib.contextmanager
 def _platform(env: Environment, folder: Path) -> Iterator[_Platform]:
-    # Serve takes seconds to import; the node starts meanwhile.
-    threading.Thread(target=_import_serve, name="import-serve", daemon=True).start()
     import ray
 
     files = folder / "ray"
@@ -222,8 +219,11 @@ def main() -> None:
         parser.error(f"no such service: {', '.join(unknown)}; there are {', '.join(SERVICES)}")
     try:
         run(services, arguments.folder or Path(tempfile.mkdtemp(prefix="hr-ray-", dir="/tmp")))
-    except (HeadraceError, OSError, RuntimeError) as error:
+    except (HeadraceError, OSError) as error:
         sys.exit(f"headrace: {error}")
+    except Exception as error:
+        _log.exception("Ray failed")
+        sys.exit(f"headrace: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
 
 
 if __name__ == "__main__":

@@ -37,27 +37,46 @@ class HeadNode:
     """The node's processes. They die with the thread that made this object; `stop()` ends them before that."""
 
     def __init__(self, plan: NodePlan) -> None:
+        from ray import _raylet
         from ray._private.node import Node
         from ray._private.parameter import RayParams
 
+        raylet: Any = _raylet
+        ports = plan.ports
+        agents = {
+            raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME: ports["ray-agent-http"],
+            raylet.METRICS_AGENT_PORT_NAME: ports["ray-agent-grpc"],
+            raylet.METRICS_EXPORT_PORT_NAME: ports["ray-metrics"],
+            raylet.RUNTIME_ENV_AGENT_PORT_NAME: ports["ray-runtime-env"],
+        }
+
         class Head(Node):
-            """Without the dashboard, which Ray starts even when told not to include it."""
+            """What differs from a node of `ray.init()`."""
 
             def start_api_server(self, **_: Any) -> None:
-                return
+                """No dashboard, which Ray starts even when told not to include it."""
+
+            def start_raylet(self, *args: Any, **options: Any) -> None:
+                """The raylet dies unless its agents have written their ports to files within 15 s of its start.
+
+                They are known beforehand, and on a busy machine the agents take longer to import what they need.
+                """
+                for name, number in agents.items():
+                    raylet.persist_port(self._session_dir, self.node_id, name, number)
+                super().start_raylet(*args, **options)
 
         self.address = f"{plan.host}:{plan.ports['ray-gcs']}"
         params: Any = RayParams
         self._node: Any = Head(
             params(
                 node_ip_address=plan.host,
-                gcs_server_port=plan.ports["ray-gcs"],
-                node_manager_port=plan.ports["ray-node"],
-                object_manager_port=plan.ports["ray-objects"],
-                dashboard_agent_listen_port=plan.ports["ray-agent-http"],
-                metrics_agent_port=plan.ports["ray-agent-grpc"],
-                runtime_env_agent_port=plan.ports["ray-runtime-env"],
-                metrics_export_port=plan.ports["ray-metrics"],
+                gcs_server_port=ports["ray-gcs"],
+                node_manager_port=ports["ray-node"],
+                object_manager_port=ports["ray-objects"],
+                dashboard_agent_listen_port=ports["ray-agent-http"],
+                metrics_agent_port=ports["ray-agent-grpc"],
+                runtime_env_agent_port=ports["ray-runtime-env"],
+                metrics_export_port=ports["ray-metrics"],
                 min_worker_port=0,
                 max_worker_port=0,
                 num_cpus=plan.num_cpus,
