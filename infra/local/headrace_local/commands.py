@@ -3,7 +3,9 @@
 Each prints for people and returns the process's exit code.
 """
 
+import contextlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -209,7 +211,7 @@ def _welcome(platform: Platform, console: Console, how: str) -> None:
     env = platform.env()
     console.print(f"\n[bold]headrace is {how}[/]: {env['HEADRACE_URL']}")
     console.print(f"API key:   {env['HEADRACE_API_KEY']}", markup=False)
-    console.print(f"For scripts: set -a; . {platform.layout.env_file}", markup=False, soft_wrap=True)
+    console.print(f"For scripts: set -a; . {shlex.quote(str(platform.layout.env_file))}", markup=False, soft_wrap=True)
     console.print("Try it:", markup=False)
     console.print(access.curl(env), markup=False, soft_wrap=True)
 
@@ -255,10 +257,11 @@ def _memory_bytes(pid: int | None) -> int | None:
         return None
     total = 0
     for member in family:
-        try:
-            total += member.memory_full_info().pss
-        except psutil.Error:
-            continue
+        with contextlib.suppress(psutil.Error):
+            try:
+                total += member.memory_full_info().pss
+            except psutil.AccessDenied:
+                total += member.memory_info().rss
     return total
 
 

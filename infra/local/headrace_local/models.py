@@ -27,7 +27,7 @@ def prepare(settings: Settings) -> None:
     snapshot = ConfigStore.from_file(settings.config).current
     files = pull(snapshot, Environment(), progress=_Printer())
     names = render(snapshot.config, triton.repository(layout), files)
-    print(f"models: {', '.join(names)}")
+    print(f"ready: {', '.join(names)}")
 
 
 class _Printer:

@@ -197,8 +197,8 @@ class UnitRunner:
                     self._phase("ready")
                     self.up.set()
             elif self.state.ready_after_s is None:
-                if now - begun > self.unit.start_s:
-                    self._killed_because = f"not ready after {self.unit.start_s:g} s"
+                if now - last_sign > self.unit.start_s:
+                    self._killed_because = f"silent for {self.unit.start_s:g} s after its start"
                     return
             else:
                 if self.state.phase == "ready":

@@ -62,7 +62,10 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     stop_s: float = 15
     """Seconds that the unit may take to stop before it is killed."""
     start_s: float = 120
-    """Seconds that a service may take to become ready before it is killed and started again."""
+    """Seconds that a starting service may be silent before it is killed and started again.
+
+    One that answers, but waits for something else, is left to wait.
+    """
     links: dict[str, str] = {}
     """Symbolic links that are there while the unit runs, path to target, each in a folder that is ours alone."""
     stale_files: tuple[str, ...] = ()

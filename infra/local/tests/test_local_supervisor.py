@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace_local import control, processes
-from headrace_local.units import TcpProbe, Unit
+from headrace_local.units import HttpProbe, TcpProbe, Unit
 
 
 def shell(name: str, script: str, **options) -> Unit:
@@ -94,10 +94,25 @@ def test_a_service_is_ready_when_its_probe_says_so(supervised, tmp_path: Path):
     supervised.until("next", "ready")
 
 
-def test_a_service_that_does_not_get_ready_in_time_is_killed_and_started_again(supervised):
+def test_a_service_that_is_silent_for_too_long_is_killed_and_started_again(supervised):
     supervised.start(shell("slow", FOREVER, probe=TcpProbe(1), start_s=0.2))
     unit = supervised.until("slow", "starting", restarts=1)
-    assert unit.last_exit == "killed: not ready after 0.2 s"
+    assert unit.last_exit == "killed: silent for 0.2 s after its start"
+
+
+def test_a_service_that_answers_busy_is_left_to_wait(supervised, tmp_path: Path):
+    (tmp_path / "readyz").mkdir()  # the server answers 301 to a folder's name
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    serve = f"cd {tmp_path}; exec {sys.executable} -m http.server --bind 127.0.0.1 {port}"
+    supervised.start(shell("web", serve, probe=HttpProbe(port), start_s=1))
+    supervised.eventually(lambda: supervised.said("web").count("/readyz") > 20)
+    assert supervised.unit("web").phase == "starting"
+    (tmp_path / "readyz").rmdir()
+    (tmp_path / "readyz").touch()
+    supervised.until("web", "ready")
+    assert supervised.unit("web").restarts == 0
 
 
 def test_a_service_that_ignores_its_stop_signal_is_killed(supervised):
