@@ -68,8 +68,10 @@ class Follower:
                     "the lexical index could not follow the record",
                     exc_info=error if not isinstance(error, HeadraceError) else None,
                 )
+            # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
             self._woken.clear()
 
     async def _build(self) -> None:

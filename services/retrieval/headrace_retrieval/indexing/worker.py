@@ -101,8 +101,10 @@ class Worker:
             except Exception as error:
                 _log.error("indexing failed", exc_info=error)
             if not busy:
+                # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await self._woken.wait()
                 self._woken.clear()
 
     async def step(self) -> bool:
