@@ -1,0 +1,228 @@
+"""Fakes of this service's ports, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from headrace_gateway.ledger.writer import advance
+from headrace_gateway.ports import Envelope
+from headrace_kit.errors import NotFound, NotReady, Upstream
+from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.common.v1.event_pb2 import RequestEvent
+from headrace_protos.inference.v1 import messages_pb2 as inference
+from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
+
+
+@dataclass
+class Script:
+    """What a deployment does with one call: its texts as chunks, then `error`, or an end with `finish` and usage.
+
+    With `hang` it says its texts and then nothing until it is cancelled. `logprob` is that of each token; a text is one
+    token.
+    """
+
+    texts: Sequence[str] = ("hello",)
+    error: Exception | None = None
+    finish: str = "stop"
+    logprob: float = -0.1
+    hang: bool = False
+    input_tokens: int = 10
+
+
+@dataclass
+class EngineCall:
+    """A call that the fake engine got."""
+
+    deployment: str
+    request: inference.GenerateRequest
+    sent: Envelope
+    whole: bool
+    cancelled: bool = False
+    finished: bool = False
+
+
+@dataclass
+class FakeEngine:
+    """An engine that follows scripts: the next of a deployment's list at each call, its last one over and over."""
+
+    scripts: dict[str, list[Script]] = field(default_factory=dict)
+    calls: list[EngineCall] = field(default_factory=list)
+    hanging: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def generate(
+        self, request: inference.GenerateRequest, sent: Envelope, *, whole: bool
+    ) -> AsyncGenerator[inference.GenerateChunk, None]:
+        """See `Engine`."""
+        copy = inference.GenerateRequest()
+        copy.CopyFrom(request)
+        call = EngineCall(request.deployment, copy, sent, whole)
+        self.calls.append(call)
+        script = self._next(request.deployment)
+        try:
+            said = list(script.texts)
+            for text in ["".join(said)] if whole and script.error is None and not script.hang else said:
+                count = len(said) if whole else 1
+                stats = inference.TokenStats(
+                    tokens=count, sum_logprob=script.logprob * count, min_logprob=script.logprob
+                )
+                yield inference.GenerateChunk(text=text, stats=stats)
+            if script.hang:
+                self.hanging.set()
+                await asyncio.Event().wait()
+            if script.error is not None:
+                raise script.error
+            usage = Usage(input_tokens=script.input_tokens, output_tokens=len(said))
+            call.finished = True
+            yield inference.GenerateChunk(finish_reason=script.finish, usage=usage)
+        except (asyncio.CancelledError, GeneratorExit):
+            call.cancelled = not call.finished
+            raise
+
+    async def embed(self, request: inference.EmbedRequest, sent: Envelope) -> inference.EmbedResponse:
+        """See `Engine`: every vector is (1, 0)."""
+        script = self._next(request.deployment)
+        if script.error is not None:
+            raise script.error
+        one = inference.Embedding(vector=b"\x00\x00\x80?\x00\x00\x00\x00")
+        return inference.EmbedResponse(embeddings=[one for _ in request.texts], usage=Usage(input_tokens=3))
+
+    async def rerank(self, request: inference.RerankRequest, sent: Envelope) -> inference.RerankResponse:
+        """See `Engine`: longer documents are better."""
+        scores = [float(len(document)) for document in request.documents]
+        return inference.RerankResponse(scores=scores, usage=Usage(input_tokens=5))
+
+    def _next(self, deployment: str) -> Script:
+        scripts = self.scripts.setdefault(deployment, [Script()])
+        return scripts.pop(0) if len(scripts) > 1 else scripts[0]
+
+
+@dataclass
+class FakeRetriever:
+    """A retriever that knows some passages by collection."""
+
+    passages: dict[str, list[retrieval.Passage]] = field(default_factory=dict)
+    requests: list[retrieval.SearchRequest] = field(default_factory=list)
+    away: bool = False
+
+    async def search(self, request: retrieval.SearchRequest, sent: Envelope) -> retrieval.SearchResponse:
+        """See `Retriever`."""
+        self.requests.append(request)
+        if self.away:
+            raise Upstream("retrieval is away")
+        found = []
+        for name in request.collections:
+            if name not in self.passages:
+                raise NotFound(f"there is no collection {name!r}", param="collections")
+            for passage in self.passages[name]:
+                copy = found.append(retrieval.Passage()) or found[-1]
+                copy.CopyFrom(passage)
+        return retrieval.SearchResponse(results=found[: request.top_k])
+
+
+@dataclass
+class FakeJournal:
+    """A journal in memory. `full` refuses opened events, as a full disk does."""
+
+    events: list[RequestEvent] = field(default_factory=list)
+    full: bool = False
+
+    async def opened(self, event: RequestEvent) -> None:
+        """See `Journal`."""
+        if self.full:
+            raise NotReady("the gateway cannot account for requests now")
+        self.events.append(event)
+
+    def closed(self, event: RequestEvent) -> None:
+        """See `Journal`."""
+        self.events.append(event)
+
+
+@dataclass
+class FakeStream:
+    """The event stream in memory: both ends. What was taken and not acknowledged comes again after `redeliver`."""
+
+    entries: list[tuple[str, bytes]] = field(default_factory=list)
+    taken: dict[str, bytes] = field(default_factory=dict)
+    away: bool = False
+    added: int = 0
+
+    async def add(self, events: Sequence[bytes]) -> None:
+        """See `Stream`."""
+        if self.away:
+            raise NotReady("away")
+        for event in events:
+            self.added += 1
+            self.entries.append((str(self.added), event))
+
+    async def take(self) -> list[tuple[str, bytes]]:
+        """See `Deliveries`."""
+        if self.away:
+            raise NotReady("away")
+        if not self.entries:
+            await asyncio.sleep(0.001)
+        taken, self.entries = self.entries[:3], self.entries[3:]
+        self.taken.update(taken)
+        return taken
+
+    async def acknowledge(self, deliveries: Sequence[str]) -> None:
+        """See `Deliveries`."""
+        for delivery in deliveries:
+            self.taken.pop(delivery, None)
+
+    def redeliver(self) -> None:
+        """What was not acknowledged will be taken again."""
+        self.entries = [*self.taken.items(), *self.entries]
+        self.taken = {}
+
+    def flush(self) -> None:
+        """Lose everything."""
+        self.entries, self.taken = [], {}
+
+
+@dataclass
+class FakeLedgerStore:
+    """The ledger in memory. `fail_after_commit` breaks the connection after the next write was committed."""
+
+    rows: dict[tuple[str, int, int], RequestEvent] = field(default_factory=dict)
+    reached: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
+    away: bool = False
+    fail_after_commit: bool = False
+
+    async def write(self, rows: Sequence[RequestEvent], positions: dict[str, list[int]]) -> None:
+        """See `LedgerStore`."""
+        if self.away:
+            raise NotReady("away")
+        for event in rows:
+            key = (event.request_id, event.stage, event.attempt)
+            known = self.rows.get(key)
+            if known is None or (known.kind != RequestEvent.KIND_CLOSED and event.kind == RequestEvent.KIND_CLOSED):
+                self.rows[key] = event
+        for log_id, seen in positions.items():
+            self.reached[log_id] = advance(*self.reached.get(log_id, (0, [])), seen)
+        if self.fail_after_commit:
+            self.fail_after_commit = False
+            raise NotReady("the connection broke after the commit")
+
+    async def progress(self, log_ids: list[str]) -> dict[str, int]:
+        """See `RecordStore`."""
+        if self.away:
+            raise NotReady("away")
+        return {log_id: self.reached[log_id][0] for log_id in log_ids if log_id in self.reached}
+
+
+@dataclass
+class FakeReceiver:
+    """A receiver of spans."""
+
+    requests: list[ExportTraceServiceRequest] = field(default_factory=list)
+    away: bool = False
+
+    async def export(self, request: ExportTraceServiceRequest) -> None:
+        """See `SpanReceiver`."""
+        if self.away:
+            raise Upstream("away")
+        self.requests.append(request)

@@ -1,0 +1,162 @@
+"""A gateway of fakes: everything real but the engines, the stores and the other services."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace_gateway.admission.door import Door
+from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
+from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.arms.leases import Leases
+from headrace_gateway.calls import GenerateCall
+from headrace_gateway.context import Arrival, RequestContext, open_request
+from headrace_gateway.fakes import FakeEngine, FakeJournal, FakeRetriever
+from headrace_gateway.http_api.application import HttpApplication
+from headrace_gateway.http_api.chat import ChatApi
+from headrace_gateway.http_api.models import model_routes
+from headrace_gateway.http_api.router import Route, Router
+from headrace_gateway.http_api.vectors import VectorsApi
+from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.pipeline import Pipeline
+from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.routing.table import Table, compile_table
+from headrace_gateway.unary import Vectors
+from headrace_kit.config import Snapshot, parse
+from headrace_kit.rpc import Identity
+from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
+
+CONFIG = """
+tenants:
+  dev: {limits: {concurrent_requests: 3}}
+  narrow: {allow_models: [plain]}
+deployments:
+  small: {engine: triton-scripted, price: {input_usd_per_million: 1, output_usd_per_million: 2}}
+  large: {engine: triton-scripted, price: {input_usd_per_million: 10, output_usd_per_million: 20}}
+  spare: {engine: triton-scripted}
+  minilm: {engine: triton-python, task: embed, model: minilm, dimensions: 2}
+  reranker: {engine: triton-python, task: rerank, model: minilm}
+catalogue:
+  minilm:
+    format: onnx
+    licence: Apache-2.0
+    files: [{name: model.onnx, sha256: "%s", size: 3, sources: [{hub: a/b/c.onnx}]}]
+models:
+  plain: {deployment: small, retry: {attempts: 1}}
+  sturdy: {deployment: small, retry: {attempts: 3}, fallbacks: [spare]}
+  assistant:
+    cascade: [{deployment: small, accept: {signal: mean_logprob, at_least: -0.5}}, {deployment: large}]
+    retry: {attempts: 1}
+  guarded: {deployment: small, guardrails: standard}
+  grounded: {deployment: small, collections: [handbook], passages: 2}
+  minilm: {deployment: minilm}
+  reranker: {deployment: reranker}
+guardrails:
+  standard:
+    input: [{check: pii, kinds: [email], action: mask}, {check: ban_list, words: [bluebird], action: block}]
+    retrieved: [{check: ban_list, words: [bluebird], action: block}]
+    output: [{check: pii, kinds: [email], action: mask}, {check: ban_list, words: [bluebird], action: block}]
+  strict:
+    input: [{check: ban_list, words: [otter], action: block}]
+collections:
+  handbook: {tenant: dev}
+""" % ("a" * 64)
+
+KEYS = {
+    "dev": ApiKey("k-dev", "dev", "dev", frozenset(), digest_of("hr_dev")),
+    "narrow": ApiKey("k-narrow", "narrow", "narrow", frozenset(), digest_of("hr_narrow")),
+    "asserting": ApiKey("k-as", "dev", "as", frozenset({"assert_identity"}), digest_of("hr_asserting")),
+    "revoked": ApiKey("k-rev", "dev", "rev", frozenset(), digest_of("hr_revoked"), revoked_at=1.0),
+    "expired": ApiKey("k-exp", "dev", "exp", frozenset(), digest_of("hr_expired"), expires_at=1.0),
+}
+
+
+async def no_wait(_: float) -> None:
+    """Retries at once."""
+
+
+@dataclass
+class Left:
+    """A request that has left the door."""
+
+    ctx: RequestContext
+    status: int
+    error: str
+
+
+@dataclass
+class Rig:
+    """All parts, to look into."""
+
+    table: Table
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    retriever: FakeRetriever = field(default_factory=FakeRetriever)
+    journal: FakeJournal = field(default_factory=FakeJournal)
+    leases: Leases = field(default_factory=Leases)
+    in_flight: InFlight = field(default_factory=InFlight)
+    left: list[Left] = field(default_factory=list)
+    max_in_flight: int = 8
+    max_body_bytes: int = 10_000
+
+    def __post_init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.ring = KeyRing("bootstrap-secret")
+        self.ring.update(KEYS.values())
+        self.attempts = Attempts(self.engine, self.journal, self.metrics, sleep=no_wait)
+        self.pipeline = Pipeline(self.attempts, self.retriever, self.leases, self.metrics)
+        self.vectors = Vectors(self.attempts, self.leases)
+        self.door = Door(
+            self.ring,
+            self.in_flight,
+            lambda: self.table,
+            lambda: self.max_in_flight,
+            self.metrics,
+            lambda ctx, status, error: self.left.append(Left(ctx, status, error)),
+        )
+
+    def application(self, *more: Route) -> HttpApplication:
+        """The HTTP application over these parts."""
+        limit = lambda: self.max_body_bytes  # noqa: E731
+        routes = [
+            *ChatApi(self.pipeline, self.door, limit).routes(),
+            *VectorsApi(self.vectors, limit).routes(),
+            *model_routes(),
+            *more,
+        ]
+        return HttpApplication(Router(routes), self.door)
+
+    def context(self, tenant: str = "dev", **arrival: object) -> RequestContext:
+        """A request that was let in."""
+        ctx = open_request(Arrival(route="POST /v1/chat/completions", **arrival), self.table)
+        ctx.identity = Identity("gateway", tenant, "k-dev")
+        return ctx
+
+    def closed(self) -> list:
+        """Closed events so far."""
+        return [event for event in self.journal.events if event.kind == event.KIND_CLOSED]
+
+
+@pytest.fixture
+def table() -> Table:
+    """The compiled test config."""
+    return compile_table(Snapshot(parse(CONFIG), Path("headrace.yaml")))
+
+
+@pytest.fixture
+def rig(table: Table) -> Rig:
+    """A gateway of fakes."""
+    return Rig(table)
+
+
+@pytest.fixture
+def ask():
+    """Makes a call with one user turn."""
+
+    def make(model: str, text: str = "hi", **more: object) -> GenerateCall:
+        return GenerateCall(model, messages=[Message(role="user", parts=[ContentPart(text=text)])], **more)
+
+    return make
