@@ -13,6 +13,7 @@ from grpc import aio
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as rpc
 
+from headrace_inference.adapters.triton.stream import ModelStream
 from headrace_inference.adapters.triton.wire import cancel_document, stream_request, unpack_one
 from headrace_inference.ports import EngineState
 from headrace_kit.errors import HeadraceError, NotReady, Upstream
@@ -59,24 +60,26 @@ class TritonClient:
             Upstream: it failed, or the connection broke, after the call began.
         """
         request_id = secrets.token_hex(8)
-        call = self._stub().ModelStreamInfer()
-        begun = finished = False
+        stream = ModelStream(
+            self._stub().ModelStreamInfer(),
+            stream_request(model, document, request_id),
+            stream_request(model, cancel_document(request_id), request_id + "-cancel"),
+            _WIND_DOWN_S,
+        )
+        begun = False
         try:
-            await call.write(stream_request(model, document, request_id))
             while True:
                 async with asyncio.timeout(SILENCE_S):
-                    response = await call.read()
-                if response is aio.EOF:
+                    response = await stream.next()
+                if response is None:
                     raise Upstream("Triton closed the stream before its end", code="engine_failed")
                 begun = True
                 if response.error_message:
-                    finished = True
                     raise await self._failed(model, response.error_message)
                 inferred = response.infer_response
                 for contents in inferred.raw_output_contents:
                     yield unpack_one(contents)
                 if inferred.parameters["triton_final_response"].bool_param:
-                    finished = True
                     return
         except aio.AioRpcError as error:
             raise self._gone(error, begun) from error
@@ -86,23 +89,7 @@ class TritonClient:
         except asyncio.InvalidStateError as error:  # write() after the call had failed
             raise self._away() from error
         finally:
-            if not call.done():
-                cancel = None if finished else stream_request(model, cancel_document(request_id), request_id + "c")
-                self._in_background(self._wind_down(call, cancel))
-
-    async def _wind_down(self, call: aio.StreamStreamCall, cancel: pb.ModelInferRequest | None) -> None:
-        """End a stream without a gRPC cancel: Triton 2.51 may crash when that meets the stream's last response."""
-        try:
-            async with asyncio.timeout(_WIND_DOWN_S):
-                if cancel is not None:
-                    await call.write(cancel)
-                await call.done_writing()
-                while await call.read() is not aio.EOF:
-                    pass
-        except (aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-            pass  # it is gone, or stuck
-        finally:
-            call.cancel()  # nothing, where it has ended
+            self._in_background(stream.leave())
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,0 +1,94 @@
+"""One request to a streaming model, on a gRPC stream of its own that is never cancelled at gRPC's level.
+
+Triton 2.51 may crash when a gRPC cancel meets the last response of a stream. grpc.aio cancels a call when the task
+that reads or writes it is cancelled. So a task of its own reads and writes, nobody cancels it, and a client that leaves
+makes it send the model a cancel on the same stream and read on until the model has ended the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeAlias
+
+from grpc import aio
+from tritonclient.grpc import service_pb2 as pb
+
+_AHEAD = 32
+"""Responses that may wait for a slow reader before gRPC's flow control holds Triton back."""
+
+Item: TypeAlias = pb.ModelStreamInferResponse | aio.AioRpcError | asyncio.InvalidStateError | None
+
+
+class ModelStream:
+    """Sends a request and reads its responses; it starts when it is made.
+
+    Args:
+        call: a fresh `ModelStreamInfer` call.
+        request: what is sent.
+        cancel: what is sent when the reader leaves early.
+        patience_s: seconds that the model gets to end an answer nobody wants, before the call is cancelled after all.
+    """
+
+    def __init__(
+        self, call: aio.StreamStreamCall, request: pb.ModelInferRequest, cancel: pb.ModelInferRequest, patience_s: float
+    ) -> None:
+        self._call = call
+        self._request = request
+        self._cancel = cancel
+        self._patience_s = patience_s
+        self._items: asyncio.Queue[Item] = asyncio.Queue(_AHEAD)
+        self._written = asyncio.Event()
+        self._answered = False
+        self._left = False
+        self._reading = asyncio.create_task(self._read())
+
+    async def next(self) -> pb.ModelStreamInferResponse | None:
+        """The next response, or None when Triton closed the stream.
+
+        Raises:
+            aio.AioRpcError, asyncio.InvalidStateError: the call broke.
+        """
+        item = await self._items.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def leave(self) -> Coroutine[None, None, None]:
+        """Nobody reads any more. The caller runs what is returned as a task: it ends the answer and the stream."""
+        self._left = True
+        while not self._items.empty():
+            self._items.get_nowait()  # lets a reading that waits for room go on
+        return self._end()
+
+    async def _end(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._written.wait()
+                if not self._answered and not self._call.done():
+                    await self._call.write(self._cancel)
+                await asyncio.wait([self._reading])
+        except (aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+            pass  # it is gone, or stuck
+        finally:
+            self._call.cancel()  # nothing, where it has ended
+
+    async def _read(self) -> None:
+        try:
+            await self._call.write(self._request)
+            self._written.set()
+            while (response := await self._call.read()) is not aio.EOF:
+                final = response.infer_response.parameters["triton_final_response"].bool_param
+                self._answered = self._answered or final or bool(response.error_message)
+                await self._give(response)
+                if self._answered:
+                    await self._call.done_writing()
+            await self._give(None)
+        except (aio.AioRpcError, asyncio.InvalidStateError) as error:
+            await self._give(error)
+        finally:
+            self._written.set()
+
+    async def _give(self, item: Item) -> None:
+        if not self._left:
+            await self._items.put(item)
