@@ -34,9 +34,14 @@ status: ## show what runs, with memory and restarts
 logs: ## print the end of the logs (UNIT=gateway FOLLOW=1)
 	@test -x $(PY) || { echo "nothing was ever started here"; exit 0; }; $(LOCAL) logs $(UNIT) $(if $(FOLLOW),--follow)
 
-test: ## run all tests; they start a platform of their own (ARGS="-k cascade")
+test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k cascade" for some)
 	@$(BOOTSTRAP) dev triton
+ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
+else
+	@$(PY) -m pytest -n 2 libs services infra/local tests/house tests/contract
+	@$(PY) -m pytest tests/integration tests/e2e tests/chaos
+endif
 
 lint: ## check style, types, contracts and generated code
 	@$(BOOTSTRAP) dev

@@ -46,8 +46,11 @@ def generate(target: Path) -> None:
 def differences(left: Path, right: Path) -> list[str]:
     """Name the generated files that are not the same in both packages."""
     names = {p.relative_to(root) for root in (left, right) for p in root.rglob("*_pb2*.py*") if p.suffix != ".pyc"}
-    same = lambda name: (left / name).is_file() and (right / name).is_file() and filecmp.cmp(left / name, right / name, False)  # noqa: E731
-    return sorted(str(name) for name in names if not same(name))
+    return sorted(str(name) for name in names if not _same(left / name, right / name))
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def main() -> None:
