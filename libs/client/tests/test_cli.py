@@ -199,7 +199,10 @@ def test_guardrails_check(run):
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        ((401, "authentication_error", "invalid_api_key", "this API key is not known."), "check HEADRACE_API_KEY"),
+        (
+            (401, "authentication_error", "invalid_api_key", "this API key is not known."),
+            "headrace keys create TENANT NAME",
+        ),
         ((403, "permission_error", "permission_denied", "no"), "HEADRACE_ADMIN_KEY"),
         ((404, "not_found_error", "model_not_found", "no model 'x'"), "see: headrace models list"),
         ((429, "rate_limit_error", "rate_limit_exceeded", "over the limit"), "try again in"),

@@ -84,7 +84,7 @@ def describe(error: Exception) -> str:
 
 def _advice(error: errors.APIError) -> str:
     if isinstance(error, errors.AuthenticationFailed):
-        return "check HEADRACE_API_KEY, or make a key with: headrace keys create TENANT NAME"
+        return "HEADRACE_API_KEY holds it; make one with: headrace keys create TENANT NAME"
     if isinstance(error, errors.PermissionDenied):
         return "admin commands take HEADRACE_ADMIN_KEY"
     if isinstance(error, errors.RateLimited):

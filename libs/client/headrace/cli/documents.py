@@ -97,7 +97,7 @@ def search(
         return
     columns = [">score", "document", "span", "text"] + (["stages"] if explain else [])
     rows = [
-        [f"{p.score:.4f}", p.document_id, f"{p.span.start}-{p.span.end}", shortened(p.text, 90)]
+        [f"{p.score:.4f}", p.document_id, f"{p.span.start}-{p.span.end}", shortened(p.text, 50 if explain else 90)]
         + ([" ".join(f"{name}={score:.4f}" for name, score in (p.scores or {}).items())] if explain else [])
         for p in found
     ]

@@ -42,7 +42,7 @@ def list_(
     rows = [
         (
             t.trace_id,
-            t.start_time,
+            (t.start_time or "")[:19],
             t.model,
             t.status,
             f"{t.duration_ms:.0f} ms",
