@@ -106,9 +106,9 @@ class RequestContext:
         latest = self.started_monotonic_ns / 1e9 + seconds
         self.deadline = latest if self.deadline is None else min(self.deadline, latest)
 
-    def expired(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+    def expired(self, within_s: float = 0.0) -> bool:
+        """Whether the deadline has passed, or will within so many seconds."""
+        return self.deadline is not None and time.monotonic() + within_s >= self.deadline
 
     def stop(self, finish_reason: str) -> None:
         """A stage ends the answer before the engine does: that is no failure of the attempt."""

@@ -118,8 +118,9 @@ class FakeRetriever:
             if name not in self.passages:
                 raise NotFound(f"there is no collection {name!r}", param="collections")
             for passage in self.passages[name]:
-                copy = found.append(retrieval.Passage()) or found[-1]
+                copy = retrieval.Passage()
                 copy.CopyFrom(passage)
+                found.append(copy)
         return retrieval.SearchResponse(results=found[: request.top_k])
 
 

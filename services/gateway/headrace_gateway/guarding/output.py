@@ -140,7 +140,7 @@ class _Text:
         return any(stream.blocked for stream in self._streams)
 
     def new_findings(self) -> list[detectors.Finding]:
-        new = []
+        new: list[detectors.Finding] = []
         for place, stream in enumerate(self._streams):
             new += stream.findings[self._told[place] :]
             self._told[place] = len(stream.findings)

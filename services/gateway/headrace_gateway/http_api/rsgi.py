@@ -40,7 +40,7 @@ class RsgiRequest:
         """See `Request`."""
         announced = self.header("content-length")
         if announced.isdecimal() and int(announced) > limit:
-            await self._discard()
+            await self._discard(aiter(self._protocol))
             raise TooLarge(f"the body has {announced} bytes, the limit is {limit}")
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -55,24 +55,27 @@ class RsgiRequest:
         return bytes(body)
 
     async def _chunked(self, limit: int) -> bytes:
-        parts, size = [], 0
-        async for part in self._protocol:
+        parts: list[bytes] = []
+        size = 0
+        pieces = aiter(self._protocol)  # once: granian lets a body be iterated only once
+        while True:
+            try:
+                part = await anext(pieces)
+            except StopAsyncIteration:
+                return b"".join(parts)
             size += len(part)
             if size > limit:
-                await self._discard()
+                await self._discard(pieces)
                 raise TooLarge(f"the body has more than {limit} bytes, the limit")
             parts.append(bytes(part))
-        return b"".join(parts)
 
-    async def _discard(self) -> None:
+    async def _discard(self, pieces: Any) -> None:
         """Read on for a while without keeping it: a client that still sends would see a reset, not the answer."""
         left = _DISCARDED_BYTES
-        with contextlib.suppress(ProtocolClosed, TimeoutError):
+        with contextlib.suppress(ProtocolClosed, TimeoutError, StopAsyncIteration):
             async with asyncio.timeout(_DISCARD_S):
-                async for part in self._protocol:
-                    left -= len(part)
-                    if left < 0:
-                        return
+                while left >= 0:
+                    left -= len(await anext(pieces))
 
     def follow_client(self) -> None:
         """See `Request`."""

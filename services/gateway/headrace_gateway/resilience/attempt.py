@@ -17,6 +17,7 @@ from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
 _CHARS_PER_TOKEN = 4
+_CLOCKS_S = 0.05
 
 
 class Attempt:
@@ -139,7 +140,8 @@ class Attempt:
         if isinstance(self.error, GeneratorExit) and self.ctx.stopped:
             self.finish_reason = self.ctx.stopped
             return ""
-        if isinstance(self.error, asyncio.CancelledError | GeneratorExit) and self.ctx.expired():
+        # A transport that watches the deadline itself cancels at it, by its own clock.
+        if isinstance(self.error, asyncio.CancelledError | GeneratorExit) and self.ctx.expired(_CLOCKS_S):
             return "deadline_exceeded"
         return error_code(self.error)
 

@@ -1,0 +1,109 @@
+"""The gRPC front on a real server."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc import aio
+from opentelemetry.trace import NoOpTracer
+
+from headrace_gateway.fakes import Script
+from headrace_gateway.grpc_api.gateway import GatewayServicer
+from headrace_kit.errors import Upstream
+from headrace_kit.rpc import RpcRuntime
+from headrace_kit.rpc.identity import Verifier
+from headrace_kit.rpc.status import from_rpc_error
+from headrace_protos.common.v1 import chat_pb2
+from headrace_protos.gateway.v1 import messages_pb2 as pb
+from headrace_protos.gateway.v1 import service_pb2_grpc
+
+AUTH = (("authorization", "Bearer hr_dev"),)
+
+
+@contextlib.asynccontextmanager
+async def serving(rig):
+    runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
+    server = aio.server()
+    servicer = GatewayServicer(runtime, rig.door, rig.pipeline, rig.vectors, services=None)
+    service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield service_pb2_grpc.GatewayServiceStub(channel)
+    finally:
+        await server.stop(None)
+
+
+def hi(model="plain", **more):
+    message = chat_pb2.Message(role="user", parts=[chat_pb2.ContentPart(text="hi")])
+    return pb.GenerateRequest(model=model, messages=[message], **more)
+
+
+async def refused(call):
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    return caught.value, from_rpc_error(caught.value)
+
+
+async def test_whole_and_streamed_answers(rig):
+    rig.engine.scripts["small"] = [Script(["Hel", "lo"])]
+    async with serving(rig) as stub:
+        answer = await stub.Generate(hi(), metadata=AUTH)
+        assert (answer.choices[0].text, answer.usage.output_tokens) == ("Hello", 2)
+        assert answer.headrace.request_id == answer.id and answer.headrace.deployment == "small"
+        chunks = [chunk async for chunk in stub.GenerateStream(hi(), metadata=AUTH)]
+    assert "".join(chunk.text for chunk in chunks) == "Hello"
+    assert chunks[-1].finish_reason == "stop" and chunks[-1].headrace.cost_usd == "0.000014"
+    assert not any(chunk.HasField("headrace") for chunk in chunks[:-1])
+    assert [left.ctx.arrival.transport for left in rig.left] == ["grpc", "grpc"]
+
+
+async def test_a_caller_cannot_choose_the_request_id(rig):
+    async with serving(rig) as stub:
+        answer = await stub.Generate(hi(), metadata=(*AUTH, ("headrace-request-id", "mine")))
+    assert answer.id != "mine" and rig.closed()[0].request_id == answer.id
+
+
+async def test_errors_carry_their_details(rig):
+    async with serving(rig) as stub:
+        error, typed = await refused(stub.Generate(hi()))
+        assert (error.code(), typed.code) == (grpc.StatusCode.UNAUTHENTICATED, "missing_api_key")
+        error, typed = await refused(stub.Generate(hi("plian"), metadata=AUTH))
+        assert (error.code(), typed.code, typed.param) == (grpc.StatusCode.NOT_FOUND, "model_not_found", "model")
+        bad = hi(sampling=chat_pb2.Sampling(temperature=9))
+        error, typed = await refused(stub.Generate(bad, metadata=AUTH))
+        assert (error.code(), typed.param) == (grpc.StatusCode.INVALID_ARGUMENT, "sampling.temperature")
+        nan = hi(sampling=chat_pb2.Sampling(top_p=float("nan")))
+        assert (await refused(stub.Generate(nan, metadata=AUTH)))[1].param == "sampling.top_p"
+        blocked = hi("guarded")
+        blocked.messages[0].parts[0].text = "bluebird"
+        error, typed = await refused(stub.Generate(blocked, metadata=AUTH))
+        assert (error.code(), typed.code) == (grpc.StatusCode.FAILED_PRECONDITION, "content_filter")
+    assert rig.in_flight.total == 0
+
+
+async def test_a_stream_that_breaks_off_and_one_that_takes_too_long(rig):
+    rig.engine.scripts["small"] = [Script(["half"], error=Upstream("gone")), Script(["half"], hang=True)]
+    async with serving(rig) as stub:
+        for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            seen = []
+            with pytest.raises(aio.AioRpcError) as caught:
+                async for chunk in stub.GenerateStream(hi(), metadata=AUTH, timeout=1.0):
+                    seen.append(chunk.text)
+            assert (seen, caught.value.code()) == (["half"], code)
+    assert rig.engine.calls[1].cancelled
+    assert [event.error_code for event in rig.closed()] == ["upstream_failed", "deadline_exceeded"]
+
+
+async def test_embed_rerank_and_models(rig):
+    async with serving(rig) as stub:
+        vectors = await stub.Embed(pb.EmbedRequest(model="minilm", texts=["a", "b"]), metadata=AUTH)
+        assert [list(entry.values) for entry in vectors.embeddings] == [[1.0, 0.0], [1.0, 0.0]]
+        ranked = await stub.Rerank(pb.RerankRequest(model="reranker", query="q", documents=["a", "bb"]), metadata=AUTH)
+        assert [entry.index for entry in ranked.results] == [1, 0]
+        models = await stub.ListModels(pb.ListModelsRequest(), metadata=AUTH)
+        assert {model.id: model.task for model in models.models}["minilm"] == "embedding"
