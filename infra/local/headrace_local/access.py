@@ -4,11 +4,11 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 from headrace_local import secrets
 from headrace_local.layout import Layout
-from headrace_local.ports import port
 
 TENANT, KEY_NAME = "dev", "local"
 
@@ -17,13 +17,17 @@ class AccessError(RuntimeError):
     """The gateway did not give a key."""
 
 
-def grant(layout: Layout, port_base: int) -> None:
+def grant(layout: Layout, facts: Mapping[str, str]) -> None:
     """Make the product team's key, unless the one at hand still works, and write `<data dir>/env`.
+
+    Args:
+        layout: the data directory.
+        facts: of the run: `url` and `grpc` of the gateway, `otlp` of tracing.
 
     Raises:
         AccessError: the gateway refused, or did not answer.
     """
-    url = f"http://127.0.0.1:{port(port_base, 'gateway-http')}"
+    url = facts["url"]
     admin_key = secrets.read(layout, "bootstrap-admin-key") or ""
     key = secrets.read(layout, "dev-api-key")
     if key is None or _call(f"{url}/v1/models", key)[0] == 401:
@@ -34,10 +38,10 @@ def grant(layout: Layout, port_base: int) -> None:
         secrets.write(layout, "dev-api-key", key)
     lines = {
         "HEADRACE_URL": url,
-        "HEADRACE_GRPC": f"127.0.0.1:{port(port_base, 'gateway-grpc')}",
+        "HEADRACE_GRPC": facts["grpc"],
         "HEADRACE_API_KEY": key,
         "HEADRACE_ADMIN_KEY": admin_key,
-        "HEADRACE_OTLP": f"127.0.0.1:{port(port_base, 'tracing-otlp')}",
+        "HEADRACE_OTLP": facts["otlp"],
     }
     secrets.write_private(layout.env_file, "".join(f"{name}={value}\n" for name, value in lines.items()))
 

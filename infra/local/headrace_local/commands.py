@@ -179,7 +179,7 @@ def _already_running(platform: Platform, console: Console, progress: Progress) -
     progress.close()
     if run is None:
         raise StartFailed("the platform that ran here was just stopped")
-    access.grant(platform.layout, int(run.facts["port_base"]))
+    access.grant(platform.layout, run.facts)
     _welcome(platform, console, "already running")
     settings = platform.settings
     asked = {"port_base": str(settings.port_base), "runtime": settings.runtime, "config": str(settings.config)}

@@ -16,10 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
 import msgspec
 
-from headrace_kit.config import load
 from headrace_local import access, control, logfiles, plan, ports, processes, secrets, stale, state, valkey
 from headrace_local.settings import Settings
 from headrace_local.units import Plan
@@ -51,6 +51,10 @@ class Platform:
         self.layout = settings.layout
         self._supervisor: subprocess.Popen[bytes] | None = None
 
+    @cached_property
+    def _ports(self) -> dict[str, int]:
+        return plan.ports_of(self.settings)
+
     @property
     def url(self) -> str:
         """Base URL of the gateway's HTTP API."""
@@ -58,7 +62,7 @@ class Platform:
 
     def port(self, name: str) -> int:
         """The port of `name` in `headrace_kit.config.ports.OFFSETS`."""
-        return ports.port(self.settings.port_base, name)
+        return self._ports[name]
 
     def start(
         self,
@@ -86,14 +90,13 @@ class Platform:
         try:
             self.wait(timeout_s=timeout_s, watch=watch)
             if parts is None:
-                access.grant(self.layout, self.settings.port_base)
+                access.grant(self.layout, self._facts())
         except BaseException:
             self.stop()
             raise
 
     def begin(self, parts: Iterable[str] | None = None, *, bound: bool = False) -> None:
         """Like `start`, without waiting. What an earlier, killed run left behind is ended first."""
-        load(self.settings.config)  # a mistake in it is told before anything starts
         made = plan.make(self.settings, parts)
         self.layout.create()
         with self._lock(patience_s=PATIENCE_S) as lock:
@@ -227,6 +230,12 @@ class Platform:
     def env(self) -> dict[str, str]:
         """What `<data dir>/env` says; empty before the first whole start."""
         return access.read_env(self.layout)
+
+    def _facts(self) -> dict[str, str]:
+        run = self.status()
+        if run is None:
+            raise StartFailed("the platform was stopped while it started")
+        return run.facts
 
     def _ask(self, action: control.Action, unit: str) -> None:
         run = self.status()

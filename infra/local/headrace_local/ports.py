@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from headrace_kit.config.ports import BLOCK, OFFSETS
+from headrace_kit.config.ports import BLOCK, OFFSETS, SERVICES
+from headrace_kit.config.services import Services
 
 FIRST, LAST = 20_000, 32_000
 """Where free blocks are looked for: below the ports that kernels hand out on their own."""
@@ -18,9 +19,22 @@ class PortInUse(RuntimeError):
     """Something else listens where the platform would."""
 
 
-def port(base: int, name: str) -> int:
-    """The port of `name` in `headrace_kit.config.ports.OFFSETS`."""
-    return base + OFFSETS[name]
+def table(base: int, services: Services | None = None) -> dict[str, int]:
+    """The number of every port in `headrace_kit.config.ports.OFFSETS`, by name.
+
+    Args:
+        base: first port of the platform's block.
+        services: the config's section; a port that it names wins over the block's.
+    """
+    ports = {name: base + offset for name, offset in OFFSETS.items()}
+    if services is not None:
+        for name in SERVICES:
+            listen = getattr(services, name).listen
+            named = {"http": listen.http_port, "grpc": listen.grpc_port, "ops": listen.ops_port}
+            ports.update({f"{name}-{kind}": number for kind, number in named.items() if number is not None})
+        if services.tracing.otlp_port is not None:
+            ports["tracing-otlp"] = services.tracing.otlp_port
+    return ports
 
 
 def check(ports: Mapping[str, int], base: int) -> None:

@@ -1,9 +1,9 @@
 """The six services: a process each, or all in one on Ray Serve."""
 
 import sys
+from collections.abc import Mapping
 
-from headrace_kit.config.ports import OFFSETS, SERVICES
-from headrace_local.ports import port
+from headrace_kit.config.ports import SERVICES
 from headrace_local.units import HttpProbe, Unit
 
 USES = {
@@ -22,8 +22,8 @@ STORES = ("migrate", "valkey")
 ENV = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
 
 
-def units(port_base: int) -> list[Unit]:
-    """One process a service."""
+def units(ports: Mapping[str, int]) -> list[Unit]:
+    """One process a service, listening on `ports` (see `headrace_local.ports.table`)."""
     return [
         Unit(
             name=name,
@@ -31,15 +31,15 @@ def units(port_base: int) -> list[Unit]:
             env=ENV,
             after=STORES,
             uses=USES[name],
-            ports=_ports(name, port_base),
-            probe=HttpProbe(port=port(port_base, f"{name}-ops")),
+            ports=_ports_of(name, ports),
+            probe=HttpProbe(port=ports[f"{name}-ops"]),
             stop_s=30,
         )
         for name in SERVICES
     ]
 
 
-def ray_unit(port_base: int) -> Unit:
+def ray_unit(ports: Mapping[str, int]) -> Unit:
     """All six in Ray Serve on this machine."""
     return Unit(
         name="ray",
@@ -47,14 +47,12 @@ def ray_unit(port_base: int) -> Unit:
         env=ENV,
         after=STORES,
         uses=("triton",),
-        ports={purpose: number for name in (*SERVICES, "ray") for purpose, number in _ports(name, port_base).items()},
-        probe=HttpProbe(port=port(port_base, "ray-ops")),
+        ports={purpose: number for name in (*SERVICES, "ray") for purpose, number in _ports_of(name, ports).items()},
+        probe=HttpProbe(port=ports["ray-ops"]),
         start_s=240,
         stop_s=60,
     )
 
 
-def _ports(service: str, port_base: int) -> dict[str, int]:
-    return {
-        name.replace("-", " "): port_base + offset for name, offset in OFFSETS.items() if name.startswith(f"{service}-")
-    }
+def _ports_of(owner: str, ports: Mapping[str, int]) -> dict[str, int]:
+    return {name.replace("-", " "): number for name, number in ports.items() if name.startswith(f"{owner}-")}
