@@ -69,7 +69,8 @@ async def test_one_trace_holds_every_hop_with_tokens_and_cost(world, openai, han
     trace = await settled_trace(world, headrace["trace_id"], {"gateway", "retrieval", "inference"})
     names = " ".join(span["name"] for span in trace["spans"])
     assert "guard input" in names and "guard output" in names, names
-    engines = [span for span in trace["spans"] if "triton-llamacpp" in span["attributes"].values()]
+    engines = [span for span in trace["spans"] if span["service"] == "inference"]
+    engines = [span for span in engines if "triton-llamacpp" in span["attributes"].values()]
     assert [span["name"] for span in engines] == ["chat smollm2-135m"], "the call to Triton has its span"
     ids = {span["span_id"] for span in trace["spans"]}
     roots = [span for span in trace["spans"] if span["parent_span_id"] not in ids]
@@ -276,18 +277,10 @@ async def test_usage_adds_up(world):
         async with asyncio.timeout(30):
             while True:
                 data = (await client.get("/v1/usage", params={"group_by": "model"})).json()["data"]
-                if data and data[0]["requests"] == 3:
+                if data and data[0]["output_tokens"] == 6:
                     break
                 await asyncio.sleep(0.2)
-    assert data == [
-        {
-            "model": "scripted",
-            "requests": 3,
-            "input_tokens": data[0]["input_tokens"],
-            "output_tokens": 6,
-            "cost_usd": data[0]["cost_usd"],
-        }
-    ]
+    assert len(data) == 1 and data[0].items() >= {"model": "scripted", "requests": 3, "output_tokens": 6}.items()
     assert float(data[0]["cost_usd"]) > 0
 
 
