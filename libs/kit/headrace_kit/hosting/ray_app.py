@@ -85,17 +85,19 @@ class _Host:
         set_up_logs(service, env.log_level)
         self._tasks: list[asyncio.Task[None]] = []
         self._ops: HttpServer | None = None
-        self._closed = False
+        self._closed = True
         self._runtime = ServiceRuntime(service, env, ConfigStore.from_file(env.config))
-        self._app: ServiceApp = build_service(self._runtime)
         try:
+            self._app: ServiceApp = build_service(self._runtime)
             for name, method in serve_methods([*self._app.servicers, node_servicing(self._runtime, self._app)]).items():
                 setattr(self, name, method)
             await self._app.start()
         except BaseException:
+            # Serve only tells that the deployment failed; its own logs go with the session.
+            _log.exception("%s does not start", service)
             await self._runtime.close()
-            self._closed = True
             raise
+        self._closed = False
         self._tasks = [asyncio.create_task(self._runtime.configs.follow()), asyncio.create_task(self._open_ops())]
         _log.info("serving")
 
