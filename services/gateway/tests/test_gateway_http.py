@@ -376,6 +376,28 @@ async def test_a_client_who_leaves_before_the_first_token(rig):
     assert (rig.left[0].status, rig.left[0].error) == (499, "client_closed_request")
 
 
+async def test_what_outlasts_a_drain_ends_honestly(rig):
+    rig.engine.scripts["small"] = [Script(["one"], hang=True), Script([], hang=True)]
+    async with served(rig) as http:
+        async with http.stream("POST", "/v1/chat/completions", json={**HI, "stream": True}) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            waiting = asyncio.create_task(http.post("/v1/chat/completions", json=HI))
+            async with asyncio.timeout(5):
+                while len(rig.engine.calls) < 2:
+                    await asyncio.sleep(0.01)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(rig.in_flight.drain(), 0.05)
+            rest = [line async for line in lines if line]
+            refused_answer = await waiting
+            late = await http.get("/v1/models")
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "draining"
+    assert (refused_answer.status_code, refused_answer.json()["error"]["code"]) == (503, "draining")
+    assert late.status_code == 503 and late.headers["retry-after"] == "1"
+    assert all(call.cancelled for call in rig.engine.calls)
+    assert [event.error_code for event in rig.closed()] == ["draining", "draining"]
+
+
 async def test_a_body_that_breaks_off(rig):
     async with served(rig) as http:
         reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)

@@ -21,13 +21,10 @@ _COLUMNS = (
     "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "guard_findings",
 )  # fmt: skip
 _KEY = {"request_id", "stage", "attempt"}
-# The reservation is known when an attempt opens; its end does not repeat it.
-_KEPT = _KEY | {"reserved_output_tokens"}
 _INSERT = (
     f"INSERT INTO gateway.ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
     "ON CONFLICT (request_id, stage, attempt) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
-    + ", reserved_output_tokens = greatest(ledger.reserved_output_tokens, excluded.reserved_output_tokens)"
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY)
     " WHERE ledger.state = 'open' AND excluded.state = 'closed'"
 )
 _GROUPS = {

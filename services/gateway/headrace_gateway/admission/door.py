@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from headrace_gateway.admission.identity import identity_of
 from headrace_gateway.admission.keys import ApiKey, KeyRing
@@ -72,8 +74,8 @@ class Door:
         """Give an arriving request its ids; nothing is checked yet."""
         return Visit(open_request(arrival, self._table()), self._leave)
 
-    def admit(self, visit: Visit) -> None:
-        """Check key, identity and limits.
+    def admit(self, visit: Visit, task: asyncio.Task[Any] | None = None) -> None:
+        """Check key, identity and limits. `task` serves the request, and ends with it.
 
         Raises:
             Unauthenticated: no usable key.
@@ -85,6 +87,8 @@ class Door:
         with ctx.stage("admit"):
             self.in_flight.enter(self._max_in_flight())
             visit.inside = True
+            if task is not None:
+                self.in_flight.serves(task)
             self._metrics.in_flight.set(self.in_flight.total)
             key = self._keys.authenticate(ctx.arrival.authorization)
             visit.key, ctx.key_name = key, key.name

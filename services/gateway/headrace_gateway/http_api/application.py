@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.context import Arrival
 from headrace_gateway.http_api.answers import error_response, typed
 from headrace_gateway.http_api.port import Headers, Request, Response, Stream
@@ -43,13 +44,15 @@ class HttpApplication:
                 error = MethodNotAllowed(f"{request.method[:20]} is not for this path; allowed: {allow}")
                 return self._refuse(visit, error, [("allow", allow)])
             _read_timeout(request, visit)
-            self._door.admit(visit)
+            self._door.admit(visit, asyncio.current_task())
             if route.admin and (visit.key is None or "admin" not in visit.key.scopes):
                 raise Forbidden("this needs a key with the scope 'admin'")
             answer = await route.handler(visit, request, match.parameters)
         except Exception as error:
             return self._refuse(visit, error)
         except asyncio.CancelledError as error:
+            if (reason := shut_down(error)) is not error and isinstance(reason, Exception):
+                return self._refuse(visit, reason)
             visit.leave(499, error)
             raise
         if isinstance(answer, Stream):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.calls import CHAT
 from headrace_gateway.http_api.answers import error_body
 from headrace_gateway.pipeline import Answer
@@ -137,7 +139,10 @@ class EventWriter:
             async with aclosing(self._answer.chunks()) as chunks:
                 async for chunk in chunks:
                     yield self._chunk(chunk)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as raised:
+            error = shut_down(raised)
+            if isinstance(error, asyncio.CancelledError):
+                raise
             self._ended(error)
             yield b"data: " + error_body(error) + b"\n\n"
             return

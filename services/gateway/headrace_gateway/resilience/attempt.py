@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.cascade.signals import Confidence
 from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.observing.metrics import Metrics
@@ -54,9 +55,7 @@ class Attempt:
 
     async def open(self, journal: Journal) -> None:
         """Write the opened event; returns when it is on disk."""
-        event = self._event(RequestEvent.KIND_OPENED)
-        event.reserved_output_tokens = self._reserved
-        await journal.opened(event)
+        await journal.opened(self._event(RequestEvent.KIND_OPENED))
 
     def saw(self, chunk: GenerateChunk) -> None:
         """Count a chunk that came from the engine."""
@@ -143,7 +142,7 @@ class Attempt:
         # A transport that watches the deadline itself cancels at it, by its own clock.
         if isinstance(self.error, asyncio.CancelledError | GeneratorExit) and self.ctx.expired(_CLOCKS_S):
             return "deadline_exceeded"
-        return error_code(self.error)
+        return error_code(shut_down(self.error))
 
     def _end_hop(self, usage: Usage, cost: int, code: str) -> None:
         attributes = self._hop.attributes
@@ -186,6 +185,7 @@ class Attempt:
             operation=ctx.operation,
             started_us=self._started_us,
             cache=ctx.outcome.cache,
+            reserved_output_tokens=self._reserved,
         )
         event.time.FromNanoseconds(ctx.wall_ns())
         return event

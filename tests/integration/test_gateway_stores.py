@@ -1,0 +1,183 @@
+"""The gateway's ledger and keys on a real PostgreSQL and Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import uuid_utils
+from redis.asyncio import Redis
+
+from headrace_gateway.adapters.postgres_keys import PostgresKeys
+from headrace_gateway.adapters.postgres_ledger import PostgresLedger
+from headrace_gateway.adapters.valkey_stream import STREAM, ValkeyEvents
+from headrace_gateway.admission.keys import KeyRing
+from headrace_gateway.ledger.log import EventLog
+from headrace_gateway.ledger.ship import Shipper
+from headrace_gateway.ledger.usage import Group, UsageQuery
+from headrace_gateway.ledger.writer import LedgerWriter
+from headrace_kit.errors import NotFound, Unauthenticated
+from headrace_kit.stores.postgres import Postgres
+from headrace_kit.stores.valkey import connect
+from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.common.v1.event_pb2 import RequestEvent
+
+CONFIG = "tenants: {dev: {}}\n"
+SERVICES = ("valkey",)
+
+
+@pytest.fixture
+async def postgres(part):
+    store = Postgres(part.dsn, "gateway")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def valkey(part):
+    client: Redis = connect((part.platform.layout.secrets / "valkey-url").read_text().strip())
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def log(tmp_path):
+    made = EventLog(tmp_path, 0.001)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def event(kind, tenant, request_id, **more):
+    made = RequestEvent(kind=kind, tenant=tenant, request_id=request_id, model="m", deployment="d", **more)
+    made.time.GetCurrentTime()
+    return made
+
+
+async def serve(log, tenant, requests):
+    """Opened and closed events as the pipeline writes them; returns the request ids."""
+    ids = [str(uuid_utils.uuid7()) for _ in range(requests)]
+    for request_id in ids:
+        await log.opened(event(RequestEvent.KIND_OPENED, tenant, request_id, reserved_output_tokens=64))
+        end = event(
+            RequestEvent.KIND_CLOSED,
+            tenant,
+            request_id,
+            cost_nano_usd=7,
+            reserved_output_tokens=64,
+            ended_us=5,
+            guard_findings=["pii.email:mask"],
+        )
+        end.usage.CopyFrom(Usage(input_tokens=10, output_tokens=3))
+        await log.append(end)
+    return ids
+
+
+async def used(ledger, tenant):
+    now = datetime.now(UTC)
+    query = UsageQuery((Group.MODEL,), now - timedelta(hours=1), now + timedelta(hours=1), tenant)
+    return await ledger.usage(query)
+
+
+async def settle(ledger, writers, shipper, log):
+    """Ship, write and confirm until everything is written."""
+    async with asyncio.timeout(20):
+        while (await ledger.progress([log.log_id])).get(log.log_id, 0) < log.durable:
+            await shipper.ship()
+            for writer in writers:
+                await writer.step()
+            await shipper.confirm()
+
+
+async def test_a_row_for_every_attempt_whatever_is_lost_or_repeated(postgres, valkey, log):
+    ledger = PostgresLedger(postgres)
+    streams = [ValkeyEvents(valkey, name) for name in ("one", "two")]
+    writers = [LedgerWriter(stream, ledger) for stream in streams]
+    shipper = Shipper(log, asyncio.Event(), [], streams[0], ledger.progress, lambda _: None, lost_s=-1)
+    tenant = f"t-{log.log_id[:8]}"
+    await serve(log, tenant, 20)
+    await settle(ledger, writers, shipper, log)
+
+    await serve(log, tenant, 20)
+    await shipper.ship()
+    await valkey.delete(STREAM)  # with its groups
+    with contextlib.suppress(Exception):
+        await writers[0].step()
+    await settle(ledger, writers, shipper, log)
+
+    everything = [payload for _, payload in log.segments.read(0, 1000)]
+    await streams[0].add(everything)  # all of it again
+    while await writers[1].step():
+        pass
+
+    [row] = await used(ledger, tenant)
+    assert (row.keys, row.requests, row.input_tokens, row.output_tokens, row.cost_nano_usd) == (
+        ("m",),
+        40,
+        400,
+        120,
+        280,
+    )
+    states = await postgres.fetch(
+        "SELECT DISTINCT state, reserved_output_tokens, guard_findings FROM ledger WHERE tenant = %s", tenant
+    )
+    assert states == [("closed", 64, ["pii.email:mask"])]
+
+
+async def test_two_writers_at_once_write_each_row_once(postgres, valkey, log):
+    ledger = PostgresLedger(postgres)
+    streams = [ValkeyEvents(valkey, name) for name in ("one", "two", "three")]
+    shipper = Shipper(log, asyncio.Event(), [], streams[0], ledger.progress, lambda _: None)
+    tenant = f"u-{log.log_id[:8]}"
+    writers = [LedgerWriter(stream, ledger) for stream in streams]
+    for writer in writers:
+        writer.start()
+    await serve(log, tenant, 100)
+    await shipper.ship()
+    async with asyncio.timeout(20):
+        while (await ledger.progress([log.log_id])).get(log.log_id, 0) < 200:
+            await asyncio.sleep(0.05)
+    for writer in writers:
+        await writer.stop()
+    [row] = await used(ledger, tenant)
+    assert (row.requests, row.cost_nano_usd) == (100, 700)
+
+
+async def test_a_key_made_or_revoked_by_one_replica_reaches_another(postgres):
+    here, there = KeyRing(None), KeyRing(None)
+    admin, other = PostgresKeys(postgres, here), PostgresKeys(postgres, there)
+    other.start()
+    try:
+        key, secret = await admin.create("dev", "n", frozenset({"read_all"}), None, "bootstrap")
+        assert here.authenticate(f"Bearer {secret}").tenant == "dev"
+
+        async def known(expected):
+            async with asyncio.timeout(1):
+                while True:
+                    with contextlib.suppress(Unauthenticated):
+                        there.authenticate(f"Bearer {secret}")
+                        if expected:
+                            return
+                        await asyncio.sleep(0.02)
+                        continue
+                    if not expected:
+                        return
+                    await asyncio.sleep(0.02)
+
+        await known(True)
+        assert there.authenticate(f"Bearer {secret}").scopes == {"read_all"}
+        await admin.revoke(key.id, "bootstrap")
+        with pytest.raises(Unauthenticated):
+            here.authenticate(f"Bearer {secret}")
+        await known(False)
+        [listed] = [entry for entry in await admin.list("dev") if entry.id == key.id]
+        assert listed.revoked_at is not None
+        assert await postgres.fetch("SELECT 1 FROM api_keys WHERE digest = %s", secret.encode()) == []
+        for missing in ("nope", str(uuid_utils.uuid7())):
+            with pytest.raises(NotFound):
+                await admin.revoke(missing, "bootstrap")
+    finally:
+        await other.stop()
