@@ -25,7 +25,7 @@ _INSERT = (
     f"INSERT INTO gateway.ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
     "ON CONFLICT (request_id, stage, attempt) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY)
-    " WHERE ledger.state = 'open' AND excluded.state = 'closed'"
+    + " WHERE ledger.state = 'open' AND excluded.state = 'closed'"
 )
 _GROUPS = {
     Group.DAY: "to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
