@@ -66,7 +66,7 @@ async def test_one_trace_holds_every_hop_with_tokens_and_cost(world, openai, han
         extra_body={"headrace": {"collections": [handbook]}},
     )
     headrace = answer.model_extra["headrace"]
-    trace = await settled_trace(world, headrace["trace_id"], {"gateway", "retrieval", "inference"})
+    trace = await settled_trace(world, headrace["trace_id"], {"retrieval.Search", "chat smollm2-135m", "guard output"})
     names = " ".join(span["name"] for span in trace["spans"])
     assert "guard input" in names and "guard output" in names, names
     engines = [span for span in trace["spans"] if span["service"] == "inference"]
@@ -81,17 +81,16 @@ async def test_one_trace_holds_every_hop_with_tokens_and_cost(world, openai, han
     assert QUESTION not in json.dumps(trace)
 
 
-async def settled_trace(world, trace_id: str, services: set[str]) -> dict:
-    """The trace, once spans of all these services have arrived (they are exported in the background)."""
+async def settled_trace(world, trace_id: str, names: set[str]) -> dict:
+    """The trace, once these spans and all parents have arrived (spans are exported in the background)."""
     async with world.http() as client, asyncio.timeout(30):
         while True:
             answer = await client.get(f"/v1/traces/{trace_id}")
             if answer.status_code == 200:
                 trace = answer.json()
-                arrived = {span["service"] for span in trace["spans"]}
-                parents = {span["span_id"] for span in trace["spans"]}
-                orphans = [s for s in trace["spans"] if s["parent_span_id"] and s["parent_span_id"] not in parents]
-                if services <= arrived and not orphans:
+                arrived = {span["span_id"]: span["name"] for span in trace["spans"]}
+                orphans = [s for s in trace["spans"] if s["parent_span_id"] and s["parent_span_id"] not in arrived]
+                if names <= set(arrived.values()) and not orphans:
                     return trace
             await asyncio.sleep(0.2)
 
@@ -101,7 +100,7 @@ async def test_another_tenant_sees_neither_document_nor_trace(world, openai, han
         model="scripted", messages=[{"role": "user", "content": "hello"}], max_tokens=4
     )
     trace_id = answer.model_extra["headrace"]["trace_id"]
-    await settled_trace(world, trace_id, {"gateway"})
+    await settled_trace(world, trace_id, {"chat scripted"})
     async with world.http(await world.key("rival")) as rival:
         assert (await rival.get(f"/v1/traces/{trace_id}")).status_code == 404
         search = await rival.post("/v1/collections/handbook/search", json={"query": "paid leave"})
