@@ -11,7 +11,7 @@ import pytest
 
 from headrace_kit.config.ports import BLOCK, OFFSETS
 from headrace_local import ray
-from headrace_local.ports import LAST, port
+from headrace_local.ports import LAST
 from headrace_local.ray import session
 from headrace_local.ray.settings import DIRECT_GRPC, DIRECT_HTTP, SESSION, variables
 
@@ -38,14 +38,14 @@ def test_a_session_is_private_and_recorded(made):
 
 
 def test_sockets_stay_within_what_haproxy_takes(made):
-    values = variables(made[1], lambda name: port(7800, name))
+    values = variables(made[1], lambda name: 7800 + OFFSETS[name])
     for name in ("RAY_SERVE_HAPROXY_SOCKET_PATH", "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"):
         path = Path(values[name])
         assert len(str(path.parent / NODE_ID / path.name)) <= HAPROXY_MAX_PATH
 
 
 def test_every_named_port_is_in_the_block_and_direct_ones_are_above_all_blocks(made):
-    values = variables(made[1], lambda name: port(7800, name))
+    values = variables(made[1], lambda name: 7800 + OFFSETS[name])
     for name in ("STATS_PORT", "METRICS_PORT"):
         assert 7800 <= int(values[f"RAY_SERVE_HAPROXY_{name}"]) < 7800 + BLOCK
     assert DIRECT_HTTP[0] >= LAST and DIRECT_HTTP[1] < DIRECT_GRPC[0] and DIRECT_GRPC[1] < 32_768

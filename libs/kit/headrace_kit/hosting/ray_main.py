@@ -63,8 +63,8 @@ def run(services: Sequence[str], folder: Path) -> None:
         try:
             _raise_when_told_to_stop()
             started = time.monotonic()
-            platform = ended.enter_context(_platform(env, folder))
-            platform.deploy(services, config)
+            platform = ended.enter_context(_platform(env, config, folder))
+            platform.deploy(services)
             platform.wait_for_routes(services)
             _log.info("serving", extra={"seconds": round(time.monotonic() - started, 1)})
             problems = []
@@ -80,19 +80,24 @@ def run(services: Sequence[str], folder: Path) -> None:
 class _Platform:
     """Ray and Serve, started."""
 
-    def __init__(self, env: Environment, node: HeadNode) -> None:
-        self._env = env
+    def __init__(self, env: Environment, config: Config, node: HeadNode) -> None:
+        listen = config.services.gateway.listen
+        self._config = config
         self._node = node
+        # Serve's two ports are the gateway's.
+        self._host = listen.host or env.host
+        self._http_port = env.port("gateway-http") if listen.http_port is None else listen.http_port
+        self._grpc_port = env.port("gateway-grpc") if listen.grpc_port is None else listen.grpc_port
 
-    def deploy(self, services: Sequence[str], config: Config) -> None:
+    def deploy(self, services: Sequence[str]) -> None:
         """Bring all applications up at once; returns when their replicas run."""
         from ray import serve
 
         _log.info("starting Serve")
         serve.start(
             proxy_location="HeadOnly",
-            http_options={"host": self._env.host, "port": self._env.port("gateway-http")},
-            grpc_options={"port": self._env.port("gateway-grpc"), "grpc_servicer_functions": add_functions()},
+            http_options={"host": self._host, "port": self._http_port},
+            grpc_options={"port": self._grpc_port, "grpc_servicer_functions": add_functions()},
             logging_config={"enable_access_log": False},
         )
         targets = [
@@ -100,7 +105,7 @@ class _Platform:
                 target=application(
                     ApplicationArgs(
                         service=name,
-                        drain_s=getattr(config.services, name).drain_s,
+                        drain_s=getattr(self._config.services, name).drain_s,
                         # Replicas log where this process does.
                         stderr=f"/proc/{os.getpid()}/fd/2",
                     )
@@ -119,7 +124,7 @@ class _Platform:
         Raises:
             RuntimeError: it does not within a minute.
         """
-        address = f"{self._env.host}:{self._env.port('gateway-grpc')}"
+        address = f"{self._host}:{self._grpc_port}"
         deadline = time.monotonic() + _ROUTES_S
         while missing := unroutable(address, services):
             if time.monotonic() > deadline:
@@ -145,7 +150,7 @@ class _Platform:
 
 
 @contextlib.contextmanager
-def _platform(env: Environment, folder: Path) -> Iterator[_Platform]:
+def _platform(env: Environment, config: Config, folder: Path) -> Iterator[_Platform]:
     import ray
 
     files = folder / "ray"
@@ -161,7 +166,7 @@ def _platform(env: Environment, folder: Path) -> Iterator[_Platform]:
             logging_level=logging.WARNING,
         )
         _raise_when_told_to_stop()  # again: Ray has handlers of its own now, which print a stack
-        yield _Platform(env, node)
+        yield _Platform(env, config, node)
     finally:
         _quietly(_shut_serve_down)
         _quietly(ray.shutdown)
