@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import random
-import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -216,9 +214,12 @@ async def victim(part, gate: str) -> AsyncIterator[kit.Replica]:
     try:
         async with asyncio.timeout(kit.WITHIN_S):
             assert await process.stdout.readline() == b"serving\n"
-        yield kit.Replica(None, None, None, peer)
+        dying = kit.Replica(None, None, None, peer)
+        dying.kill = process.kill
+        yield dying
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        if process.returncode is None:
+            process.kill()
         await process.wait()
         await peer.close()
 
@@ -253,7 +254,8 @@ async def test_killed_at_any_moment_every_acknowledged_document_is_there_exactly
 
         writers = [asyncio.create_task(write(writer)) for writer in range(3)]
         await asyncio.sleep(dice.uniform(0.3, 1.5))
-    await asyncio.gather(*writers)
+        dying.kill()
+        await asyncio.gather(*writers)
     assert accepted
     # What is ingested now waits behind all of it.
     await replica.ingest(name, document("end", "The end."))

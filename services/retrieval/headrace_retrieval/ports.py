@@ -201,8 +201,12 @@ class WorkQueue(Protocol):
     async def renew(self, tasks: Sequence[Task]) -> None:
         """Keep the leases of tasks that take long."""
 
-    async def load(self, task: Task) -> Work | None:
-        """What to work on; None when the task was overtaken by a newer revision or a deletion. It is done then."""
+    async def load(self, tasks: Sequence[Task], max_bytes: int) -> tuple[list[Work], list[Task]]:
+        """What to work on, for as many of the first tasks as fit into `max_bytes` of text, and the tasks left over.
+
+        At least one is loaded, however large. Tasks that were overtaken by a newer revision or a deletion are done,
+        and in neither list.
+        """
 
     async def publish(self, cuts: Sequence[Cut]) -> int:
         """Make documents searchable, each with all its passages at once, in one transaction.

@@ -40,11 +40,11 @@ class Queue:
     async def renew(self, tasks):
         raise AssertionError("no lease is that short here")
 
-    async def load(self, task):
-        if task.item in self.overtaken:
-            return None
-        text = self.texts.get(task.item, f"Water {task.item}.")
-        return Work(task, "Title", text, False, IndexSpec("minilm", 16, 0))
+    async def load(self, tasks, max_bytes):
+        there = [task for task in tasks if task.item not in self.overtaken]
+        spec = IndexSpec("minilm", 16, 0)
+        works = [Work(one, "Title", self.texts.get(one.item, f"Water {one.item}."), False, spec) for one in there[:2]]
+        return works, there[2:]
 
     async def publish(self, cuts):
         self.published.append([cut.task.item for cut in cuts])

@@ -26,11 +26,14 @@ from headrace_retrieval.ports import Cut, Models, Task, Work, WorkQueue
 
 _log = logging.getLogger(__name__)
 
-CLAIM = 32
+CLAIM = 64
 """Documents that one worker takes at a time."""
 
-GROUP_CHARACTERS = 2_000_000
-"""Text that is held, embedded and published together, at most; a larger document goes alone."""
+LOAD_BYTES = 4_000_000
+"""Text that is held at a time, at most; a larger document is held alone."""
+
+GROUP_PASSAGES = 128
+"""Passages after which documents are published, so that a slow model's work shows, and is kept, as it goes."""
 
 POLL_S = 1.0
 EMBED_LIMIT_S = 120.0
@@ -139,27 +142,22 @@ class Worker:
         await self._queue.put_back(tasks, delay_s)
 
     async def _groups(self, tasks: Sequence[Task]) -> AsyncIterator[list[_Prepared]]:
-        """Tasks with their passages, in groups that fit into memory."""
+        """Tasks with their passages, in groups to be published together."""
         group: list[_Prepared] = []
-        characters = 0
-        for task in tasks:
-            work = await self._queue.load(task)
-            if work is None:
-                self._metrics.documents.labels("overtaken").inc()
-                continue
-            alone = task.attempt > SUSPICIOUS or (group and group[-1].work.task.attempt > SUSPICIOUS)
-            if group and (alone or characters + len(work.text) > GROUP_CHARACTERS):
-                yield group
-                group, characters = [], 0
-            pieces = await asyncio.to_thread(
-                chunk,
-                work.text,
-                markdown=work.markdown,
-                max_tokens=work.index.max_tokens,
-                overlap_tokens=work.index.overlap_tokens,
-            )
-            group.append(_Prepared(work, pieces))
-            characters += len(work.text)
+        rest = list(tasks)
+        while rest:
+            before = len(rest)
+            works, rest = await self._queue.load(rest, LOAD_BYTES)
+            self._metrics.documents.labels("overtaken").inc(before - len(works) - len(rest))
+            for work in works:
+                prepared = await _prepare(work)
+                if group and (_suspicious(work) or _suspicious(group[-1].work)):
+                    yield group
+                    group = []
+                group.append(prepared)
+                if sum(len(one.pieces) for one in group) >= GROUP_PASSAGES:
+                    yield group
+                    group = []
         if group:
             yield group
 
@@ -248,3 +246,18 @@ class Worker:
             self._cleaned = now
             await self._queue.clean_up()
             self._metrics.waiting.set(await self._queue.waiting())
+
+
+async def _prepare(work: Work) -> _Prepared:
+    pieces = await asyncio.to_thread(
+        chunk,
+        work.text,
+        markdown=work.markdown,
+        max_tokens=work.index.max_tokens,
+        overlap_tokens=work.index.overlap_tokens,
+    )
+    return _Prepared(work, pieces)
+
+
+def _suspicious(work: Work) -> bool:
+    return work.task.attempt > SUSPICIOUS

@@ -7,14 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
-from headrace_kit.errors import Conflict, NotFound
+from headrace_kit.errors import NotFound
 from headrace_kit.stores.postgres import Connection
-from headrace_retrieval.adapters.postgres.session import Database
+from headrace_retrieval.adapters.postgres.accept import store
+from headrace_retrieval.adapters.postgres.session import Database, columns
 from headrace_retrieval.domain.model import Collection, DocumentInfo, Job, NewDocument, StoredDocument
-from headrace_retrieval.domain.rights import Acl, Caller, narrow, readers_of
+from headrace_retrieval.domain.rights import Acl, Caller
 
 
 class PostgresDocuments:
@@ -40,24 +40,28 @@ class PostgresDocuments:
                 "INSERT INTO jobs (id, tenant, collection_id, kind) VALUES (%s, %s, %s, 'ingest')",
                 [job, tenant, collection.id],
             )
-            stored = _Accepted(connection, collection, acl_required)
-            for document in sorted(documents, key=lambda document: document.id):
-                revision, searchable = await stored.store(document)
-                await connection.cursor().executemany(
-                    """
-                    INSERT INTO job_items
-                        (job_id, tenant, collection_id, document_id, revision_id, index_id, state, finished_at)
-                    VALUES (%s, %s, %s, %s, %s, %s, %s, CASE WHEN %s THEN now() END)
-                    """,
-                    [
-                        (
-                            *(job, tenant, collection.id, document.id, revision, index),
-                            *("done" if searchable and active else "queued", searchable and active),
-                        )
-                        for index, active in indexes
-                    ],
-                )
-            await stored.finish()
+            accepted = await store(connection, collection.id, acl_required, documents)
+            await connection.execute(
+                """
+                INSERT INTO job_items
+                    (job_id, tenant, collection_id, document_id, revision_id, index_id, state, finished_at)
+                SELECT %s, %s, %s, u.document, u.revision, i.id,
+                       CASE WHEN u.searchable AND i.active THEN 'done' ELSE 'queued' END,
+                       CASE WHEN u.searchable AND i.active THEN now() END
+                FROM unnest(%s::text[], %s::bigint[], %s::boolean[])
+                     WITH ORDINALITY AS u (document, revision, searchable, position)
+                CROSS JOIN unnest(%s::bigint[], %s::boolean[]) AS i (id, active)
+                ORDER BY u.position
+                """,
+                [
+                    *(job, tenant, collection.id),
+                    *columns([(one.document_id, one.revision, one.searchable) for one in accepted.documents], 3),
+                    *columns(indexes, 2),
+                ],
+            )
+            if accepted.rights_changed:
+                await raise_epoch(connection, [collection.id])
+            await note_documents(connection, [(collection.id, pk) for pk in accepted.touched])
         return job
 
     async def get(self, caller: Caller, collection: Collection, document_id: str) -> StoredDocument | None:
@@ -135,121 +139,6 @@ class PostgresDocuments:
         return Job(job, name, state, documents, done, errors)
 
 
-class _Accepted:
-    """Documents being stored, one after the other, in one transaction."""
-
-    def __init__(self, connection: Connection, collection: Collection, acl_required: bool) -> None:
-        self._connection = connection
-        self._collection = collection
-        self._acl_required = acl_required
-        self._changed: list[tuple[UUID, int]] = []
-        self._epoch = False
-
-    async def store(self, document: NewDocument) -> tuple[int, bool]:
-        """Store one; returns its revision, and whether it is searchable already."""
-        if document.acl is None and self._acl_required:
-            raise Conflict("the collection has begun to want an acl for each document", param="documents")
-        readers = readers_of(document.acl, self._acl_required)
-        pk, published = await self._upsert(document, readers)
-        revision = await self._insert(pk, document, readers)
-        unchanged = False
-        if published is not None:
-            old = await self._row("SELECT content_hash FROM revisions WHERE id = %s", published)
-            unchanged = old is not None and old[0] == document.content_hash
-            if unchanged:
-                await self._adopt(pk, published, revision, document, readers)
-            else:
-                await self._narrow(pk, published, readers)
-        await self._connection.execute(
-            "UPDATE documents SET latest = %s, updated_at = now() WHERE pk = %s", [revision, pk]
-        )
-        # Revisions that waited and were overtaken; the worker skips what is not there.
-        await self._connection.execute(
-            "DELETE FROM revisions WHERE document_pk = %s AND id <> %s AND id <> %s",
-            [pk, revision, revision if unchanged or not published else published],
-        )
-        return revision, unchanged
-
-    async def finish(self) -> None:
-        """Write what comes last, in the order of locks."""
-        if self._epoch:
-            await raise_epoch(self._connection, [self._collection.id])
-        await note_documents(self._connection, self._changed)
-
-    async def _upsert(self, document: NewDocument, readers: frozenset[str]) -> tuple[int, int | None]:
-        row = await self._row(
-            """
-            INSERT INTO documents AS d (collection_id, id, readers) VALUES (%s, %s, %s)
-            ON CONFLICT (collection_id, id) DO UPDATE
-                SET readers = CASE WHEN d.published IS NULL THEN excluded.readers ELSE d.readers END
-            RETURNING pk, published
-            """,
-            self._collection.id,
-            document.id,
-            sorted(readers),
-        )
-        assert row is not None
-        return row[0], row[1]
-
-    async def _insert(self, pk: int, document: NewDocument, readers: frozenset[str]) -> int:
-        row = await self._row(
-            """
-            INSERT INTO revisions (document_pk, collection_id, title, text, content_type, metadata, filter_terms, acl,
-                                   readers, content_hash)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
-            """,
-            *(pk, self._collection.id, document.title, document.text, document.content_type),
-            *(Jsonb(document.metadata), list(document.filter_terms), _acl_json(document.acl)),
-            *(sorted(readers), document.content_hash),
-        )
-        assert row is not None
-        return int(row[0])
-
-    async def _adopt(
-        self, pk: int, published: int, revision: int, document: NewDocument, readers: frozenset[str]
-    ) -> None:
-        """The text is the same: its passages become the new revision's, with its rights and metadata."""
-        values = [sorted(readers), list(document.filter_terms)]
-        await self._connection.execute(
-            "UPDATE chunks SET revision_id = %s, readers = %s, filter_terms = %s WHERE revision_id = %s",
-            [revision, *values, published],
-        )
-        await self._connection.execute(
-            "UPDATE vectors SET readers = %s, filter_terms = %s WHERE document_pk = %s", [*values, pk]
-        )
-        old = await self._row("SELECT readers FROM documents WHERE pk = %s", pk)
-        await self._connection.execute(
-            "UPDATE documents SET published = %s, readers = %s WHERE pk = %s", [revision, values[0], pk]
-        )
-        self._changed.append((self._collection.id, pk))
-        self._epoch |= old is not None and frozenset(old[0]) != readers
-
-    async def _narrow(self, pk: int, published: int, readers: frozenset[str]) -> None:
-        """Close the old text to whoever may not read the new one."""
-        row = await self._row("SELECT readers FROM documents WHERE pk = %s", pk)
-        assert row is not None
-        old = frozenset(row[0])
-        left = narrow(old, readers)
-        if left == old:
-            return
-        for table, key, value in (
-            ("documents", "pk", pk),
-            ("revisions", "id", published),
-            ("chunks", "document_pk", pk),
-            ("vectors", "document_pk", pk),
-        ):
-            await self._connection.execute(
-                f"UPDATE {table} SET readers = %s WHERE {key} = %s",  # noqa: S608  (names from the lines above)
-                [sorted(left), value],
-            )
-        self._changed.append((self._collection.id, pk))
-        self._epoch = True
-
-    async def _row(self, query: str, *args: Any) -> Any:
-        cursor = await self._connection.execute(query, args)
-        return await cursor.fetchone()
-
-
 async def share_collections(connection: Connection, collections: Sequence[UUID]) -> None:
     """Keep the rules and index versions of collections as they are until the transaction ends; others may do so too."""
     await connection.execute(
@@ -300,7 +189,3 @@ async def _lock_collection(connection: Connection, collection: Collection) -> tu
 
 def _acl(stored: Any) -> Acl | None:
     return None if stored is None else msgspec.convert(stored, Acl)
-
-
-def _acl_json(acl: Acl | None) -> Jsonb | None:
-    return None if acl is None else Jsonb(msgspec.to_builtins(acl))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -10,7 +11,7 @@ from uuid_utils.compat import uuid7
 from headrace_kit.stores.postgres import Connection
 from headrace_retrieval.adapters.postgres.collections import note_index
 from headrace_retrieval.adapters.postgres.documents import note_documents, raise_epoch, share_collections
-from headrace_retrieval.adapters.postgres.session import Database, Floats
+from headrace_retrieval.adapters.postgres.session import Database, Floats, columns, text_array
 from headrace_retrieval.domain.documents import MARKDOWN
 from headrace_retrieval.domain.model import IndexSpec
 from headrace_retrieval.ports import Cut, Task, Work
@@ -19,6 +20,7 @@ LEASE_S = 20
 JOBS_KEPT = "7 days"
 OUTBOX_KEPT = "1 day"
 _DELETE_BATCH = 2000
+_VECTORS_A_STATEMENT = 500
 
 
 class PostgresQueue:
@@ -66,25 +68,31 @@ class PostgresQueue:
                 [self._lease_s, [task.item for task in tasks], self._owner],
             )
 
-    async def load(self, task: Task) -> Work | None:
+    async def load(self, tasks: Sequence[Task], max_bytes: int) -> tuple[list[Work], list[Task]]:
         """See the port."""
         async with self._database.system() as connection:
             cursor = await connection.execute(
                 """
-                SELECT r.title, r.text, r.content_type, i.embedding, i.max_tokens, i.overlap_tokens
-                FROM revisions r JOIN documents d ON d.pk = r.document_pk AND d.latest = r.id
+                SELECT u.item, octet_length(r.text), i.embedding, i.max_tokens, i.overlap_tokens
+                FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS u (item, revision, index_id)
+                JOIN revisions r ON r.id = u.revision
+                JOIN documents d ON d.pk = r.document_pk AND d.latest = r.id
                 JOIN collections c ON c.id = d.collection_id AND c.deleted_at IS NULL
-                JOIN indexes i ON i.id = %s
-                WHERE r.id = %s
+                JOIN indexes i ON i.id = u.index_id
                 """,
-                [task.index_id, task.revision],
+                columns([(task.item, task.revision, task.index_id) for task in tasks], 3),
             )
-            row = await cursor.fetchone()
-            if row is None:
-                await _finish(connection, [task.item], self._owner)
-                return None
-        title, text, content_type, *index = row
-        return Work(task, title, text, content_type == MARKDOWN, IndexSpec(*index))
+            wanted = {item: (size, IndexSpec(*index)) for item, size, *index in await cursor.fetchall()}
+            await _finish(connection, [task.item for task in tasks if task.item not in wanted], self._owner)
+            there = [task for task in tasks if task.item in wanted]
+            taken = _first(there, [wanted[task.item][0] for task in there], max_bytes)
+            cursor = await connection.execute(
+                "SELECT id, title, text, content_type FROM revisions WHERE id = ANY(%s)",
+                [[task.revision for task in there[:taken]]],
+            )
+            content = {id: (title, text, kind == MARKDOWN) for id, title, text, kind in await cursor.fetchall()}
+        works = [Work(task, *content[task.revision], wanted[task.item][1]) for task in there[:taken]]
+        return works, there[taken:]
 
     async def publish(self, cuts: Sequence[Cut]) -> int:
         """See the port."""
@@ -98,24 +106,14 @@ class PostgresQueue:
             )
             mine = {item for (item,) in await cursor.fetchall()}
             await share_collections(connection, [cut.task.collection_id for cut in cuts])
-            changed: list[tuple[UUID, int]] = []
-            replaced: list[UUID] = []
-            for cut in sorted(cuts, key=lambda cut: (cut.task.collection_id, cut.task.document_id)):
-                if cut.task.item not in mine:
-                    continue
-                found = await _lock(connection, cut.task)
-                if found is None:
-                    continue
-                pk, active, published = found
-                await _replace(connection, pk, cut)
-                changed.append((cut.task.collection_id, pk))
-                if active and await _show(connection, pk, cut.task.revision, published):
-                    replaced.append(cut.task.collection_id)
+            fresh = await _lock(connection, [cut for cut in cuts if cut.task.item in mine])
+            await _replace(connection, fresh)
+            replaced = await _show(connection, [one for one in fresh if one.active])
             await _finish(connection, sorted(mine), self._owner)
             if replaced:
                 await raise_epoch(connection, replaced)
-            await note_documents(connection, changed)
-        return len(changed)
+            await note_documents(connection, [(one.cut.task.collection_id, one.pk) for one in fresh])
+        return len(fresh)
 
     async def fail(self, task: Task, message: str) -> None:
         """See the port."""
@@ -204,6 +202,16 @@ class PostgresQueue:
         return row[0] if row else 0
 
 
+def _first(tasks: Sequence[Task], sizes: Sequence[int], limit: int) -> int:
+    """How many of the first tasks stay within the limit together; at least one of those that there are."""
+    total = 0
+    for position, size in enumerate(sizes):
+        total += size
+        if position and total > limit:
+            return position
+    return len(tasks)
+
+
 async def _finish(connection: Connection, items: Sequence[int], owner: UUID) -> None:
     await connection.execute(
         """
@@ -214,72 +222,107 @@ async def _finish(connection: Connection, items: Sequence[int], owner: UUID) -> 
     )
 
 
-async def _lock(connection: Connection, task: Task) -> tuple[int, bool, int | None] | None:
-    """The document, whether the index version is the active one, and the revision that is searchable now.
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A cut that is still wanted. `published` is the revision that is searchable now."""
 
-    None when the revision is not the newest any more, or document or index are gone.
-    """
+    cut: Cut
+    pk: int
+    active: bool
+    published: int | None
+
+
+async def _lock(connection: Connection, cuts: Sequence[Cut]) -> list[_Fresh]:
+    """Lock the documents, in the order of ids; left out are those whose revision is not the newest any more."""
+    by_item = {cut.task.item: cut for cut in cuts}
     cursor = await connection.execute(
-        "SELECT pk, published FROM documents WHERE collection_id = %s AND id = %s AND latest = %s FOR UPDATE",
-        [task.collection_id, task.document_id, task.revision],
+        """
+        SELECT u.item, d.pk, i.state = 'active', d.published
+        FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::bigint[], %s::bigint[])
+             AS u (item, collection_id, id, revision, index_id)
+        JOIN documents d ON d.collection_id = u.collection_id AND d.id = u.id AND d.latest = u.revision
+        JOIN indexes i ON i.id = u.index_id
+        ORDER BY d.collection_id, d.id FOR UPDATE OF d
+        """,
+        columns([(t.item, t.collection_id, t.document_id, t.revision, t.index_id) for t in (c.task for c in cuts)], 5),
     )
-    document = await cursor.fetchone()
-    cursor = await connection.execute("SELECT state = 'active' FROM indexes WHERE id = %s", [task.index_id])
-    index = await cursor.fetchone()
-    return (document[0], index[0], document[1]) if document and index else None
+    return [_Fresh(by_item[item], pk, active, published) for item, pk, active, published in await cursor.fetchall()]
 
 
-async def _replace(connection: Connection, pk: int, cut: Cut) -> None:
-    """Put a document's passages in the place of the old ones in one index version."""
-    task = cut.task
-    cursor = await connection.execute("SELECT readers, filter_terms FROM revisions WHERE id = %s", [task.revision])
-    row = await cursor.fetchone()
-    assert row is not None
-    readers, filter_terms = row
-    await connection.execute("DELETE FROM chunks WHERE document_pk = %s AND index_id = %s", [pk, task.index_id])
-    ids = [uuid7() for _ in cut.pieces]
-    await connection.cursor().executemany(
+async def _replace(connection: Connection, fresh: Sequence[_Fresh]) -> None:
+    """Put documents' passages in the place of the old ones, each in its index version."""
+    await connection.execute(
+        """
+        DELETE FROM chunks USING unnest(%s::bigint[], %s::bigint[]) AS u (pk, index_id)
+        WHERE chunks.document_pk = u.pk AND chunks.index_id = u.index_id
+        """,
+        columns([(one.pk, one.cut.task.index_id) for one in fresh], 2),
+    )
+    rows = [
+        (uuid7(), one, ordinal, piece, vector)
+        for one in fresh
+        for ordinal, (piece, vector) in enumerate(zip(one.cut.pieces, one.cut.vectors, strict=True))
+    ]
+    await connection.execute(
         """
         INSERT INTO chunks (id, index_id, collection_id, document_pk, revision_id, ordinal, span_start, span_end, page,
                             headings, text, readers, filter_terms)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        SELECT u.id, u.index_id, r.collection_id, r.document_pk, r.id, u.ordinal, u.span_start, u.span_end, u.page,
+               u.headings::text[], u.text, r.readers, r.filter_terms
+        FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::text[],
+                    %s::text[])
+             AS u (id, index_id, revision, ordinal, span_start, span_end, page, headings, text)
+        JOIN revisions r ON r.id = u.revision
         """,
-        [
-            (
-                *(id, task.index_id, task.collection_id, pk, task.revision, ordinal, piece.start, piece.end),
-                *(piece.page, list(piece.headings), piece.text, readers, filter_terms),
-            )
-            for ordinal, (id, piece) in enumerate(zip(ids, cut.pieces, strict=True))
-        ],
+        columns(
+            [
+                (
+                    *(id, one.cut.task.index_id, one.cut.task.revision, ordinal, piece.start, piece.end, piece.page),
+                    *(text_array(piece.headings, ordered=True), piece.text),
+                )
+                for id, one, ordinal, piece, _ in rows
+            ],
+            9,
+        ),
     )
-    await connection.cursor().executemany(
-        """
-        INSERT INTO vectors (chunk_id, index_id, collection_id, document_pk, readers, filter_terms, embedding)
-        VALUES (%s, %s, %s, %s, %s, %s, %s::vector)
-        """,
-        [
-            (id, task.index_id, task.collection_id, pk, readers, filter_terms, Floats(vector))
-            for id, vector in zip(ids, cut.vectors, strict=True)
-        ],
-    )
+    for at in range(0, len(rows), _VECTORS_A_STATEMENT):
+        part = rows[at : at + _VECTORS_A_STATEMENT]
+        values = ", ".join(["(%s::uuid, %s::vector)"] * len(part))
+        await connection.execute(
+            f"""
+            INSERT INTO vectors (chunk_id, index_id, collection_id, document_pk, readers, filter_terms, embedding)
+            SELECT c.id, c.index_id, c.collection_id, c.document_pk, c.readers, c.filter_terms, v.embedding
+            FROM (VALUES {values}) AS v (id, embedding) JOIN chunks c ON c.id = v.id
+            """,  # noqa: S608  (placeholders)
+            [value for id, _, _, _, vector in part for value in (id, Floats(vector))],
+        )
+    dimensions = {one.cut.task.index_id: len(one.cut.vectors[0]) // 4 for one in fresh}
     await connection.execute(
-        "UPDATE indexes SET dimensions = %s WHERE id = %s AND dimensions IS NULL",
-        [len(cut.vectors[0]) // 4, task.index_id],
+        """
+        UPDATE indexes SET dimensions = u.dimensions FROM unnest(%s::bigint[], %s::int[]) AS u (id, dimensions)
+        WHERE indexes.id = u.id AND indexes.dimensions IS NULL
+        """,
+        columns(dimensions.items(), 2),
     )
 
 
-async def _show(connection: Connection, pk: int, revision: int, published: int | None) -> bool:
-    """Make a revision the one that readers see; True when it took the place of another."""
-    if published == revision:
-        return False
+async def _show(connection: Connection, fresh: Sequence[_Fresh]) -> list[UUID]:
+    """Make revisions the ones that readers see. Returns the collections where one took the place of another."""
+    shown = [one for one in fresh if one.published != one.cut.task.revision]
+    rows = columns([(one.pk, one.cut.task.revision) for one in shown], 2)
+    newest = "unnest(%s::bigint[], %s::bigint[]) AS u (pk, revision)"
     await connection.execute(
-        """
-        UPDATE documents SET published = %s, readers = (SELECT readers FROM revisions WHERE id = %s) WHERE pk = %s
-        """,
-        [revision, revision, pk],
+        f"""
+        UPDATE documents SET published = r.id, readers = r.readers FROM {newest} JOIN revisions r ON r.id = u.revision
+        WHERE documents.pk = u.pk
+        """,  # noqa: S608  (a constant)
+        rows,
     )
-    await connection.execute("DELETE FROM revisions WHERE document_pk = %s AND id < %s", [pk, revision])
-    return published is not None
+    await connection.execute(
+        f"DELETE FROM revisions USING {newest} WHERE revisions.document_pk = u.pk AND revisions.id < u.revision",  # noqa: S608
+        rows,
+    )
+    return [one.cut.task.collection_id for one in shown if one.published is not None]
 
 
 async def _switch(connection: Connection, collection: UUID, index: int) -> None:

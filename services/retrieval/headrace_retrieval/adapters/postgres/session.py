@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 from psycopg import adapters
@@ -81,7 +82,13 @@ async def _say(connection: Connection, **settings: str) -> None:
     await connection.execute("SELECT " + calls, values)
 
 
-def text_array(values: Iterable[str]) -> str:
-    """A PostgreSQL array literal, in a fixed order."""
-    dumped = ListDumper(list).dump(sorted(values))
+def columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as columns, for `unnest`."""
+    turned = [list(column) for column in zip(*rows, strict=True)]
+    return turned or [[] for _ in range(width)]
+
+
+def text_array(values: Iterable[str], *, ordered: bool = False) -> str:
+    """A PostgreSQL array literal; sorted unless the order is the caller's."""
+    dumped = ListDumper(list).dump(list(values) if ordered else sorted(values))
     return bytes(dumped or b"{}").decode()

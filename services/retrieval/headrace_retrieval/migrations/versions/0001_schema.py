@@ -201,7 +201,7 @@ def upgrade() -> None:
     op.execute(OUTBOX_ORDER)
     op.execute(SECURITY)
     whole = f"(SELECT retrieval.setting('whole')) = 'on' AND {OWN}"
-    read = f"""({SEEN} AND readers && (SELECT retrieval.setting('readers'))::text[]) OR ({whole})"""
+    read = f"""({SEEN} AND readers && (SELECT retrieval.setting('readers')::text[])) OR ({whole})"""
     for table in ("documents", "revisions", "chunks", "vectors"):
         op.execute(_protect(table, read, whole))
     op.execute(_protect("indexes", SEEN, whole))
