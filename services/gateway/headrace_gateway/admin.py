@@ -77,7 +77,9 @@ class KeyAdmin:
         )
 
     async def list(self, tenant: str | None) -> list[ApiKey]:
-        """Keys, newest first. Raises NotReady."""
+        """Keys of a tenant, or all, newest first. Raises NotReady."""
+        if tenant is not None and not _TENANT.fullmatch(tenant):
+            return []
         return await self._store.list(tenant)
 
     async def revoke(self, ctx: RequestContext, key_id: str) -> None:

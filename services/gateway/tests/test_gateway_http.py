@@ -267,6 +267,7 @@ async def test_paths_methods_and_keys(rig):
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")
         assert (await http.get("/v1/models", headers={"authorization": ""})).status_code == 401
         assert (await http.get("/v1/models?x=1")).status_code == 400
+        assert (await http.get("/v1/models/%00")).status_code == 404
         assert (await http.get("/v1/models", headers={"x-headrace-timeout-ms": "soon"})).status_code == 400
         unknown = await http.post("/v1/chat/completions", json={**HI, "model": "plian"})
         assert unknown.status_code == 404 and "did you mean 'plain'" in unknown.json()["error"]["message"]

@@ -25,6 +25,8 @@ def identity_of(key: ApiKey, user: str = "", groups: tuple[str, ...] = ()) -> Id
             )
         if len(user) > _MAX_CHARS or any(len(group) > _MAX_CHARS for group in groups):
             raise BadInput(f"a user or group has at most {_MAX_CHARS} characters", param="headrace.user")
+        if any("\0" in name for name in (user, *groups)):
+            raise BadInput("a user or group holds a NUL character", param="headrace.user")
         if len(groups) > _MAX_GROUPS:
             raise BadInput(f"at most {_MAX_GROUPS} groups", param="headrace.groups")
     return Identity("gateway", key.tenant, key.id, user, tuple(dict.fromkeys(groups)), key.scopes)

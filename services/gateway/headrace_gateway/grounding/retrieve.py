@@ -10,6 +10,9 @@ from headrace_gateway.routing.plan import ModelPlan
 from headrace_kit.errors import BadInput, NotFound
 from headrace_protos.retrieval.v1.messages_pb2 import Passage, SearchRequest
 
+_UNKNOWN = "collection_not_found"
+_PARAM = "headrace.collections"
+
 
 async def retrieve(retriever: Retriever, ctx: RequestContext, plan: ModelPlan, call: GenerateCall) -> list[Passage]:
     """Passages from the model's own collections and those that the request names, best first.
@@ -22,6 +25,8 @@ async def retrieve(retriever: Retriever, ctx: RequestContext, plan: ModelPlan, c
     collections = list(dict.fromkeys((*plan.collections, *call.options.collections)))
     if not collections:
         return []
+    if any("\0" in name for name in collections):
+        raise NotFound("no collection has a NUL character in its name", code=_UNKNOWN, param=_PARAM)
     query = query_of(call)
     if not query:
         raise BadInput("an answer from collections needs a user message with text", param="messages")
@@ -30,6 +35,6 @@ async def retrieve(retriever: Retriever, ctx: RequestContext, plan: ModelPlan, c
         try:
             found = await retriever.search(request, envelope(ctx, hop))
         except NotFound as error:
-            raise NotFound(error.message, code="collection_not_found", param="headrace.collections") from error
+            raise NotFound(error.message, code=_UNKNOWN, param=_PARAM) from error
         hop.attributes["headrace.passages"] = len(found.results)
         return list(found.results)

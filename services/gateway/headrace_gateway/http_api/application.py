@@ -37,8 +37,8 @@ class HttpApplication:
         route = match.route if match else None
         visit = self._door.open(_arrival(request, route))
         try:
-            if match is None:
-                raise NotFound(f"no such path: {request.path[:200]}", code="unknown_path")
+            if match is None or "\0" in request.path:
+                raise NotFound(f"no such path: {request.path[:200]!r}", code="unknown_path")
             if route is None:
                 allow = ", ".join(match.allow)
                 error = MethodNotAllowed(f"{request.method[:20]} is not for this path; allowed: {allow}")

@@ -67,13 +67,15 @@ def query(raw: str, known: frozenset[str]) -> Mapping[str, str]:
     """A query string's parameters; the last of a repeated one counts.
 
     Raises:
-        BadInput: one that is not in `known`, or too many.
+        BadInput: one that is not in `known` or holds a NUL character, or too many.
     """
     try:
         pairs = dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=64))
     except ValueError as error:
         raise BadInput("the query string has too many parameters") from error
-    for name in pairs:
+    for name, value in pairs.items():
+        if "\0" in value:
+            raise BadInput(f"{name[:64]!r} holds a NUL character", param=name[:64])
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
             raise BadInput(f"unknown query parameter {name[:64]!r}; known: {listed}", param=name[:64])
