@@ -278,6 +278,34 @@ async def test_bad_input_is_refused_with_the_field(replica, name, request_, para
     assert refused.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("method", "request_", "caller", "error"),
+    [
+        ("GetCollection", pb.GetCollectionRequest(name="a\0"), {}, NotFound),
+        ("GetCollection", pb.GetCollectionRequest(name=""), {}, NotFound),
+        ("GetCollection", pb.GetCollectionRequest(name="x" * 1000), {}, NotFound),
+        ("Search", pb.SearchRequest(collections=["handbook", "a\0"], query="x"), {}, NotFound),
+        ("Search", pb.SearchRequest(collections=["handbook"], query="x\0y"), {"user": "a\0"}, BadInput),
+        ("GetDocument", pb.GetDocumentRequest(collection="handbook", document_id="a\0"), {}, BadInput),
+        ("DeleteDocument", pb.DeleteDocumentRequest(collection="handbook", document_id="\0"), {}, BadInput),
+        ("ListDocuments", pb.ListDocumentsRequest(collection="handbook", after="\0"), {}, BadInput),
+        ("GetJob", pb.GetJobRequest(job="\0"), {}, NotFound),
+        ("ListCollections", pb.ListCollectionsRequest(), {"tenant": ""}, Forbidden),
+    ],
+    ids=["nul", "empty", "long", "second", "user", "get", "delete", "after", "job", "no-tenant"],
+)
+async def test_names_that_cannot_be_are_never_an_error_of_ours(replica, method, request_, caller, error):
+    with pytest.raises(error):
+        await replica.call(method, request_, **caller)
+
+
+async def test_a_query_with_strange_characters_is_only_a_query(replica, name):
+    await replica.ingest(name, document("ä/b c%", "Wasser für Ána.", pb.Acl(users=['ána,"{x}"', "b\\c"])))
+    for user in ('ána,"{x}"', "b\\c"):
+        assert await replica.ids(name, "wasser\0 'fur' \\ %s {}", user=user) == ["ä/b c%"]
+    assert await replica.ids(name, "wasser", user="ána") == []
+
+
 async def test_making_a_collection_again_is_fine_only_with_the_same_settings(replica, name):
     request = pb.CreateCollectionRequest(collection=pb.Collection(name=name))
     assert (await replica.call("CreateCollection", request)).name == name

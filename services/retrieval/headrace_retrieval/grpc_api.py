@@ -10,7 +10,7 @@ from uuid import UUID
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 from opentelemetry import trace
 
-from headrace_kit.errors import Forbidden, NotFound
+from headrace_kit.errors import BadInput, Forbidden, NotFound
 from headrace_kit.hosting import Servicing
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
@@ -186,6 +186,8 @@ def _caller(call: Call) -> Caller:
     identity = call.caller
     if not identity.tenant:
         raise Forbidden("documents belong to tenants: call on behalf of one")
+    if any("\0" in name for name in (identity.user, *identity.groups)):
+        raise BadInput("users and groups have no NUL characters in their names", param="headrace.user")
     return Caller(identity.tenant, identity.user, tuple(identity.groups), READ_ALL in identity.scopes)
 
 

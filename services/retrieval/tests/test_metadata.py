@@ -49,6 +49,13 @@ def test_long_values_are_compared_in_full():
     assert not matches({"a": long}, {"a": long + "y"})
 
 
+def test_a_filter_is_small_and_has_no_nul():
+    with pytest.raises(BadInput, match="at most"):
+        compile_filter({f"k{n}": 1 for n in range(33)})
+    with pytest.raises(BadInput, match="NUL"):
+        compile_filter({"k\0": 1})
+
+
 @pytest.mark.parametrize("wanted", [{"a": {}}, {"a": []}, {"a": [[1]]}, {"a": [{}]}, {"a": math.nan}, {"a": [1] * 300}])
 def test_filters_that_mean_nothing_are_refused_with_the_field(wanted):
     with pytest.raises(BadInput) as refused:

@@ -11,6 +11,9 @@ from headrace_retrieval.domain.rights import Caller
 from headrace_retrieval.ports import CollectionStore, Wake
 
 _NAME = re.compile(r"[a-z0-9_-]{1,63}")
+MAX_NAME = 127
+"""Of a name with its tenant."""
+
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -63,6 +66,9 @@ class Collections:
             NotFound: there is none that the caller may know of.
             BadInput: several tenants share one under this name.
         """
+        for name in names:
+            if len(name) > MAX_NAME or "\0" in name:
+                raise NotFound("there is no collection of that name", param=param)
         bare = [name.rpartition("/")[2] for name in names]
         found = await self._store.named(caller, bare) if names else []
         return [self._choose(caller, name, found, param) for name in names]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from headrace_kit.errors import BadInput, DeadlineExceeded, NotFound
 from headrace_retrieval.domain.collections import Collections
-from headrace_retrieval.domain.documents import check_batch
+from headrace_retrieval.domain.documents import check_batch, check_id
 from headrace_retrieval.domain.model import Collection, DocumentInfo, Job, NewDocument, StoredDocument
 from headrace_retrieval.domain.rights import Caller
 from headrace_retrieval.ports import DocumentStore, Replica, Wake
@@ -92,7 +92,8 @@ class Ingest:
         return found
 
     async def get(self, caller: Caller, name: str, document_id: str) -> StoredDocument:
-        """A document that the caller may read. Raises NotFound."""
+        """A document that the caller may read. Raises NotFound, BadInput."""
+        check_id(document_id, "document_id")
         collection = (await self._collections.find(caller, [name], "collection"))[0]
         found = await self._store.get(caller, collection, document_id)
         if found is None:
@@ -103,11 +104,14 @@ class Ingest:
         """Documents that the caller may read, by id. Raises NotFound, BadInput."""
         if limit > MAX_PAGE:
             raise BadInput(f"limit is 1 to {MAX_PAGE}", param="limit")
+        if after:
+            check_id(after, "after")
         collection = (await self._collections.find(caller, [name], "collection"))[0]
         return await self._store.listed(caller, collection, after, limit or DEFAULT_PAGE)
 
     async def delete(self, caller: Caller, name: str, document_id: str) -> None:
-        """Remove a document; searches do not see it from then on. Raises NotFound, Forbidden."""
+        """Remove a document; searches do not see it from then on. Raises NotFound, BadInput, Forbidden."""
+        check_id(document_id, "document_id")
         collection = await self._collections.own(caller, name, "collection")
         if not await self._store.delete(caller.tenant, collection, document_id):
             raise NotFound(f"there is no document {document_id!r} in {name!r}", param="document_id")

@@ -16,6 +16,7 @@ from headrace_kit.errors import BadInput
 
 MAX_BYTES = 65_536
 MAX_TERM = 256
+MAX_FILTER_FIELDS = 32
 MAX_FILTER_VALUES = 256
 
 Filter = tuple[tuple[str, ...], ...]
@@ -63,11 +64,13 @@ def compile_filter(wanted: Mapping[str, Any]) -> Filter:
     """A filter's groups of terms.
 
     Raises:
-        BadInput: a value is an object, a list is empty or too long, or a number is not finite.
+        BadInput: too many fields, a value is an object, a list is empty or too long, or a number is not finite.
     """
+    if len(wanted) > MAX_FILTER_FIELDS:
+        raise BadInput(f"a filter has at most {MAX_FILTER_FIELDS} fields", param="filter")
     groups = []
     for key, value in wanted.items():
-        param = f"filter.{key}"
+        param = f"filter.{_clean(key, 'filter')}"
         values = list(value) if isinstance(value, list | tuple) else [value]
         if not values:
             raise BadInput("an empty list matches nothing; leave the field out instead", param=param)

@@ -38,6 +38,7 @@ GROUP_PASSAGES = 128
 POLL_S = 1.0
 EMBED_LIMIT_S = 120.0
 CLEAN_UP_S = 60.0
+COUNT_S = 5.0
 MAX_FAILURES = 5
 """Tries of a document that fails for a reason of its own, before it is given up."""
 
@@ -48,7 +49,7 @@ AWAY = (NotReady, Upstream, Busy, DeadlineExceeded, NotFound, Unauthenticated, F
 """What says nothing about a document: a part is down, or it is not set up yet."""
 
 _FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 30.0
+_LONGEST_DELAY_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Worker:
         self._published = published
         self._woken = asyncio.Event()
         self._delay_s = _FIRST_DELAY_S
-        self._cleaned = -CLEAN_UP_S
+        self._cleaned = self._counted = float("-inf")
 
     def wake(self) -> None:
         """Look into the queue now instead of at the next poll."""
@@ -124,12 +125,12 @@ class Worker:
                     except AWAY:
                         if group[0].work.task.attempt <= SUSPICIOUS:
                             raise
-                        await self._postpone([group[0].work.task], _LONGEST_DELAY_S)
+                        await self._postpone([group[0].work.task], self._delay_s)
                     for prepared in group:
                         left.remove(prepared.work.task)
             except AWAY:
-                delay_s, self._delay_s = self._delay_s, min(self._delay_s * 2, _LONGEST_DELAY_S)
-                await self._postpone(left, delay_s)
+                await self._postpone(left, self._delay_s)
+                self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
                 raise
             except asyncio.CancelledError:
                 await self._postpone(left, 0)
@@ -242,10 +243,12 @@ class Worker:
         if await self._queue.promote():
             self._published()
         now = asyncio.get_running_loop().time()
+        if now - self._counted >= COUNT_S:
+            self._counted = now
+            self._metrics.waiting.set(await self._queue.waiting())
         if now - self._cleaned >= CLEAN_UP_S:
             self._cleaned = now
             await self._queue.clean_up()
-            self._metrics.waiting.set(await self._queue.waiting())
 
 
 async def _prepare(work: Work) -> _Prepared:
