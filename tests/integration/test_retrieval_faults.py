@@ -20,7 +20,10 @@ from headrace_kit.config import Environment, Snapshot, parse
 from headrace_kit.errors import DeadlineExceeded, HeadraceError, NotFound, NotReady
 from headrace_kit.rpc import Peer
 from headrace_kit.rpc.identity import Signer
+from headrace_kit.stores.postgres import Postgres
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
+from headrace_retrieval.adapters.postgres.queue import PostgresQueue
+from headrace_retrieval.adapters.postgres.session import Database
 
 
 def _load(name: str) -> ModuleType:
@@ -315,6 +318,36 @@ async def test_a_config_change_builds_a_new_index_beside_the_old_one(part, repli
         assert set(await other.ids("manual", "water", scopes=["read_all"])) == {"a"}
         other.runtime.configs.replace(Snapshot(parse(kit.CONFIG), Path("headrace.yaml")))
         await eventually(lambda: deleted(other, "manual"), lambda done: done)
+
+
+async def test_what_is_deleted_or_long_read_is_cleaned_away(part, replica, name):
+    await replica.ingest(name, document("a", "Water."))
+    await replica.call("DeleteCollection", pb.DeleteCollectionRequest(name=name))
+    postgres = Postgres(part.dsn, "retrieval")
+    await postgres.open()
+    try:
+        async with Database(postgres).system() as connection:
+            await connection.execute("UPDATE outbox SET at = at - interval '2 days'")
+            newest = (await (await connection.execute("SELECT max(id) FROM outbox")).fetchone())[0]
+        queue = PostgresQueue(Database(postgres))
+        await queue.clean_up()
+        async with Database(postgres).system() as connection:
+            left = await connection.execute("SELECT count(*) FROM collections WHERE name = %s", [name])
+            assert (await left.fetchone())[0] == 0
+            for table in ("documents", "chunks", "vectors", "indexes"):
+                orphans = await connection.execute(
+                    f"SELECT count(*) FROM {table} t WHERE NOT EXISTS "
+                    "(SELECT FROM collections c WHERE c.id = t.collection_id)"
+                )
+                assert (await orphans.fetchone())[0] == 0, table
+            assert (await (await connection.execute("SELECT upto FROM outbox_trimmed")).fetchone())[0] >= newest
+            assert (await (await connection.execute("SELECT count(*) FROM outbox")).fetchone())[0] == 0
+    finally:
+        await postgres.close()
+    # Who had read what is gone follows on.
+    fresh = await made(replica)
+    await replica.ingest(fresh, document("a", "Water again."))
+    assert await replica.ids(fresh, "water", mode=BM25) == ["a"]
 
 
 async def deleted(replica, name: str) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from headrace_kit.errors import (
     BadInput,
@@ -37,6 +38,9 @@ GROUP_PASSAGES = 128
 
 POLL_S = 1.0
 EMBED_LIMIT_S = 120.0
+EMBED_CALLS = 2
+"""Calls to the model at a time: one is being served while the next one waits there."""
+
 CLEAN_UP_S = 60.0
 COUNT_S = 5.0
 MAX_FAILURES = 5
@@ -195,14 +199,20 @@ class Worker:
             texts = waiting.setdefault((work.index.embedding, work.task.tenant), [])
             for position, piece in enumerate(prepared.pieces):
                 texts.append(((number, position), context(work.title, piece.headings, piece.text)))
-        batch = self._embed_batch()
-        for (deployment, tenant), texts in waiting.items():
-            for at in range(0, len(texts), batch):
-                part = texts[at : at + batch]
+        batch, places = self._embed_batch(), asyncio.Semaphore(EMBED_CALLS)
+
+        async def embed(deployment: str, tenant: str, part: list[tuple[tuple[int, int], str]]) -> None:
+            async with places:
                 made = await self._models.embed(
                     deployment, [text for _, text in part], tenant=tenant, limit_s=EMBED_LIMIT_S
                 )
-                vectors.update(zip((key for key, _ in part), made, strict=True))
+            vectors.update(zip((key for key, _ in part), made, strict=True))
+
+        await _all(
+            embed(deployment, tenant, texts[at : at + batch])
+            for (deployment, tenant), texts in waiting.items()
+            for at in range(0, len(texts), batch)
+        )
         return [
             Cut(
                 prepared.work.task,
@@ -221,6 +231,7 @@ class Worker:
 
     async def _give_up(self, task: Task, reason: str) -> None:
         self._metrics.documents.labels("failed").inc()
+        _log.warning("a document was given up", extra={"collection": str(task.collection_id), "item": task.item})
         await self._queue.fail(task, reason)
 
     @asynccontextmanager
@@ -249,6 +260,18 @@ class Worker:
         if now - self._cleaned >= CLEAN_UP_S:
             self._cleaned = now
             await self._queue.clean_up()
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all; the first error ends the others and is raised as it is."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def _prepare(work: Work) -> _Prepared:
