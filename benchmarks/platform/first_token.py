@@ -9,7 +9,7 @@ import grpc
 import httpx
 
 from headrace_inference.adapters.triton.client import TritonClient
-from headrace_inference.adapters.triton.wire import encode_generation, stream_request
+from headrace_inference.adapters.triton.wire import encode_generation
 from headrace_inference.ports import Generation, Sampling
 from headrace_local.platform import Platform
 from headrace_protos.common.v1 import chat_pb2
@@ -55,7 +55,7 @@ async def compare(platform: Platform, model: str, requests: int) -> dict[str, fl
 async def _direct(triton: TritonClient, model: str) -> float:
     generation = Generation(messages=({"role": "user", "content": _PROMPT},), sampling=Sampling(max_tokens=3))
     started, first = time.perf_counter(), 0.0
-    async for _ in triton.stream(stream_request(model, encode_generation(generation))):
+    async for _ in triton.stream(model, encode_generation(generation)):
         first = first or time.perf_counter() - started
     return first
 
