@@ -39,4 +39,4 @@ def connect(ctx: typer.Context, *, admin: bool = False) -> Headrace:
 
 def group(name: str, what: str) -> typer.Typer:
     """A group of commands."""
-    return typer.Typer(name=name, help=what, no_args_is_help=True, rich_markup_mode=None)
+    return typer.Typer(name=name, help=what, no_args_is_help=True, rich_markup_mode="rich")

@@ -26,7 +26,7 @@ app = typer.Typer(
     name="headrace",
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,8 +83,11 @@ def logs(
 
 def serve(
     service: Annotated[str, typer.Argument(help="gateway, inference, retrieval, guardrails, tracing or rollout.")],
+    runtime: Annotated[
+        Literal["process", "ray"], typer.Option(help="Host: this process, or a Ray Serve node of its own.")
+    ] = "process",
 ) -> None:
-    """Serve one service in this process until it is told to stop; HEADRACE_* variables are its settings.
+    """Serve one service until it is told to stop; HEADRACE_* variables are its settings.
 
     Example: HEADRACE_CONFIG=headrace.yaml headrace serve gateway
     """
@@ -92,6 +98,13 @@ def serve(
         raise missing("headrace_kit", "the platform") from error
     if service not in ports.SERVICES:
         raise typer.BadParameter(f"{service!r} is none of {', '.join(ports.SERVICES)}", param_hint="SERVICE")
+    if runtime == "ray":
+        # Ray reads its variables at import, so it has to begin in a new program.
+        local = "headrace_local.ray"
+        if find_spec("headrace_local") is None:
+            raise missing("headrace_local", "the local platform")
+        os.environ["HEADRACE_RUNTIME"] = runtime
+        os.execv(sys.executable, (sys.executable, "-m", local, "--services", service))  # noqa: S606
     host.run(service)
 
 

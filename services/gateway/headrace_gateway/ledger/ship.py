@@ -138,7 +138,8 @@ class Shipper:
                 await self.ship()
                 away = False
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._grown.wait(), 5)
+                    async with asyncio.timeout(5):  # `wait_for` may swallow a cancellation in 3.11
+                        await self._grown.wait()
                 self._grown.clear()
             except NotReady:
                 if not away:

@@ -105,7 +105,8 @@ class Controller:
                 self._metrics.looks_failed.inc()
                 _log.exception("a look at the rollouts failed; they hold")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):  # `wait_for` may swallow a cancellation in 3.11
+                    await self._woken.wait()
 
     def _set_away(self, away: bool) -> None:
         if away:

@@ -80,7 +80,8 @@ class Grants:
                 self._metrics.grants.inc()
                 yield self.current()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), self._lease_s() / 3)
+                async with asyncio.timeout(self._lease_s() / 3):  # `wait_for` may swallow a cancellation in 3.11
+                    await news.wait()
 
     def close(self) -> None:
         """End all watches."""
