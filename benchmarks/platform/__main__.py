@@ -1,4 +1,4 @@
-"""`python -m benchmarks.platform [--runtime process|ray] [--requests N] [--json]`, or `make bench`.
+"""`python -m benchmarks.platform [--runtime process|ray|both] [--requests N] [--json]`, or `make bench`.
 
 Starts a platform of its own on free ports with warm caches, measures, prints one table and stops it.
 """
@@ -25,23 +25,29 @@ from headrace_local.settings import Settings
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.platform", description=__doc__)
-    parser.add_argument("--runtime", choices=("process", "ray"), default="process")
+    parser.add_argument("--runtime", choices=("process", "ray", "both"), default="both")
     parser.add_argument("--requests", type=int, default=200, help="pairs of requests per row")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
+    for runtime in ("process", "ray") if options.runtime == "both" else (options.runtime,):
+        figures = run(runtime, options.requests)
+        if options.json:
+            print(json.dumps({"runtime": runtime, **figures}))
+        else:
+            show(figures, runtime)
+
+
+def run(runtime: str, requests: int) -> dict[str, float]:
+    """Start a platform, measure it, stop it."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        settings = Settings(data_dir=Path(folder) / "data", port_base=free_port_base(), runtime=options.runtime)
+        settings = Settings(data_dir=Path(folder) / "data", port_base=free_port_base(), runtime=runtime)
         platform = Platform(settings)
         started = time.monotonic()
         platform.start(bound=True)
         try:
-            figures = measure(platform, time.monotonic() - started, options.requests)
+            return measure(platform, time.monotonic() - started, requests)
         finally:
             platform.stop()
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        show(figures, options.runtime)
 
 
 def measure(platform: Platform, start_s: float, requests: int) -> dict[str, float]:
@@ -54,7 +60,8 @@ def measure(platform: Platform, start_s: float, requests: int) -> dict[str, floa
 
 def show(figures: dict[str, float], runtime: str) -> None:
     """Print the table."""
-    table = Table(title=f"platform, runtime {runtime}, {os.cpu_count()} cores")
+    aims = "" if runtime == "process" else " (the targets are those of the process runtime)"
+    table = Table(title=f"platform, runtime {runtime}, {os.cpu_count()} cores{aims}")
     for column in ("figure", "value", "target"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     table.add_row("start with warm caches, empty data folder", f"{figures['start_s']:.1f} s", "<= 60 s")
