@@ -66,7 +66,7 @@ lock: ## resolve the requirements again (ARGS=--upgrade)
 	@$(BOOTSTRAP) uv
 	@UV="$(CURDIR)/.tools/uv/bin/uv" requirements/compile.sh $(ARGS)
 
-bench: ## measure the platform and print a table (ARGS=...)
+bench: ## measure the platform on both hosts and print tables (ARGS="--runtime process")
 	@$(BOOTSTRAP) dev triton
 	@$(PY) -m benchmarks.platform $(ARGS)
 
