@@ -62,7 +62,7 @@ class FakeEngine(Engine):
         """Longer documents score higher."""
         return Scores([float(len(document)) for document in documents], Usage(input_tokens=len(documents)))
 
-    async def state(self) -> EngineState:
+    async def health(self) -> EngineState:
         """See `Engine`."""
         return self.now
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace_kit.errors import BadInput
+
 Json = Mapping[str, Any]
 
 
@@ -32,6 +34,7 @@ class Sampling:
     top_logprobs: int | None = None
     n: int = 1
     response_format: Json | None = None
+    """OpenAI's object, or `{"type": "regex", "regex": ...}`: the whole answer matches."""
     tools: tuple[Json, ...] = ()
     tool_choice: str = ""
     parallel_tool_calls: bool | None = None
@@ -41,8 +44,15 @@ class Sampling:
 class Generation:
     """One request for text: `messages`, or a bare `prompt`.
 
+    A message's `content` is a string, or OpenAI's list of parts (`text`, `image_url`, `input_audio`) where there are
+    images or audio; images are data URLs by the time an engine sees them.
+
     `want_stats`: report the sum and minimum of log probabilities although none were asked for.
     `priority`: a higher one is served first.
+    `tenant`: whose prompt it is: a prefix cache must not tell one tenant of another's. Empty: the platform's own, and
+    what it leaves in the cache may serve everybody.
+    `adapter`: name of a LoRA adapter of the deployment; empty for none.
+    `max_draft_tokens`: speculation for this request; None: as the deployment says, 0: none.
     """
 
     messages: tuple[Json, ...] = ()
@@ -50,11 +60,14 @@ class Generation:
     sampling: Sampling = field(default_factory=Sampling)
     want_stats: bool = False
     priority: int = 0
+    tenant: str = ""
+    adapter: str = ""
+    max_draft_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a request. `cached_input_tokens` are part of `input_tokens`."""
+    """Tokens of a request. Those read from and written to a prefix cache are part of `input_tokens`."""
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
@@ -62,6 +75,7 @@ class Usage:
     reasoning_tokens: int = 0
     draft_tokens: int = 0
     accepted_draft_tokens: int = 0
+    cache_write_input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,14 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """For each text its probability of each label, in the order of the texts."""
+
+    scores: Sequence[Mapping[str, float]]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """`loading`, `ready`, `unloaded` or `failed`, and for a person why."""
 
@@ -126,10 +148,31 @@ class EngineState:
     detail: str = ""
 
 
-class Engine(ABC):
-    """One deployment on its engine. Methods an engine cannot do raise `BadInput` with the code `unsupported`."""
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine measures of itself; None where it does not tell.
 
-    @abstractmethod
+    `kv_cache_used` is a share from 0 to 1. `running` and `waiting` count the engine's own requests, from whomever.
+    """
+
+    kv_cache_used: float | None = None
+    running: int | None = None
+    waiting: int | None = None
+
+
+class Engine(ABC):
+    """One deployment on its engine. Methods an engine cannot do raise `BadInput` with the code `unsupported`.
+
+    There is no `cancel`: closing or cancelling what a method returned is the cancel, so that none can be forgotten.
+    """
+
+    def check(self, generation: Generation) -> None:  # noqa: B027, an engine that takes everything has nothing to check
+        """Refuse what this engine cannot do, before the request queues. Does no I/O.
+
+        Raises:
+            BadInput: `unsupported`; `param` names the field.
+        """
+
     def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """Stream an answer while it is made.
 
@@ -147,17 +190,26 @@ class Engine(ABC):
             NotReady: the engine is loading, unloaded or failed.
             Upstream: the engine failed, or went away in the middle.
         """
+        raise _cannot("generate")
 
-    @abstractmethod
     async def embed(self, texts: Sequence[str], *, truncate: bool) -> Embeddings:
         """Vectors of at least one text. `truncate` cuts long ones; without it they raise BadInput. Errors as above."""
+        raise _cannot("embed")
 
-    @abstractmethod
     async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
         """Scores of `documents`, at least one, against `query`; long ones are cut. Errors as above."""
+        raise _cannot("rerank")
+
+    async def classify(self, texts: Sequence[str]) -> Labels:
+        """Probabilities of the deployment's labels for at least one text; long ones are cut. Errors as above."""
+        raise _cannot("classify")
+
+    async def stats(self) -> EngineStats:
+        """What the engine measures of itself now. Raises nothing: what cannot be had is None."""
+        return EngineStats()
 
     @abstractmethod
-    async def state(self) -> EngineState:
+    async def health(self) -> EngineState:
         """What the engine says of this deployment now. Raises nothing: an engine that is away is `failed`."""
 
     @abstractmethod
@@ -167,3 +219,7 @@ class Engine(ABC):
     @abstractmethod
     async def unload(self) -> None:
         """Free the weights. Requests in work are finished first. Raises Upstream when the engine refused."""
+
+
+def _cannot(task: str) -> BadInput:
+    return BadInput(f"this deployment's engine cannot {task}", code="unsupported", param="deployment")

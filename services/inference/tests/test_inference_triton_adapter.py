@@ -206,7 +206,7 @@ async def test_a_connection_that_breaks_is_upstream_after_the_first_chunk_and_no
     with pytest.raises(NotReady) as failed:
         await collect(engine)
     assert failed.value.retry_after_s
-    assert (await engine.state()).state == "failed"
+    assert (await engine.health()).state == "failed"
 
 
 async def test_a_model_that_is_not_loaded_is_not_ready_and_left_alone(triton, engine):
@@ -214,7 +214,7 @@ async def test_a_model_that_is_not_loaded_is_not_ready_and_left_alone(triton, en
     with pytest.raises(NotReady, match="file is broken"):
         await collect(engine)
     assert triton.controls == []
-    assert (await engine.state()).state == "failed"
+    assert (await engine.health()).state == "failed"
 
 
 async def test_a_ready_model_whose_process_died_is_loaded_afresh_once(triton, engine):

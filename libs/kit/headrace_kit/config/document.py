@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.catalogue import CatalogueEntry
 from headrace_kit.config.collections import Collection
-from headrace_kit.config.deployments import Deployment, tasks
+from headrace_kit.config.deployments import Deployment, LanguageDeployment, OnnxDeployment, tasks
+from headrace_kit.config.deployments.capabilities import refusals
 from headrace_kit.config.guardrails import Policy
 from headrace_kit.config.models import Model
 from headrace_kit.config.nearest import nearest
@@ -37,8 +38,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _references(self) -> Config:
         for name, deployment in self.deployments.items():
-            if (model := getattr(deployment, "model", None)) is not None:
-                _known(model, self.catalogue, "catalogue", ("deployments", name, "model"))
+            self._check_deployment(name, deployment)
         for name, model in self.models.items():
             self.check_model(model, ("models", name))
         for name, rollout in self.rollouts.items():
@@ -61,6 +61,19 @@ class Config(Section):
             for model_name in team.allow_models or ():
                 _known(model_name, self.models, "models", ("tenants", name, "allow_models"))
         return self
+
+    def _check_deployment(self, name: str, deployment: Deployment) -> None:
+        where = ("deployments", name)
+        if isinstance(deployment, LanguageDeployment | OnnxDeployment):
+            _known(deployment.model, self.catalogue, "catalogue", (*where, "model"))
+        if not isinstance(deployment, LanguageDeployment):
+            return
+        if deployment.speculation.draft is not None:
+            _known(deployment.speculation.draft, self.catalogue, "catalogue", (*where, "speculation", "draft"))
+        for adapter, wanted in deployment.adapters.items():
+            _known(wanted.model, self.catalogue, "catalogue", (*where, "adapters", adapter, "model"))
+        for option, message in refusals(deployment.engine, deployment):
+            raise _failure((*where, *option.split(".")), message)
 
     def _doing(self, task: str) -> list[str]:
         return [name for name, deployment in self.deployments.items() if task in tasks(deployment)]

@@ -17,6 +17,7 @@ from headrace_inference.catalogue.sources import Hub, Progress, Report, Sources,
 from headrace_inference.catalogue.store import ENDINGS, Store, check
 from headrace_kit.config import Environment
 from headrace_kit.config.catalogue import CatalogueEntry, ModelFile
+from headrace_kit.config.deployments import entries_of
 from headrace_kit.config.document import Config
 from headrace_kit.config.nearest import nearest
 from headrace_kit.config.snapshot import Snapshot
@@ -41,8 +42,7 @@ class FileStatus:
 
 def wanted_entries(config: Config) -> list[str]:
     """Catalogue entries that some deployment uses, in order."""
-    named = (getattr(deployment, "model", None) for deployment in config.deployments.values())
-    return list(dict.fromkeys(name for name in named if name is not None))
+    return list(dict.fromkeys(name for deployment in config.deployments.values() for name in entries_of(deployment)))
 
 
 def pull(

@@ -107,7 +107,7 @@ class Deployments:
     async def refresh(self) -> None:
         """Ask every engine for its state."""
         known = list(self._known.values())
-        for deployment, state in zip(known, await asyncio.gather(*(d.engine.state() for d in known)), strict=True):
+        for deployment, state in zip(known, await asyncio.gather(*(d.engine.health() for d in known)), strict=True):
             if state.state != deployment.state.state:
                 _log.info(
                     "deployment %s is %s",
@@ -124,7 +124,7 @@ class Deployments:
         try:
             await deployment.engine.load()
         finally:
-            deployment.state = await deployment.engine.state()
+            deployment.state = await deployment.engine.health()
         return deployment
 
     async def unload(self, name: str, drain_s: float) -> Deployment:
@@ -135,7 +135,7 @@ class Deployments:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(deployment.admission.drained(), drain_s)
             await deployment.engine.unload()
-            deployment.state = await deployment.engine.state()
+            deployment.state = await deployment.engine.health()
         finally:
             deployment.admission.draining = False
         return deployment

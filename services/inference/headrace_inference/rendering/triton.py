@@ -18,7 +18,13 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from headrace_kit.config.deployments import Deployment, LlamaCppDeployment, OnnxDeployment, ScriptedDeployment
+from headrace_kit.config.deployments import (
+    Deployment,
+    LlamaCppDeployment,
+    OnnxDeployment,
+    ScriptedDeployment,
+    on_triton,
+)
 from headrace_kit.config.document import Config
 from headrace_kit.errors import BadInput
 
@@ -80,7 +86,11 @@ def render(config: Config, out: Path, files: Files) -> list[str]:
     Raises:
         BadInput: a deployment needs a file that its catalogue entry does not have.
     """
-    rendered = [render_deployment(name, deployment, files) for name, deployment in config.deployments.items()]
+    rendered = [
+        render_deployment(name, deployment, files)
+        for name, deployment in config.deployments.items()
+        if on_triton(deployment)
+    ]
     out.mkdir(parents=True, exist_ok=True)
     wanted = {model.name for model in rendered}
     for folder in out.iterdir():

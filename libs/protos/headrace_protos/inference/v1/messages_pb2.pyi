@@ -165,7 +165,7 @@ class GetLoadResponse(_message.Message):
     def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ...) -> None: ...
 
 class DeploymentLoad(_message.Message):
-    __slots__ = ("deployment", "waiting", "running", "slots", "tokens_per_second", "first_token_ms", "ready")
+    __slots__ = ("deployment", "waiting", "running", "slots", "tokens_per_second", "first_token_ms", "ready", "output_token_ms", "wait_ms", "kv_cache_used")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,9 @@ class DeploymentLoad(_message.Message):
     TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    KV_CACHE_USED_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     waiting: int
     running: int
@@ -180,7 +183,10 @@ class DeploymentLoad(_message.Message):
     tokens_per_second: float
     first_token_ms: float
     ready: bool
-    def __init__(self, deployment: _Optional[str] = ..., waiting: _Optional[int] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., ready: _Optional[bool] = ...) -> None: ...
+    output_token_ms: float
+    wait_ms: float
+    kv_cache_used: float
+    def __init__(self, deployment: _Optional[str] = ..., waiting: _Optional[int] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., ready: _Optional[bool] = ..., output_token_ms: _Optional[float] = ..., wait_ms: _Optional[float] = ..., kv_cache_used: _Optional[float] = ...) -> None: ...
 
 class ListDeploymentsRequest(_message.Message):
     __slots__ = ()
@@ -193,7 +199,7 @@ class ListDeploymentsResponse(_message.Message):
     def __init__(self, deployments: _Optional[_Iterable[_Union[DeploymentStatus, _Mapping]]] = ...) -> None: ...
 
 class DeploymentStatus(_message.Message):
-    __slots__ = ("name", "engine", "model", "state", "detail", "tasks", "context_tokens")
+    __slots__ = ("name", "engine", "model", "state", "detail", "tasks", "context_tokens", "adapters", "accepts", "version", "load_error")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +207,10 @@ class DeploymentStatus(_message.Message):
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LOAD_ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     engine: str
     model: str
@@ -208,9 +218,19 @@ class DeploymentStatus(_message.Message):
     detail: str
     tasks: _containers.RepeatedScalarFieldContainer[str]
     context_tokens: int
-    def __init__(self, name: _Optional[str] = ..., engine: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., tasks: _Optional[_Iterable[str]] = ..., context_tokens: _Optional[int] = ...) -> None: ...
+    adapters: _containers.RepeatedScalarFieldContainer[str]
+    accepts: _containers.RepeatedScalarFieldContainer[str]
+    version: int
+    load_error: str
+    def __init__(self, name: _Optional[str] = ..., engine: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., tasks: _Optional[_Iterable[str]] = ..., context_tokens: _Optional[int] = ..., adapters: _Optional[_Iterable[str]] = ..., accepts: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., load_error: _Optional[str] = ...) -> None: ...
 
 class LoadDeploymentRequest(_message.Message):
+    __slots__ = ("deployment",)
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    def __init__(self, deployment: _Optional[str] = ...) -> None: ...
+
+class WarmDeploymentRequest(_message.Message):
     __slots__ = ("deployment",)
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     deployment: str

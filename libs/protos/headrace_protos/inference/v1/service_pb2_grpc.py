@@ -78,6 +78,11 @@ class InferenceServiceStub:
                 request_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.LoadDeploymentRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.DeploymentStatus.FromString,
                 _registered_method=True)
+        self.WarmDeployment = channel.unary_unary(
+                '/headrace.inference.v1.InferenceService/WarmDeployment',
+                request_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.WarmDeploymentRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.DeploymentStatus.FromString,
+                _registered_method=True)
         self.UnloadDeployment = channel.unary_unary(
                 '/headrace.inference.v1.InferenceService/UnloadDeployment',
                 request_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.UnloadDeploymentRequest.SerializeToString,
@@ -143,7 +148,15 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadDeployment(self, request, context):
-        """LoadDeployment loads a configured deployment and answers when it is ready.
+        """LoadDeployment loads a configured deployment and answers when it is ready. One that serves already is loaded anew
+        beside itself and taken over from without a dropped stream; when that fails the old one goes on and the error says why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WarmDeployment(self, request, context):
+        """WarmDeployment runs the deployment's warm-up prompts again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,6 +210,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
             'LoadDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadDeployment,
                     request_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.LoadDeploymentRequest.FromString,
+                    response_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.DeploymentStatus.SerializeToString,
+            ),
+            'WarmDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.WarmDeployment,
+                    request_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.WarmDeploymentRequest.FromString,
                     response_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.DeploymentStatus.SerializeToString,
             ),
             'UnloadDeployment': grpc.unary_unary_rpc_method_handler(
@@ -424,6 +442,33 @@ class InferenceService:
             target,
             '/headrace.inference.v1.InferenceService/LoadDeployment',
             headrace__protos_dot_inference_dot_v1_dot_messages__pb2.LoadDeploymentRequest.SerializeToString,
+            headrace__protos_dot_inference_dot_v1_dot_messages__pb2.DeploymentStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WarmDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.InferenceService/WarmDeployment',
+            headrace__protos_dot_inference_dot_v1_dot_messages__pb2.WarmDeploymentRequest.SerializeToString,
             headrace__protos_dot_inference_dot_v1_dot_messages__pb2.DeploymentStatus.FromString,
             options,
             channel_credentials,

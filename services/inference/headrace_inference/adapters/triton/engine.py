@@ -86,7 +86,7 @@ class TritonEngine(Engine):
         scores = [score for response in responses for score in array("f", output(response, "score"))]
         return Scores(scores, _usage(responses))
 
-    async def state(self) -> EngineState:
+    async def health(self) -> EngineState:
         """See `Engine`."""
         return await self._client.state(self._model)
 

@@ -1,0 +1,59 @@
+"""What every deployment has."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import Field
+
+from headrace_kit.config.base import Section
+
+NANO = 1_000_000_000
+
+
+class Price(Section):
+    """What a million tokens cost. Decimals in US dollars; counted inside as nano-dollars."""
+
+    version: str | None = Field(
+        None, max_length=64, description="Name of this price list, for example its date; recorded with each cost."
+    )
+    input_usd_per_million: Decimal = Field(
+        Decimal(0), ge=0, le=10_000, description="US dollars per million input tokens."
+    )
+    cached_input_usd_per_million: Decimal | None = Field(
+        None, ge=0, le=10_000, description="The same for tokens read from a prefix cache. Default: the input price."
+    )
+    cache_write_usd_per_million: Decimal | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="The same for tokens that a provider wrote to its prefix cache. Default: the input price.",
+    )
+    output_usd_per_million: Decimal = Field(
+        Decimal(0), ge=0, le=10_000, description="US dollars per million output tokens."
+    )
+
+    def cost_nano_usd(
+        self, input_tokens: int, cached_tokens: int, output_tokens: int, cache_write_tokens: int = 0
+    ) -> int:
+        """Cost in nano-dollars, rounded to nearest; cached and cache-written tokens are part of `input_tokens`."""
+        plain = self.input_usd_per_million
+        read = plain if self.cached_input_usd_per_million is None else self.cached_input_usd_per_million
+        written = plain if self.cache_write_usd_per_million is None else self.cache_write_usd_per_million
+        fresh = input_tokens - cached_tokens - cache_write_tokens
+        per_million = (
+            fresh * plain
+            + cached_tokens * read
+            + cache_write_tokens * written
+            + output_tokens * self.output_usd_per_million
+        )
+        return round(per_million * NANO / 1_000_000)
+
+
+class BaseDeployment(Section):
+    """What every deployment has."""
+
+    price: Price = Field(default_factory=Price, description="What its tokens cost.")
+    max_in_flight: int = Field(
+        64, ge=1, le=10_000, description="Requests in the engine and its queue; more are refused."
+    )

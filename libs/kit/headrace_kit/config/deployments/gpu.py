@@ -1,0 +1,41 @@
+"""Deployments on engines that need GPUs: TensorRT-LLM and vLLM inside Triton, and servers that speak OpenAI's API."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from headrace_kit.config.base import SecretRef
+from headrace_kit.config.deployments.language import LanguageDeployment
+
+
+class TritonGpuDeployment(LanguageDeployment):
+    """A language model on TensorRT-LLM or vLLM inside Triton."""
+
+    engine: Literal["triton-tensorrtllm", "triton-vllm"] = Field(description="What runs it inside Triton.")
+    plain_instance: bool = Field(
+        False,
+        description="Run a second instance without speculation, which takes over while speculation does not pay. "
+        "It needs its own GPU memory.",
+    )
+
+
+class ServerDeployment(LanguageDeployment):
+    """A language model on a server of its own that speaks OpenAI's API and that we host: vLLM, SGLang, NIM or TGI."""
+
+    engine: Literal["vllm", "sglang", "nim", "tgi"] = Field(description="What the server is.")
+    address: str = Field(description="Base URL of the server, without /v1.", pattern=r"^https?://[^\s/]+(/[^\s]*)?$")
+    plain_address: str | None = Field(
+        None,
+        description="Base URL of an instance without speculation, which takes over while speculation does not pay.",
+        pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
+    )
+    served_name: str | None = Field(None, description="The model's name on the server. Default: the deployment's.")
+    credentials: SecretRef | None = Field(None, description="Key that the server wants as a bearer token.")
+
+    @model_validator(mode="after")
+    def _plain(self) -> ServerDeployment:
+        if self.plain_address is not None and self.speculation.method == "none":
+            raise ValueError("plain_address is for deployments with speculation")
+        return self

@@ -1,0 +1,57 @@
+"""Makes the engine that a deployment's config names. Adapters are imported when the first deployment needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.adapters.triton.engine import TritonEngine
+from headrace_inference.ports import Engine
+from headrace_kit.config import Secrets
+from headrace_kit.config.deployments import (
+    BaseDeployment,
+    LiteLlmDeployment,
+    LlamaCppDeployment,
+    ServerDeployment,
+    TritonGpuDeployment,
+)
+
+Files = Callable[[str], Mapping[str, Path]]
+"""Downloaded files of a catalogue entry: file name -> path. Raises NotReady where they are not on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What adapters are made of.
+
+    Attributes:
+        triton: the channel to Triton, shared by all deployments on it.
+        secrets: where credentials are.
+        files: the catalogue's files on this machine.
+    """
+
+    triton: TritonClient
+    secrets: Secrets
+    files: Files
+
+    def make(self, name: str, config: BaseDeployment) -> Engine:
+        """The engine of a deployment; cheap, and contacts nothing."""
+        if isinstance(config, LlamaCppDeployment) and config.engine == "llamacpp":
+            from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
+
+            return LlamaCppEngine(name, config, self.files)
+        if isinstance(config, TritonGpuDeployment):
+            from headrace_inference.adapters.triton.gpu import TritonGpuEngine
+
+            return TritonGpuEngine(name, config, self.triton, self.files)
+        if isinstance(config, ServerDeployment):
+            from headrace_inference.adapters.openai_compatible.engine import OpenAiCompatibleEngine
+
+            return OpenAiCompatibleEngine(name, config, self.secrets)
+        if isinstance(config, LiteLlmDeployment):
+            from headrace_inference.adapters.litellm.engine import LiteLlmEngine
+
+            return LiteLlmEngine(name, config, self.secrets)
+        return TritonEngine(name, self.triton)
