@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from headrace.cli.app import app
+from headrace_kit.config import parse
 
 ROOT = Path(__file__).parents[2]
 SKIPPED = (".venv", ".venv-triton", ".tools", ".headrace", "node_modules", ".git")
@@ -130,3 +132,14 @@ def test_commands_are_real(document):
             if named_command not in commands() and not several:
                 wrong.append(line)
     assert wrong == []
+
+
+def test_the_inference_guides_config_is_valid(tmp_path):
+    """Its YAML blocks together are one config, in which each engine's options are checked."""
+    whole: dict[str, dict[str, object]] = {}
+    for block in re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/guides/inference.md").read_text(), re.M | re.S):
+        for section, entries in yaml.safe_load(block).items():
+            whole.setdefault(section, {}).update(entries)
+    config = parse(yaml.safe_dump(whole), "guide")
+    engines = {deployment.engine for deployment in config.deployments.values()}
+    assert engines >= {"triton-llamacpp", "llamacpp", "triton-tensorrtllm", "triton-vllm", "vllm", "sglang", "litellm"}
