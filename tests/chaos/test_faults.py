@@ -120,7 +120,7 @@ async def test_a_killed_triton_ends_streams_honestly_and_comes_back(own_world):
 
     async with world.http() as client:
         await until_served(client)
-        started = [asyncio.Event() for _ in range(5)]
+        started = [asyncio.Event() for _ in range(20)]
         streams = [asyncio.create_task(stream(client, event)) for event in started]
         await asyncio.wait_for(asyncio.gather(*(event.wait() for event in started)), 30)
         world.platform.kill("triton")
