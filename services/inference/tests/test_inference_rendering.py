@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,6 @@ deployments:
   vectors: {engine: triton-python, task: embed, model: texts, dimensions: 384}
   order: {engine: triton-python, task: rerank, model: texts, max_input_tokens: 512}
 """ % {"zeros": "0" * 64}
-STANDARD = {"json", "os", "re", "time", "threading", "pathlib", "http", "socket", "secrets", "contextlib"}
 INSTALLED = {"numpy", "onnxruntime", "tokenizers", "xllamacpp", "triton_python_backend_utils"}
 
 
@@ -68,13 +68,30 @@ def test_settings_carry_what_the_config_says(repository, tmp_path):
 
 def test_every_module_that_the_code_imports_is_beside_it_or_in_tritons_environment(repository):
     for version in repository.glob("*/1"):
-        beside = {path.stem for path in version.glob("*.py")}
-        for path in version.glob("*.py"):
+        for path in version.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.level:
+                    base = path.parents[node.level - 1]
+                    parts = [node.module] if node.module else [alias.name for alias in node.names]
+                    for part in parts:
+                        target = base.joinpath(*part.split("."))
+                        assert target.is_dir() or target.with_suffix(".py").is_file(), f"{path}: {part}"
+                    continue
+                else:
+                    names = [node.module] if isinstance(node, ast.ImportFrom) else []
                 for name in names:
-                    assert name.split(".")[0] in beside | STANDARD | INSTALLED, f"{path}: {name}"
+                    top = name.split(".")[0]
+                    beside = (version / top).is_dir()
+                    assert beside or top in sys.stdlib_module_names or top in INSTALLED, f"{path}: {name}"
+
+
+def test_a_model_comes_with_its_own_package_and_what_is_shared(repository):
+    for name, package in {"small": "llamacpp", "echo": "scripted", "vectors": "embedder", "order": "reranker"}.items():
+        code = repository / name / "1" / "triton_models"
+        assert sorted(path.name for path in code.iterdir() if path.is_dir()) == sorted([package, "shared"])
+        assert f"triton_models.{package}.model" in (repository / name / "1" / "model.py").read_text()
 
 
 def test_rendering_again_replaces_and_removes_but_spares_what_is_not_ours(repository, tmp_path):

@@ -7,13 +7,11 @@ import json
 import sys
 import threading
 import time
-from importlib import resources
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-FOLDER = resources.files("headrace_inference") / "triton_models"
-MODULES = ("answer_stream", "triton_stream", "translate", "texts", "model")
+PACKAGE = "headrace_inference.triton_models"
 
 
 class Sender:
@@ -69,25 +67,22 @@ def fake_triton() -> ModuleType:
 
 @pytest.fixture
 def inside(monkeypatch):
-    """Imports a model's modules as Triton would: by their bare names, from the model's own folder."""
+    """Imports modules of the models afresh, where Triton's Python API is the stand-in."""
 
-    def use(model: str):
-        for name in MODULES:
-            monkeypatch.delitem(sys.modules, name, raising=False)
-        monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_triton())
-        monkeypatch.syspath_prepend(str(FOLDER / "shared"))
-        monkeypatch.syspath_prepend(str(FOLDER / model))
-        return importlib.import_module
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+            del sys.modules[name]
 
-    yield use
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    forget()
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_triton())
+    yield lambda module: importlib.import_module(f"{PACKAGE}.{module}")
+    forget()
 
 
 @pytest.fixture
 def scripted(inside, tmp_path):
     """A loaded scripted model; returns what a user message leads to."""
-    module = inside("scripted")("model")
+    module = inside("scripted.model")
     (tmp_path / "1").mkdir()
     settings = {"context_tokens": 50, "max_output_tokens": 30, "max_in_flight": 3}
     (tmp_path / "1" / "settings.json").write_text(json.dumps(settings))
@@ -185,7 +180,7 @@ def test_unloading_ends_what_is_open(scripted):
 
 
 def test_the_first_token_leaves_at_once_and_later_ones_in_batches(inside):
-    stream_module = inside("scripted")("answer_stream")
+    stream_module = inside("shared.answer_stream")
     sent: list[dict] = []
     stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60, flush_tokens=4)
     stream.add(text="a", tokens=1)
@@ -203,7 +198,7 @@ def test_the_first_token_leaves_at_once_and_later_ones_in_batches(inside):
 
 
 def test_choices_are_batched_apart(inside):
-    stream_module = inside("scripted")("answer_stream")
+    stream_module = inside("shared.answer_stream")
     sent: list[dict] = []
     stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60)
     for index in (0, 1):
@@ -216,7 +211,7 @@ def test_choices_are_batched_apart(inside):
 
 
 def test_llamacpp_gets_openai_fields_and_a_named_tool_becomes_the_only_one(inside):
-    translate = inside("llamacpp")("translate")
+    translate = inside("llamacpp.translate")
     tools = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
     path, body = translate.engine_request(
         {
@@ -238,8 +233,7 @@ def test_llamacpp_gets_openai_fields_and_a_named_tool_becomes_the_only_one(insid
 
 
 def test_llamacpps_events_become_chunks_and_the_usage_of_all_choices(inside):
-    load = inside("llamacpp")
-    translate, stream_module = load("translate"), load("answer_stream")
+    translate, stream_module = inside("llamacpp.translate"), inside("shared.answer_stream")
     sent: list[dict] = []
     stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60)
     stream.logprobs = True
@@ -287,7 +281,7 @@ def test_llamacpps_events_become_chunks_and_the_usage_of_all_choices(inside):
 
 
 def test_llamacpps_errors_are_typed(inside):
-    translate = inside("llamacpp")("translate")
+    translate = inside("llamacpp.translate")
     code, _, param = translate.error_of({"type": "exceed_context_size_error", "message": "m"}, {})
     assert (code, param) == ("context_length_exceeded", "messages")
     constrained = {"response_format": {"type": "json_schema"}}
@@ -297,7 +291,7 @@ def test_llamacpps_errors_are_typed(inside):
 
 
 def test_texts_of_like_length_are_batched_within_the_limit(inside):
-    texts = inside("embedder")("texts")
+    texts = inside("shared.texts")
     lengths = [9, 2, 3, 50, 2, 40]
     made = list(texts.batches(lengths, max_tokens=100))
     assert sorted(index for batch in made for index in batch) == list(range(6))

@@ -1,7 +1,8 @@
 """A Triton model repository from `deployments:`; each deployment becomes a model of the same name.
 
 <out>/<deployment>/config.pbtxt       checked against Triton's own protobuf by being made from it
-<out>/<deployment>/1/model.py         our python-backend code, with the modules it imports
+<out>/<deployment>/1/model.py         Triton's entry point
+<out>/<deployment>/1/triton_models/   our python-backend code: the model's package and what models share
 <out>/<deployment>/1/settings.json    what the code needs to know; paths of weights are absolute
 """
 
@@ -12,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +43,16 @@ MAX_BATCH = 64
 """Rows that Triton puts into one execution of a text model."""
 
 _QUEUE_DELAY_US = 500
-_CODE = {
-    "llamacpp": (("llamacpp", "model.py"), ("llamacpp", "engine.py"), ("llamacpp", "translate.py")),
-    "scripted": (("scripted", "model.py"),),
-    "embed": (("embedder", "model.py"),),
-    "rerank": (("reranker", "model.py"),),
-}
-_STREAMING = (("shared", "answer_stream.py"), ("shared", "triton_stream.py"))
-_ONNX = (("shared", "onnx_model.py"), ("shared", "texts.py"))
+_MODELS = {"embed": "embedder", "rerank": "reranker"}
+"""Subpackages of `triton_models` by task; `shared` goes with each."""
+
+_ENTRY = """\
+\"""Triton's entry point.\"""
+
+from triton_models.{model}.model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class Rendered:
     name: str
     config: pb.ModelConfig
     settings: Mapping[str, Any]
-    code: tuple[tuple[str, str], ...]
+    model: str
+    """Subpackage of `triton_models` that runs it."""
 
     def write(self, out: Path) -> None:
         """Write it as `out/<name>`, replacing what is there."""
@@ -68,9 +73,14 @@ class Rendered:
         version.mkdir(parents=True)
         (folder / "config.pbtxt").write_text(text_format.MessageToString(self.config), encoding="utf-8")
         (version / "settings.json").write_text(json.dumps(self.settings, indent=1) + "\n", encoding="utf-8")
+        (version / "model.py").write_text(_ENTRY.format(model=self.model), encoding="utf-8")
         package = resources.files("headrace_inference") / "triton_models"
-        for part, file in self.code:
-            (version / file).write_bytes((package / part / file).read_bytes())
+        code = version / "triton_models"
+        code.mkdir()
+        _copy(package, code)
+        for part in (self.model, "shared"):
+            (code / part).mkdir()
+            _copy(package / part, code / part)
 
 
 def render(config: Config, out: Path, files: Files) -> list[str]:
@@ -104,15 +114,22 @@ def render(config: Config, out: Path, files: Files) -> list[str]:
 def render_deployment(name: str, deployment: Deployment, files: Files) -> Rendered:
     """One deployment's model, see `render`."""
     if isinstance(deployment, LlamaCppDeployment):
-        return Rendered(name, _decoupled(name), _llamacpp(deployment, files), _CODE["llamacpp"] + _STREAMING)
+        return Rendered(name, _decoupled(name), _llamacpp(deployment, files), "llamacpp")
     if isinstance(deployment, ScriptedDeployment):
         settings = {
             "context_tokens": deployment.context_tokens,
             "max_output_tokens": deployment.max_output_tokens,
             "max_in_flight": deployment.max_in_flight,
         }
-        return Rendered(name, _decoupled(name), settings, _CODE["scripted"] + _STREAMING)
-    return Rendered(name, _batched(name, deployment), _onnx(deployment, files), _CODE[deployment.task] + _ONNX)
+        return Rendered(name, _decoupled(name), settings, "scripted")
+    return Rendered(name, _batched(name, deployment), _onnx(deployment, files), _MODELS[deployment.task])
+
+
+def _copy(source: Traversable, target: Path) -> None:
+    """The modules that stand directly in a folder."""
+    for file in source.iterdir():
+        if file.name.endswith(".py"):
+            (target / file.name).write_bytes(file.read_bytes())
 
 
 def _llamacpp(deployment: LlamaCppDeployment, files: Files) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Code of our Triton python-backend models: package data that `rendering.triton` copies into a model repository.
+"""Code of our Triton python-backend models, which `rendering.triton` copies into a model repository as a package.
 
-Nothing in here is imported by the service: it runs in Triton's own environment (numpy 1, `requirements/triton.lock`).
+Each model is a subpackage whose `model` has Triton's entry point. Imports are relative, so that the same files work
+in Triton (as `triton_models`, see `requirements/triton.lock`) and in this service, whose in-process adapters use the
+parts that know no Triton. Nothing in here imports another part of headrace.
 """

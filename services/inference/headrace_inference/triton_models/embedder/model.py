@@ -9,8 +9,9 @@ import json
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from onnx_model import OnnxModel
-from texts import batches
+
+from ..shared.onnx_model import OnnxModel
+from ..shared.texts import batches
 
 
 class TritonPythonModel:

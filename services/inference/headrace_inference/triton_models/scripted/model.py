@@ -17,7 +17,8 @@ import re
 import time
 from pathlib import Path
 
-from triton_stream import Calls, RequestFailed
+from ..shared.failures import RequestFailed
+from ..shared.triton_stream import Calls
 
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 

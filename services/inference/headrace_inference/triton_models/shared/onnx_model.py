@@ -5,7 +5,8 @@ from pathlib import Path
 
 import onnxruntime
 import tokenizers
-from texts import pad
+
+from .texts import pad
 
 
 class OnnxModel:

@@ -5,19 +5,11 @@ import threading
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from answer_stream import AnswerStream, Watcher, encode_error
+
+from .answer_stream import AnswerStream, Watcher, encode_error
+from .failures import RequestFailed
 
 _CANCEL = b'{"cancel":'
-
-
-class RequestFailed(Exception):
-    """A request ends with this typed error chunk."""
-
-    def __init__(self, code, message, param=None):
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.param = param
 
 
 class Call:

@@ -1,0 +1,1 @@
+"""GGUF language models on llama.cpp."""

@@ -1,0 +1,50 @@
+"""One request from its document to its last chunk, inside Triton or inside the inference service."""
+
+import http.client
+import json
+
+from ..shared.failures import RequestFailed
+from .translate import Answer, engine_request, error_of, events
+
+
+def serve(engine, settings, call):
+    """Answer `call.document` on `call.stream`; returns silently once `call.cancelled` is set.
+
+    Args:
+        engine: the loaded `Engine`.
+        settings: the deployment's `settings.json`.
+        call: has `document`, `stream` (an `AnswerStream`), `cancelled` (an event) and `on_cancel`.
+
+    Raises:
+        RequestFailed: the answer ends with this error.
+    """
+    document = call.document
+    path, body = engine_request(document, settings["max_output_tokens"])
+    answer = Answer(call.stream, document.get("top_logprobs") or 0)
+    connection = engine.connect()
+    call.on_cancel(connection.abort)
+    try:
+        if not call.cancelled.is_set():
+            _read(connection.post(path, body), answer, body)
+    except (OSError, http.client.HTTPException) as error:
+        if not call.cancelled.is_set():
+            raise RequestFailed("engine_failed", "the connection to the engine broke") from error
+    finally:
+        call.on_cancel(None)
+        connection.close()
+    if call.cancelled.is_set():
+        return
+    usage = answer.usage()
+    if usage is None or len(answer.finished) != (document.get("n") or 1):
+        raise RequestFailed("engine_failed", "the engine ended the answer without a finish reason")
+    call.stream.end(usage)
+
+
+def _read(response, answer, body):
+    """Feed the engine's answer to `answer` until it ends."""
+    if response.status != 200:
+        raise RequestFailed(*error_of(json.loads(response.read()).get("error") or {}, body))
+    for event in events(response):
+        if "error" in event:
+            raise RequestFailed(*error_of(event["error"], body))
+        answer.take(event)

@@ -1,0 +1,1 @@
+"""Scores of documents against a query."""
