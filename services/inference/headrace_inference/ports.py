@@ -153,11 +153,14 @@ class EngineStats:
     """What an engine measures of itself; None where it does not tell.
 
     `kv_cache_used` is a share from 0 to 1. `running` and `waiting` count the engine's own requests, from whomever.
+    `draft_acceptance` is the share of draft tokens that were accepted lately, over all requests: for engines that do
+    not report it with each answer's usage.
     """
 
     kv_cache_used: float | None = None
     running: int | None = None
     waiting: int | None = None
+    draft_acceptance: float | None = None
 
 
 class Engine(ABC):
@@ -218,7 +221,13 @@ class Engine(ABC):
 
     @abstractmethod
     async def unload(self) -> None:
-        """Free the weights. Requests in work are finished first. Raises Upstream when the engine refused."""
+        """Free the weights. Requests in work are finished first. Raises Upstream when the engine refused.
+
+        Raises BadInput (`unsupported`) where the engine keeps its weights as long as it runs.
+        """
+
+    async def close(self) -> None:  # noqa: B027, most engines share what they are reached by
+        """Let go of connections. Nothing is called afterwards."""
 
 
 def _cannot(task: str) -> BadInput:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from headrace_kit.config.base import SecretRef
+from headrace_kit.config.base import Duration, SecretRef
 from headrace_kit.config.deployments.language import LanguageDeployment
 
 
@@ -33,6 +33,12 @@ class ServerDeployment(LanguageDeployment):
     )
     served_name: str | None = Field(None, description="The model's name on the server. Default: the deployment's.")
     credentials: SecretRef | None = Field(None, description="Key that the server wants as a bearer token.")
+    tenant_salt: SecretRef | None = Field(
+        None,
+        description="Key that keeps tenants' prefixes apart in the server's cache, the same for all replicas of "
+        "inference. Default: a random one a process, so that replicas and restarts share no prefixes.",
+    )
+    timeout: Duration = Field(120, gt=0, le=3600, description="Longest wait for the server's next sign of life.")
 
     @model_validator(mode="after")
     def _plain(self) -> ServerDeployment:
