@@ -39,6 +39,23 @@ class Inference(Service):
     """The service that runs weights."""
 
     triton_address: str | None = Field(None, description="host:port of Triton's gRPC. Default: this machine.")
+    memory_gib: float | None = Field(
+        None,
+        gt=0,
+        le=65_536,
+        description="Memory that the deployments on this machine's CPUs may use together, in GiB; a config that needs "
+        "more is refused. Default: the machine's memory.",
+    )
+    model_cache_gib: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="Most GiB of model files on this machine; beyond it, those go that no deployment uses and that were "
+        "unused for longest. Default: no limit but the disk.",
+    )
+    hub_token: SecretRef = Field(
+        SecretRef(secret="hub-token"), description="Token for the model hub, if it is set: gated models need one."
+    )
 
 
 class Retrieval(Service):

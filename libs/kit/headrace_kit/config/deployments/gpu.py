@@ -20,6 +20,12 @@ class TritonGpuDeployment(LanguageDeployment):
         "It needs its own GPU memory.",
     )
 
+    @model_validator(mode="after")
+    def _plain(self) -> TritonGpuDeployment:
+        if self.plain_instance and self.speculation.method == "none":
+            raise ValueError("plain_instance is for deployments with speculation")
+        return self
+
 
 class ServerDeployment(LanguageDeployment):
     """A language model on a server of its own that speaks OpenAI's API and that we host: vLLM, SGLang, NIM or TGI."""

@@ -17,7 +17,10 @@ Quantization = Literal[
     "fp8", "int4_awq", "nvfp4",
     "q4_0", "q4_1", "q4_k_m", "q5_0", "q5_1", "q5_k_m", "q6_k", "q8_0", "f16", "bf16",
 ]  # fmt: skip
-"""How weights are stored. The `q` kinds, `f16` and `bf16` are GGUF files'."""
+"""How weights are stored. The `q` kinds are GGUF files'; GPU engines take `f16` and `bf16` as the type they compute in."""
+
+NGRAM_TOKENS = 6
+"""Tokens that must recur where the config says nothing: fewer propose much that is refused."""
 
 
 class Speculation(Section):
@@ -32,13 +35,18 @@ class Speculation(Section):
     draft: Name | None = Field(
         None, description="Entry of the catalogue: the draft model or EAGLE-3 head. Required for those two methods."
     )
-    ngram_tokens: int = Field(
-        6, ge=1, le=64, description="`ngram`: tokens that must recur before what followed them is proposed again."
+    ngram_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="`ngram`: tokens that must recur before what followed them is proposed again. "
+        "Default: 6, or the engine's own where it cannot be set.",
     )
     adaptive: bool = Field(
         True,
         description="Turn speculation down or off while it does not pay, by measured acceptance and batch occupancy: "
-        "by request where the engine can, else by sending requests to the plain instance, where there is one.",
+        "by request where the engine can, else by sending requests to the plain instance, where there is one, "
+        "else by the engine's own schedule over batch sizes, where it has one.",
     )
 
     @model_validator(mode="after")
@@ -74,8 +82,10 @@ class KvCache(Section):
     dtype: Literal["auto", "fp8", "q8_0", "q4_0"] = Field(
         "auto", description="Type of its numbers. `auto`: the model's own. `q8_0` and `q4_0` are llama.cpp's."
     )
-    prefix_caching: bool = Field(
-        True, description="Keep it for the next request that starts with the same text. Never shared between tenants."
+    prefix_caching: bool | None = Field(
+        None,
+        description="Keep it for the next request that starts with the same text. Never shared between tenants. "
+        "Default: on, where the engine can keep tenants apart.",
     )
 
 
@@ -84,6 +94,12 @@ class LoraAdapter(Section):
 
     model: Name = Field(description="Entry of the catalogue with the adapter's files.")
     scale: float = Field(1.0, ge=0, le=10, description="How strongly it applies (llama.cpp only).")
+    rank: int | None = Field(
+        None,
+        ge=1,
+        le=512,
+        description="Its rank, for which GPU engines reserve memory. Default: what its adapter_config.json says.",
+    )
 
 
 class Warmup(Section):
