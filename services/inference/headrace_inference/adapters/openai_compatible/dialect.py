@@ -8,7 +8,7 @@ its metrics page; NIM LLM 2.x, which is vLLM or SGLang inside (its own `nvext` o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 
@@ -52,7 +52,7 @@ class Dialect:
     counts_tokens: bool = True
     null_limit: bool = True
     adapter: str = "{adapter}"
-    cannot: Mapping[str, str] = MappingProxyType({})
+    cannot: Mapping[str, str] = field(default_factory=dict)
     max_top_logprobs: int = 20
 
 

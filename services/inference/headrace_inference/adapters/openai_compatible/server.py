@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -17,6 +19,9 @@ from headrace_kit.errors import HeadraceError, NotReady, Upstream
 CONNECT_S = 5.0
 KEEP_ALIVE_S = 4.0
 """Below the 5 s after which uvicorn, under vLLM, SGLang and NIM, closes an idle connection."""
+
+STALE_S = 1.0
+"""An idle connection that the server had closed breaks within this time of being used again."""
 
 _PROBE_S = 5.0
 _DRAIN_S = 1.0
@@ -64,6 +69,18 @@ class Reply:
                     pass
 
 
+@dataclass(slots=True)
+class _Try:
+    """What a request was sent on."""
+
+    reused: bool = False
+
+
+async def _reused(_: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.reused = True
+
+
 class Server:
     """A server at a base URL. It connects when first called, in the event loop of that call.
 
@@ -77,7 +94,8 @@ class Server:
         self.address = address.rstrip("/")
         self._credentials = credentials
         self._silence_s = silence_s
-        self._session: aiohttp.ClientSession | None = None
+        self._pooled: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
 
     @contextlib.asynccontextmanager
     async def post(self, path: str, body: dict[str, Any], response_format: str) -> AsyncIterator[Reply]:
@@ -95,9 +113,7 @@ class Server:
         """
         try:
             async with asyncio.timeout(self._silence_s):
-                response = await self._client().post(
-                    self.address + path, data=msgspec.json.encode(body), headers=self._headers()
-                )
+                response = await self._send(self.address + path, msgspec.json.encode(body))
         except TimeoutError as error:
             raise _silent(self._silence_s) from error
         except aiohttp.ClientError as error:
@@ -117,28 +133,38 @@ class Server:
         """
         try:
             async with asyncio.timeout(_PROBE_S):
-                async with self._client().get(self.address + path, headers=self._headers()) as response:
+                # aiohttp itself sends a GET again when an idle connection turns out to be closed
+                async with self._pool().get(self.address + path, headers=self._headers()) as response:
                     return response.status, await _at_most(response, _PROBE_BYTES)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise self._away() from error
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._pooled, self._fresh):
+            if session is not None:
+                await session.close()
+        self._pooled = self._fresh = None
 
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                # Admission bounds the requests, so that a wait for a connection would be a second queue.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"accept-encoding": "identity"},
-                trust_env=False,
-            )
-        return self._session
+    async def _send(self, url: str, body: bytes) -> aiohttp.ClientResponse:
+        """POST on a pooled connection, and once more on a fresh one when the server had closed that while idle."""
+        attempt = _Try()
+        began = time.monotonic()
+        try:
+            return await self._pool().post(url, data=body, headers=self._headers(), trace_request_ctx=attempt)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # One that took long was at work on the request, which may be what broke it.
+            if not attempt.reused or time.monotonic() - began > STALE_S:
+                raise
+        if self._fresh is None:
+            self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        return await self._fresh.post(url, data=body, headers=self._headers())
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._pooled is None:
+            # Admission bounds the requests, so that a wait for a connection would be a second queue.
+            self._pooled = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S))
+        return self._pooled
 
     def _headers(self) -> dict[str, str]:
         headers = {"content-type": "application/json"}
@@ -161,6 +187,19 @@ class Server:
 
     def _away(self) -> NotReady:
         return NotReady(f"the engine's server does not answer at {self.address}", code="engine_away", retry_after_s=2)
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(_reused)
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"accept-encoding": "identity"},
+        trust_env=False,
+        trace_configs=[tracing],
+    )
 
 
 async def _at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -27,7 +27,12 @@ SILENCE_S = 15.0
 
 _HEAL_EVERY_S = 20.0
 _WIND_DOWN_S = 5.0
+_GATHER = 8
 _STATES = {"READY": "ready", "LOADING": "loading", "UNLOADING": "unloaded", "UNAVAILABLE": "unloaded"}
+
+
+class ModelError(Exception):
+    """A model of others answered with an error, in its own words; or Triton did in its place."""
 
 
 class TritonClient:
@@ -90,6 +95,65 @@ class TritonClient:
             raise self._away() from error
         finally:
             self._in_background(stream.leave())
+
+    async def responses(
+        self, request: pb.ModelInferRequest, cancel: pb.ModelInferRequest | None, *, silence_s: float, gather_s: float
+    ) -> AsyncGenerator[list[pb.ModelInferResponse], None]:
+        """Call a decoupled model that is not ours; its responses as they come, until the final one.
+
+        The first response comes by itself, later ones with those of the next `gather_s` seconds, at most 8. Closing
+        early sends `cancel`, see `ModelStream`.
+
+        Args:
+            request: asks for the final response, see `wire.stream_request`.
+            cancel: what makes the model stop, on the same stream.
+            silence_s: longest wait for a response.
+            gather_s: longest time that a response is held back.
+
+        Raises:
+            ModelError: the model's or Triton's error; `failed` tells what it means.
+            NotReady: Triton cannot be reached.
+            Upstream: the connection broke, or the model fell silent.
+        """
+        loop = asyncio.get_running_loop()
+        stream = ModelStream(self._stub().ModelStreamInfer(), request, cancel, _WIND_DOWN_S)
+        begun = final = False
+        failure = ""
+        try:
+            while not final:
+                gathered: list[pb.ModelInferResponse] = []
+                until = loop.time() + silence_s
+                while not final and len(gathered) < _GATHER:
+                    try:
+                        async with asyncio.timeout_at(until):
+                            response = await stream.next()
+                    except TimeoutError:
+                        break
+                    if response is None:
+                        raise Upstream("Triton closed the stream before its end", code="engine_failed")
+                    if response.error_message:
+                        failure = response.error_message
+                        break
+                    gathered.append(response.infer_response)
+                    final = response.infer_response.parameters["triton_final_response"].bool_param
+                    until = loop.time() if not begun else min(until, loop.time() + gather_s)
+                    begun = True
+                if gathered:
+                    yield gathered
+                if failure:
+                    raise ModelError(failure)
+                if not gathered:
+                    raise Upstream(f"the engine fell silent for {silence_s:g} s", code="engine_failed")
+        except aio.AioRpcError as error:
+            raise self._gone(error, begun) from error
+        except asyncio.InvalidStateError as error:  # write() after the call had failed
+            raise self._away() from error
+        finally:
+            self._in_background(stream.leave())
+
+    async def failed(self, model: str, message: str) -> Upstream | NotReady:
+        """What a failure means that is not the model's own word; a model whose process has died is loaded afresh."""
+        return await self._failed(model, message)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -26,12 +26,17 @@ class ModelStream:
     Args:
         call: a fresh `ModelStreamInfer` call.
         request: what is sent.
-        cancel: what is sent when the reader leaves early.
+        cancel: what is sent when the reader leaves early. None: the call is cancelled at gRPC's level after all, for
+            models of others that listen to nothing else.
         patience_s: seconds that the model gets to end an answer nobody wants, before the call is cancelled after all.
     """
 
     def __init__(
-        self, call: aio.StreamStreamCall, request: pb.ModelInferRequest, cancel: pb.ModelInferRequest, patience_s: float
+        self,
+        call: aio.StreamStreamCall,
+        request: pb.ModelInferRequest,
+        cancel: pb.ModelInferRequest | None,
+        patience_s: float,
     ) -> None:
         self._call = call
         self._request = request
@@ -65,7 +70,9 @@ class ModelStream:
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._written.wait()
-                if not self._answered and not self._call.done():
+                if self._cancel is None and not self._answered:
+                    return
+                if self._cancel is not None and not self._answered and not self._call.done():
                     await self._call.write(self._cancel)
                 await asyncio.wait([self._reading])
         except (aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
