@@ -1,0 +1,41 @@
+"""Why llama.cpp could not load something: it only says so on stderr."""
+
+import contextlib
+import os
+import re
+import tempfile
+
+_REASON = re.compile(
+    r"(?:error loading model|failed to open GGUF file|gguf_init_from_\w+|llama_adapter_lora_init\w*): (.+)"
+)
+_ADAPTER = re.compile(r"failed to load lora adapter '([^']+)'")
+_AGAIN = "failed to load model from"
+
+
+@contextlib.contextmanager
+def recorded():
+    """Keep what this process writes to stderr; yields a function that returns it. At the end it goes to stderr."""
+    with tempfile.TemporaryFile() as file:
+        real = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def text():
+            file.seek(0)
+            return file.read().decode("utf-8", "replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            with open(2, "w", closefd=False) as stderr:
+                stderr.write(text())
+
+
+def reason(log):
+    """The first reason in llama.cpp's log, or an empty string."""
+    found = [reason.strip() for reason in _REASON.findall(log) if _AGAIN not in reason]
+    adapter = _ADAPTER.search(log)
+    if adapter:
+        found = ["LoRA adapter %s: %s" % (adapter.group(1), found[0] if found else "it cannot be read")]
+    return found[0] if found else ""
