@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Coroutine
 
 import grpc
 from grpc import aio
+from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as rpc
 
@@ -190,6 +191,16 @@ class TritonClient:
                 self._index = {entry.name: _state(entry) for entry in answer.models}
                 self._indexed = time.monotonic()
         return self._index.get(model, EngineState("unloaded", "Triton's model repository does not have it"))
+
+    async def model_config(self, model: str) -> model_config_pb2.ModelConfig:
+        """The config of a loaded model. Raises NotReady when it is not loaded, or Triton is away."""
+        try:
+            answer = await self._stub().ModelConfig(pb.ModelConfigRequest(name=model), timeout=_PROBE_S)
+        except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise self._away() from error
+            raise NotReady(f"Triton has no model {model!r}: {error.details()}", code="engine_not_ready") from error
+        return answer.config
 
     async def load(self, model: str) -> None:
         """Load a model. Raises Upstream with Triton's reason."""
