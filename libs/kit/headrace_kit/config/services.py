@@ -50,11 +50,14 @@ class Inference(Service):
         None,
         gt=0,
         le=1_000_000,
-        description="Most GiB of model files on this machine; beyond it, those go that no deployment uses and that were "
-        "unused for longest. Default: no limit but the disk.",
+        description="Most GiB of model files on this machine; beyond it, those go that no deployment uses, the longest "
+        "unused first. Default: no limit but the disk.",
     )
     hub_token: SecretRef = Field(
         SecretRef(secret="hub-token"), description="Token for the model hub, if it is set: gated models need one."
+    )
+    accept_licences: tuple[str, ...] | None = Field(
+        None, description="Licences of catalogue entries that may be fetched and loaded. Default: any."
     )
 
 

@@ -1,54 +1,44 @@
-"""Get, look at and check the files that a config names. Works without a platform: `headrace models pull|verify`."""
+"""Bring the files that a config names to this machine. Works without a platform: `headrace models pull`."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from headrace_inference.catalogue import views
+from headrace_inference.catalogue.cache import chosen_entries, space_of, store_of
+from headrace_inference.catalogue.download import Web
 from headrace_inference.catalogue.errors import FileUnavailable, SourceFailed
 from headrace_inference.catalogue.packages import Wheels
-from headrace_inference.catalogue.sources import Hub, Progress, Report, Sources, describe
-from headrace_inference.catalogue.store import ENDINGS, Store, check
+from headrace_inference.catalogue.sources import Outside, Progress, Report, Sources, describe
+from headrace_inference.catalogue.store import Store
 from headrace_kit.config import Environment
 from headrace_kit.config.catalogue import CatalogueEntry, ModelFile
-from headrace_kit.config.deployments import entries_of
-from headrace_kit.config.document import Config
-from headrace_kit.config.nearest import nearest
 from headrace_kit.config.snapshot import Snapshot
-from headrace_kit.errors import BadInput, NotFound
 
 _PARALLEL = 4
 _TELL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class FileStatus:
-    """A file of the catalogue: is it `cached`, `missing`, or (after `verify`) `corrupt` with a reason."""
+class _Job:
+    """One file to bring."""
 
-    entry: str
-    file: str
-    size: int
-    licence: str
-    state: Literal["cached", "missing", "corrupt"]
-    path: Path
-    detail: str = ""
-
-
-def wanted_entries(config: Config) -> list[str]:
-    """Catalogue entries that some deployment uses, in order."""
-    return list(dict.fromkeys(name for deployment in config.deployments.values() for name in entries_of(deployment)))
+    name: str
+    entry: CatalogueEntry
+    file: ModelFile
 
 
 def pull(
     snapshot: Snapshot, env: Environment, entries: Iterable[str] | None = None, progress: Progress | None = None
 ) -> Mapping[str, Mapping[str, Path]]:
-    """Make sure that files are in the cache; several are fetched at a time.
+    """Make sure that files are in the cache; several are fetched at a time, and what was begun is gone on with.
 
     Args:
         snapshot: relative paths of sources are relative to its file.
@@ -57,104 +47,109 @@ def pull(
         progress: told how far each file is.
 
     Returns:
-        Paths: entry -> file name -> path.
+        Paths: entry -> file name -> path; the files of an entry stand in one folder.
 
     Raises:
         NotFound: no such entry.
-        BadInput: a file of a kind that is not taken.
-        FileUnavailable: no source gave a file; what was fetched stays in the cache.
+        BadInput: a licence that is not accepted.
+        NoRoom: the quota or the disk is too small; nothing was fetched.
+        FileUnavailable: no source gave some file; what was fetched stays in the cache.
     """
-    chosen = _chosen(snapshot.config, entries)
-    store = Store(env.cache_dir / "models")
-    jobs = [(name, file) for name, entry in chosen.items() for file in entry.files]
+    config = snapshot.config
+    chosen = chosen_entries(config, entries)
+    store = store_of(env)
+    jobs = [_Job(name, entry, file) for name, entry in chosen.items() for file in entry.files]
+    missing = [job for job in jobs if not store.has(job.file)]
+    if not _writable(store, chosen, missing):
+        return {name: {file.name: store.path(file) for file in entry.files} for name, entry in chosen.items()}
+    space_of(config, store, chosen).make(job.file for job in missing)
+    base = snapshot.path.resolve().parent
     with (
-        Wheels(store.wheels(), _packages(file for _, file in jobs if not store.has(file))) as wheels,
+        Web() as web,
+        Wheels(store.wheels(), _packages(missing)) as wheels,
         ThreadPoolExecutor(_PARALLEL, thread_name_prefix="pull") as pool,
     ):
-        sources = Sources(store, Hub(env.hub_endpoint), wheels, snapshot.path.resolve().parent, env.offline)
-        futures = [pool.submit(_fetch, store, sources, name, file, progress) for name, file in jobs]
-        for future in futures:
-            future.result()
-    return {name: {file.name: store.path(file) for file in entry.files} for name, entry in chosen.items()}
+        sources = Sources(store, Outside.of(env, config.services.inference.hub_token, base, web, wheels))
+        futures = [pool.submit(_fetch, store, sources, job, progress) for job in jobs]
+        try:
+            failures = _failures(futures)
+        except BaseException:
+            web.stop()  # interrupted: do not wait for downloads, they go on another time
+            for future in futures:
+                future.cancel()
+            raise
+    if failures:
+        raise _all_of(failures, store, env.offline)
+    for name, entry in chosen.items():
+        views.link(store, name, entry)
+    return {name: views.paths(store, name, entry) for name, entry in chosen.items()}
 
 
-def status(config: Config, env: Environment, entries: Iterable[str] | None = None) -> list[FileStatus]:
-    """What of the catalogue is in the cache. Default: all entries. Raises NotFound."""
-    store = Store(env.cache_dir / "models")
-    return [
-        FileStatus(
-            name, file.name, file.size, entry.licence, "cached" if store.has(file) else "missing", store.path(file)
-        )
-        for name, entry in _chosen(config, config.catalogue if entries is None else entries).items()
-        for file in entry.files
-    ]
+def _writable(store: Store, chosen: Mapping[str, CatalogueEntry], missing: Sequence[_Job]) -> bool:
+    """False where all is there in a cache that cannot be written to, as in a pod that mounts it read-only."""
+    if missing:
+        return True
+    try:
+        for name, entry in chosen.items():
+            views.link(store, name, entry)
+    except OSError:
+        return False
+    return True
 
 
-def verify(config: Config, env: Environment, entries: Iterable[str] | None = None) -> list[FileStatus]:
-    """As `status`, and every cached file is hashed again; a corrupt one is deleted so that `pull` fetches it."""
-    store = Store(env.cache_dir / "models")
-    found = []
-    for name, entry in _chosen(config, config.catalogue if entries is None else entries).items():
-        for file in entry.files:
-            state: Literal["cached", "missing", "corrupt"] = "missing"
-            detail = ""
-            if store.path(file).exists():
-                try:
-                    check(file, store.path(file), "the cache")
-                    state = "cached"
-                except SourceFailed as failure:
-                    state, detail = "corrupt", str(failure)
-                    store.path(file).unlink()
-            found.append(FileStatus(name, file.name, file.size, entry.licence, state, store.path(file), detail))
-    return found
-
-
-def _packages(files: Iterable[ModelFile]) -> Counter[str]:
+def _packages(jobs: Iterable[_Job]) -> Counter[str]:
     """How often each package is named."""
-    return Counter(member.package for file in files for source in file.sources for member in source.pypi or ())
+    return Counter(
+        member.package for job in jobs for source in job.entry.sources_of(job.file) for member in source.pypi or ()
+    )
 
 
-def _chosen(config: Config, entries: Iterable[str] | None) -> dict[str, CatalogueEntry]:
-    chosen = {}
-    for name in wanted_entries(config) if entries is None else entries:
-        if name not in config.catalogue:
-            raise NotFound(f"the catalogue has no {name!r}{nearest(name, config.catalogue)}", param="catalogue")
-        chosen[name] = config.catalogue[name]
-        for file in chosen[name].files:
-            if not file.name.endswith(ENDINGS):
-                raise BadInput(
-                    f"{file.name}: files end in {', '.join(ENDINGS)}; formats that can run code are not taken",
-                    param=f"catalogue.{name}.files",
-                )
-    return chosen
-
-
-def _fetch(store: Store, sources: Sources, entry: str, file: ModelFile, progress: Progress | None) -> None:
-    tell = _Teller(entry, file, progress)
-    if not store.has(file):
-        tell("waiting", 0)
-        with store.lock(file):
-            if not store.has(file):  # another process may have fetched it meanwhile
-                _try_each(sources, entry, file, tell)
-    tell("ready", file.size)
-
-
-def _try_each(sources: Sources, entry: str, file: ModelFile, tell: _Teller) -> None:
+def _failures(futures: Iterable[Future[None]]) -> list[FileUnavailable]:
     failures = []
-    for source in file.sources:
+    for future in futures:
+        try:
+            future.result()
+        except FileUnavailable as failure:
+            failures.append(failure)
+    return failures
+
+
+def _all_of(failures: Sequence[FileUnavailable], store: Store, offline: bool) -> FileUnavailable:
+    """One error for all files that could not be had."""
+    listed = "\n".join(failure.message for failure in failures)
+    advice = (
+        f"Neither are they in {store.folder}. HEADRACE_OFFLINE is set, so nothing is downloaded: bring the files to "
+        "one of these paths, or copy the cache of a machine that has them."
+        if offline
+        else "Make one of these sources reachable, or put a file somewhere and name it as a source: {path: ...}."
+    )
+    return FileUnavailable(f"{listed}\n{advice}", param=failures[0].param)
+
+
+def _fetch(store: Store, sources: Sources, job: _Job, progress: Progress | None) -> None:
+    tell = _Teller(job.name, job.file, progress)
+    if not store.has(job.file):
+        tell("waiting", 0)
+        with store.lock(job.file):
+            if not store.has(job.file):  # another process may have fetched it meanwhile
+                _try_each(sources, job, tell)
+    store.touch(job.file)
+    tell("ready", job.file.size)
+
+
+def _try_each(sources: Sources, job: _Job, tell: _Teller) -> None:
+    failures = []
+    for source in job.entry.sources_of(job.file):
         tell.source = describe(source)
         tell("downloading", 0)
         try:
-            sources.fetch(file, source, tell.downloaded)
+            sources.fetch(job.file, source, tell.downloaded, unsafe=job.entry.allow_unsafe)
             return
         except SourceFailed as failure:
             failures.append(str(failure))
     listed = "\n".join(f"  - {failure}" for failure in failures)
     raise FileUnavailable(
-        f"{file.name} of catalogue entry {entry!r} could not be had:\n{listed}\n"
-        f"Put the file somewhere and name it under catalogue.{entry}.files[].sources as {{path: ...}}, "
-        "or make one of these sources reachable.",
-        param=f"catalogue.{entry}",
+        f"{job.file.name} of catalogue entry {job.name!r} could not be had:\n{listed}", param=f"catalogue.{job.name}"
     )
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import httpx
-
+from headrace_inference.catalogue.download import Target, Web
 from headrace_inference.catalogue.errors import SourceFailed
 from headrace_inference.catalogue.packages import Wheels
 from headrace_inference.catalogue.store import Store
+from headrace_kit.config import Environment, Secrets
+from headrace_kit.config.base import SecretRef
 from headrace_kit.config.catalogue import ModelFile, Source
-
-_CONNECT_S = 4.0
-_READ_S = 60.0
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,114 +40,118 @@ def describe(source: Source) -> str:
         return str(source.path)
     if source.hub is not None:
         return f"the model hub ({source.hub})"
+    if source.url is not None:
+        return source.url
     packages = [member.package for member in source.pypi or ()]
     return f"package {packages[0]}" + (f" and {len(packages) - 1} more" if len(packages) > 1 else "")
 
 
+@dataclass(frozen=True, slots=True)
 class Hub:
-    """The model hub over HTTPS. Once it could not be reached it is not asked again.
+    """The model hub, or a mirror of it.
 
-    Args:
+    Attributes:
         endpoint: base URL.
+        token: sent to it alone; None: none.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint.rstrip("/")
-        self._away: str | None = None
-        self._lock = threading.Lock()
+    endpoint: str
+    token: str | None = None
 
-    def fetch(self, file: ModelFile, address: str, partial: Path, told: Callable[[int], None]) -> None:
-        """Download `owner/repo[@revision]/file` into `partial`, going on from what it holds.
-
-        Raises:
-            SourceFailed: the hub is away, does not have it, or has another file under that name.
-        """
-        if self._away:
-            raise SourceFailed(self._away)
+    def target(self, address: str, sha256: str) -> Target:
+        """Where `owner/repo[@revision]/file` is."""
         owner, repo, path = address.split("/", 2)
         repo, _, revision = repo.partition("@")
-        url = f"{self._endpoint}/{owner}/{repo}/resolve/{revision or 'main'}/{path}"
-        start = partial.stat().st_size if partial.exists() else 0
-        timeout = httpx.Timeout(_READ_S, connect=_CONNECT_S)
-        try:
-            with (
-                httpx.Client(timeout=timeout, follow_redirects=True) as client,
-                client.stream("GET", url, headers={"Range": f"bytes={start}-"} if start else {}) as response,
-            ):
-                self._receive(file, response, partial, told)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            with self._lock:
-                self._away = f"the model hub at {self._endpoint} cannot be reached ({type(error).__name__})"
-            raise SourceFailed(self._away) from error
-        except httpx.HTTPError as error:
-            raise SourceFailed(f"the download from the model hub broke: {type(error).__name__}") from error
-
-    def _receive(self, file: ModelFile, response: httpx.Response, partial: Path, told: Callable[[int], None]) -> None:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            partial.unlink(missing_ok=True)
-            raise SourceFailed("the hub's file is shorter than what was downloaded before")
-        if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-            raise SourceFailed(f"the model hub answered {response.status_code}")
-        # The hub names the sha256 of large files in the redirect: another file is not downloaded in vain.
-        for step in (*response.history, response):
-            linked = step.headers.get("x-linked-etag", "").strip('"')
-            if len(linked) == 64 and linked != file.sha256:
-                raise SourceFailed(f"{file.name} at the model hub has the sha256 {linked}, wanted {file.sha256}")
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-        with partial.open("ab" if resumed else "wb") as out:
-            done = out.tell()
-            for block in response.iter_bytes(_BLOCK):
-                done += out.write(block)
-                if done > file.size:
-                    raise SourceFailed(f"{file.name} at the model hub is larger than {file.size} bytes")
-                told(done)
+        url = f"{self.endpoint.rstrip('/')}/{owner}/{repo}/resolve/{revision or 'main'}/{path}"
+        return Target(url, f"the model hub at {self.endpoint}", sha256, _bearer(self.token) if self.token else {})
 
 
-class Sources:
-    """Fetches a file from one of its sources into the store.
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What sources need besides the store.
 
-    Args:
-        store: where files go.
-        hub: the hub.
+    Attributes:
+        web: the network.
         wheels: the package index.
+        hub: the hub.
+        secrets: credentials of addresses.
         base: folder that relative paths start from.
         offline: take local paths only.
     """
 
-    def __init__(self, store: Store, hub: Hub, wheels: Wheels, base: Path, offline: bool) -> None:
-        self._store = store
-        self._hub = hub
-        self._wheels = wheels
-        self._base = base
-        self._offline = offline
+    web: Web
+    wheels: Wheels
+    hub: Hub
+    secrets: Secrets
+    base: Path
+    offline: bool
 
-    def fetch(self, file: ModelFile, source: Source, told: Callable[[int], None]) -> None:
+    @classmethod
+    def of(cls, env: Environment, hub_token: SecretRef, base: Path, web: Web, wheels: Wheels) -> Outside:
+        """As the process's environment says."""
+        secrets = Secrets(env.secrets_path, env.variables())
+        return cls(web, wheels, Hub(env.hub_endpoint, secrets.get(hub_token)), secrets, base, env.offline)
+
+
+class Sources:
+    """Fetches a file from one of its sources into the store."""
+
+    def __init__(self, store: Store, outside: Outside) -> None:
+        self._store = store
+        self._outside = outside
+
+    def fetch(self, file: ModelFile, source: Source, told: Callable[[int], None], *, unsafe: bool) -> None:
         """Get `file` from `source` and put it in its place. Call it with the file's lock held.
 
         Args:
+            file: what is wanted.
+            source: where from.
             told: called with the bytes received so far.
+            unsafe: pickles are taken.
 
         Raises:
             SourceFailed: with the reason, for a person.
         """
         name = describe(source)
         if source.path is not None:
-            self._copy(file, self._base / source.path, name)
-            return
-        if self._offline:
+            self._copy(file, self._outside.base / source.path, name, unsafe)
+        elif self._outside.offline:
             raise SourceFailed(f"{name}: not asked, HEADRACE_OFFLINE is set")
-        if source.hub is not None:
-            partial = self._store.partial(file)
-            self._hub.fetch(file, source.hub, partial, told)
-            self._store.adopt(file, partial, name)
-            return
-        with self._store.scratch(file) as scratch:
-            whole = scratch / "whole"
-            with whole.open("wb") as out:
-                self._wheels.concatenate(source.pypi or (), out, told)
-            self._store.adopt(file, whole, name)
+        elif source.pypi is not None:
+            with self._store.scratch(file) as scratch:
+                whole = scratch / "whole"
+                with whole.open("wb") as out:
+                    self._outside.wheels.concatenate(source.pypi, out, told)
+                self._store.adopt(file, whole, name, unsafe=unsafe)
+        else:
+            self._download(file, self._target(file, source), told, unsafe)
 
-    def _copy(self, file: ModelFile, path: Path, name: str) -> None:
+    def _target(self, file: ModelFile, source: Source) -> Target:
+        if source.hub is not None:
+            return self._outside.hub.target(source.hub, file.sha256)
+        url = source.url or ""
+        if source.credentials is None:
+            return Target(url, url, file.sha256)
+        secret = self._outside.secrets.get(source.credentials)
+        if secret is None:
+            raise SourceFailed(f"{url}: its credentials, secret {source.credentials.secret!r}, are not set")
+        return Target(url, url, file.sha256, _basic(source.user, secret) if source.user else _bearer(secret))
+
+    def _download(self, file: ModelFile, target: Target, told: Callable[[int], None], unsafe: bool) -> None:
+        partial = self._store.partial(file)
+        with partial:
+            resumed = partial.done > 0
+            self._outside.web.download(target, partial, told)
+            digest = partial.digest()
+            if digest != file.sha256 and resumed:
+                # What an earlier life left may have been of another version: once more, all of it.
+                partial.restart("")
+                self._outside.web.download(target, partial, told)
+                digest = partial.digest()
+        partial.forget()
+        self._store.adopt(file, partial.path, target.name, unsafe=unsafe, digest=digest)
+
+    def _copy(self, file: ModelFile, path: Path, name: str, unsafe: bool) -> None:
         if not path.is_file():
             raise SourceFailed(f"{name}: no such file")
         with self._store.scratch(file) as scratch:
@@ -159,4 +160,12 @@ class Sources:
                 shutil.copyfile(path, copied)
             except OSError as error:
                 raise SourceFailed(f"{name}: {error.strerror}") from error
-            self._store.adopt(file, copied, name)
+            self._store.adopt(file, copied, name, unsafe=unsafe)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def _basic(user: str, password: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
