@@ -197,6 +197,29 @@ def test_the_first_token_leaves_at_once_and_later_ones_in_batches(inside):
     assert sent[4:] == [{"index": 0, "finish_reason": "stop", "usage": {"output_tokens": 6}}]
 
 
+def test_a_slow_choice_waits_for_nobody(inside):
+    """Tokens that come further apart than chunks may are not held back for one more."""
+    sent: list[dict] = []
+    stream = inside("shared.answer_stream").AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=0)
+    for letter in "abc":
+        stream.add(text=letter, tokens=1)
+    assert [chunk["text"] for chunk in sent] == ["a", "b", "c"]
+
+
+def test_what_waits_is_due_when_its_choice_may_send_again(inside):
+    sent: list[dict] = []
+    stream = inside("shared.answer_stream").AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=0.9)
+    stream.add(text="first", tokens=1)
+    sign_of_life = stream.due
+    stream.add(text="second", tokens=1)
+    assert stream.due < sign_of_life
+    assert len(sent) == 1
+    stream.tick(stream.due)
+    assert [chunk["text"] for chunk in sent] == ["first", "second"]
+    stream.tick(stream.due)
+    assert sent[2:] == [{}]
+
+
 def test_choices_are_batched_apart(inside):
     stream_module = inside("shared.answer_stream")
     sent: list[dict] = []

@@ -13,8 +13,10 @@ import json
 import threading
 import time
 
-FLUSH_S = 0.02
-FLUSH_TOKENS = 8
+FLUSH_S = 0.05
+"""Shortest time between two chunks of a choice: a chunk costs the processes on its way as much as several tokens."""
+
+FLUSH_TOKENS = 16
 BEAT_S = 2
 
 
@@ -26,14 +28,21 @@ class _Pending:
         "logprobs",
         "min_logprob",
         "reasoning",
-        "since",
+        "sent_at",
+        "some",
         "sum_logprob",
         "text",
         "tokens",
         "tools",
     )
 
-    def __init__(self):
+    def __init__(self, sent_at):
+        self.sent_at = sent_at
+        self.clear()
+
+    def clear(self):
+        """Nothing is pending."""
+        self.some = False
         self.text = []
         self.reasoning = []
         self.tools = []
@@ -42,11 +51,6 @@ class _Pending:
         self.sum_logprob = 0.0
         self.min_logprob = None
         self.finish_reason = None
-        self.since = None
-
-    def waited(self, now):
-        """Seconds that the oldest piece has waited; below 0 when there is none."""
-        return -1 if self.since is None else now - self.since
 
     def take(self, index):
         """The chunk document of everything pending; afterwards nothing is."""
@@ -66,13 +70,14 @@ class _Pending:
             chunk["logprobs"] = self.logprobs
         if self.finish_reason:
             chunk["finish_reason"] = self.finish_reason
-        self.__init__()
+        self.clear()
         return chunk
 
 
 class AnswerStream:
-    """Batches tokens into chunks: the first token leaves at once, later ones every `flush_s` or `flush_tokens`.
+    """Batches tokens into chunks: one leaves at once when the choice has sent nothing for `flush_s`, as its first one.
 
+    Those that come sooner leave together, `flush_s` after the last chunk or when they are `flush_tokens`.
     `add`, `end` and `fail` are called by the request's own thread, `tick` by the watcher.
 
     Args:
@@ -80,6 +85,7 @@ class AnswerStream:
 
     Attributes:
         logprobs: report every token's log probability, not only the sums.
+        due: when `tick` has something to do, on the clock of `time.monotonic`.
     """
 
     def __init__(self, send, flush_s=FLUSH_S, flush_tokens=FLUSH_TOKENS):
@@ -90,18 +96,23 @@ class AnswerStream:
         self._lock = threading.Lock()
         self._pending = {}
         self._started = set()
-        self._sent_at = time.monotonic()
         self._closed = False
+        self.due = time.monotonic() + BEAT_S
 
     def add(self, index=0, text="", reasoning="", tools=(), tokens=0, logprobs=(), finish_reason=None):
         """Take the next piece of choice `index`; `logprobs` are `{"token", "logprob", "top"}` of its tokens."""
+        now = time.monotonic()
         with self._lock:
-            pending = self._pending.setdefault(index, _Pending())
+            pending = self._pending.get(index)
+            if pending is None:
+                pending = self._pending[index] = _Pending(now)
+            pending.some = True
             if text:
                 pending.text.append(text)
             if reasoning:
                 pending.reasoning.append(reasoning)
-            pending.tools.extend(tools)
+            if tools:
+                pending.tools.extend(tools)
             pending.tokens += tokens
             for entry in logprobs:
                 value = entry["logprob"]
@@ -111,26 +122,29 @@ class AnswerStream:
                     pending.logprobs.append(entry)
             if finish_reason:
                 pending.finish_reason = finish_reason
-            if pending.since is None:
-                pending.since = time.monotonic()
-            visible = bool(text or reasoning or tools)
-            first = visible and index not in self._started
+            first = index not in self._started and bool(text or reasoning or tools)
             if first:
                 self._started.add(index)
-            if first or pending.tokens >= self._flush_tokens or time.monotonic() - pending.since >= self._flush_s:
-                self._flush(index)
+            due = pending.sent_at + self._flush_s
+            if first or pending.tokens >= self._flush_tokens or now >= due:
+                self._flush(index, pending, now)
+            else:
+                self.due = min(self.due, due)
 
     def tick(self, now):
         """Send what has waited long enough, and a sign of life; `now` is `time.monotonic()`."""
         with self._lock:
             if self._closed:
                 return
-            due = [index for index, pending in self._pending.items() if pending.waited(now) >= self._flush_s]
-            for index in due:
-                self._flush(index)
-            if not due and now - self._sent_at >= BEAT_S:
-                self._sent_at = now
+            waiting = [(index, pending) for index, pending in self._pending.items() if pending.some]
+            if not waiting and now >= self.due:
+                self.due = now + BEAT_S
                 self._send(b"{}")
+                return
+            for index, pending in waiting:
+                if now >= pending.sent_at + self._flush_s:
+                    self._flush(index, pending, now)
+            self._look_again(now)
 
     def close(self):
         """Nothing is sent from here on."""
@@ -140,7 +154,7 @@ class AnswerStream:
     def end(self, usage):
         """Send what is pending, with `usage` on the last chunk."""
         with self._lock:
-            chunks = [self._pending[index].take(index) for index in sorted(self._pending) if self._pending[index].since]
+            chunks = [self._pending[index].take(index) for index in sorted(self._pending) if self._pending[index].some]
             if not chunks:
                 chunks = [{"index": 0}]
             chunks[-1]["usage"] = usage
@@ -151,15 +165,24 @@ class AnswerStream:
     def fail(self, code, message, param=None):
         """Send what is pending, then the error."""
         with self._lock:
+            now = time.monotonic()
             for index in sorted(self._pending):
-                if self._pending[index].since:
-                    self._flush(index)
+                if self._pending[index].some:
+                    self._flush(index, self._pending[index], now)
             self._pending.clear()
             self._send(encode_error(code, message, param))
 
-    def _flush(self, index):
-        self._sent_at = time.monotonic()
-        self._send(encode(self._pending[index].take(index)))
+    def _flush(self, index, pending, now):
+        pending.sent_at = now
+        self._send(encode(pending.take(index)))
+        self._look_again(now)
+
+    def _look_again(self, now):
+        due = now + BEAT_S
+        for pending in self._pending.values():
+            if pending.some:
+                due = min(due, pending.sent_at + self._flush_s)
+        self.due = due
 
 
 def encode(document):
@@ -182,7 +205,7 @@ class Watcher:
         period_s: time between two looks, in seconds.
     """
 
-    def __init__(self, period_s=0.01):
+    def __init__(self, period_s=0.02):
         self._period_s = period_s
         self._lock = threading.Lock()
         self._watched = set()
@@ -192,7 +215,7 @@ class Watcher:
         self._thread.start()
 
     def watch(self, call):
-        """Call `call.tick(now)` every `period_s`, until `forget`."""
+        """Call `call.tick(now)` soon after `call.due()`, again and again until `forget`."""
         with self._lock:
             self._watched.add(call)
         self._wake.set()
@@ -221,5 +244,6 @@ class Watcher:
                     self._wake.clear()
             now = time.monotonic()
             for call in watched:
-                call.tick(now)
+                if now >= call.due():
+                    call.tick(now)
             time.sleep(self._period_s)

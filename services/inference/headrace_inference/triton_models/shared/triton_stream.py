@@ -10,6 +10,11 @@ from .answer_stream import AnswerStream, Watcher, encode_error
 from .failures import RequestFailed
 
 _CANCEL = b'{"cancel":'
+_ASK_EVERY_S = 0.2
+"""How often Triton is asked whether the client is there: clients that leave say so, this finds those that died.
+
+Asking takes 200 us of CPU, half of it in Triton itself.
+"""
 
 
 class Call:
@@ -20,6 +25,7 @@ class Call:
         self.stream = AnswerStream(lambda chunk: _send(sender, chunk))
         self.cancelled = threading.Event()
         self._sender = sender
+        self._ask_at = 0.0
         self._on_cancel = None
         self._ending = threading.Lock()
         self._ended = False
@@ -58,17 +64,23 @@ class Call:
         if callback:
             callback()
 
+    def due(self):
+        """When `tick` has something to do, on the clock of `time.monotonic`."""
+        return min(self._ask_at, self.stream.due)
+
     def tick(self, now):
         """Look whether the client is still there; send what is due."""
-        with self._ending:
-            # Asking a sender whose response has ended crashes the whole of Triton.
-            if self._ended:
+        if now >= self._ask_at:
+            self._ask_at = now + _ASK_EVERY_S
+            with self._ending:
+                # Asking a sender whose response has ended crashes the whole of Triton.
+                if self._ended:
+                    return
+                gone = self._sender.is_cancelled()
+            if gone:
+                self.cancel()
                 return
-            gone = self._sender.is_cancelled()
-        if gone:
-            self.cancel()
-        else:
-            self.stream.tick(now)
+        self.stream.tick(now)
 
     def end(self):
         """No tick asks or sends anything from here on."""
