@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from headrace_inference.adapters.openai_compatible.errors import error_of, failure_of_event
 from headrace_inference.adapters.openai_compatible.events import Call, Choice, Event, Events, Logprobs, UsageInfo
 from headrace_inference.adapters.pending import Pending
+from headrace_inference.adapters.stops import Stops
 from headrace_inference.ports import Chunk, Generation, TokenLogprob, ToolCall, Usage
 from headrace_kit.errors import Upstream
 
@@ -27,14 +30,19 @@ _LOWEST = -9999.0
 class Answer:
     """The answer to one generation.
 
+    Args:
+        generation: what was asked.
+        keeps_stops: the server's text goes on to the end of a stop string.
+
     Attributes:
-        complete: every choice has its finish reason, and usage was reported.
+        complete: the server said that nothing follows.
     """
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, *, keeps_stops: bool) -> None:
         sampling = generation.sampling
         self.complete = False
         self._n = sampling.n
+        self._stops = Stops(sampling.stop if keeps_stops else ())  # such a server gives one choice
         self._top = sampling.top_logprobs or 0
         self._format = str((sampling.response_format or {}).get("type", ""))
         self._pending = Pending(sampling.top_logprobs is not None)
@@ -43,6 +51,7 @@ class Answer:
         self._finished: set[int] = set()
         self._calls: dict[int, set[int]] = {}
         self._usage: Usage | None = None
+        self._usages = 0
         self._begun = False
 
     def feed(self, data: bytes, now: float) -> None:
@@ -53,7 +62,7 @@ class Answer:
         """
         for event in self._events.feed(data):
             self._take(event, now)
-        self.complete = self._usage is not None and len(self._finished) == self._n
+        self.complete = self._events.done
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until `take` has something that is due; None while there is nothing."""
@@ -69,7 +78,7 @@ class Answer:
         Raises:
             Upstream: the server ended its answer in the middle.
         """
-        if self._usage is None or not self.complete:
+        if self._usage is None or len(self._finished) < self._n:
             missing = "a finish reason" if len(self._finished) < self._n else "usage"
             raise Upstream(f"the engine's server ended its answer without {missing}", code="engine_failed")
         return self._pending.end(self._usage)
@@ -81,9 +90,16 @@ class Answer:
                 raise Upstream("the engine's server failed in the middle of the answer", code="engine_failed")
             raise error
         if event.usage is not None and not event.choices:
-            self._usage = _usage(event.usage)
+            self._usage_alone(_usage(event.usage))
         for choice in event.choices or ():
             self._choice(choice, event.usage, now)
+
+    def _usage_alone(self, usage: Usage) -> None:
+        """Usage of all choices; llama.cpp's server sends one of these a choice, which share the prompt."""
+        self._usages += 1
+        if self._usages > 1 and self._usage is not None:
+            usage = replace(usage, output_tokens=usage.output_tokens + self._usage.output_tokens)
+        self._usage = usage
 
     def _choice(self, choice: Choice, usage: UsageInfo | None, now: float) -> None:
         index = choice.index
@@ -96,11 +112,12 @@ class Answer:
         logprobs = self._logprobs(choice.logprobs) if choice.logprobs else []
         tokens = self._tokens(index, usage, max(len(logprobs), int(bool(text or reasoning or tools))))
         finish = self._finish(index, choice.finish_reason) if choice.finish_reason else ""
+        text = self._stops.feed(text) + (self._stops.rest() if finish else "")
         if not (text or reasoning or tools or logprobs or tokens or finish):
             return  # the role
         self._begun = True
         if usage is not None and finish and self._n == 1:
-            # A server that puts usage on the last chunk; one that sends it by itself overwrites this.
+            # Some servers put usage on the last chunk only; one that sends it by itself overwrites this.
             self._usage = _usage(usage)
         self._pending.add(
             index,
@@ -115,9 +132,10 @@ class Answer:
 
     def _tokens(self, index: int, usage: UsageInfo | None, seen: int) -> int:
         """Tokens of this piece: exact where the server counts, else those that were seen."""
-        if usage is None or usage.completion_tokens is None:
-            return seen
         before = self._counted.get(index, 0)
+        if usage is None or usage.completion_tokens is None:
+            self._counted[index] = before + seen
+            return seen
         self._counted[index] = max(before, usage.completion_tokens)
         return max(0, usage.completion_tokens - before)
 

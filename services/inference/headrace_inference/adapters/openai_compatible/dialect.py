@@ -37,6 +37,8 @@ class Dialect:
         starting: whether 503 on `health` means that it is still loading.
         salted: its prefix cache takes a salt a request, `cache_salt`.
         counts_tokens: streams can carry the exact token count with each event, `continuous_usage_stats`.
+        keeps_stops: the stop string is part of the text.
+        metrics_path: where its metrics are.
         null_limit: a bare prompt may have `max_tokens: null`, the rest of the context.
         adapter: how a request names a LoRA adapter as its model.
         cannot: options of a request that it ignores or gets wrong -> why.
@@ -50,6 +52,8 @@ class Dialect:
     starting: bool = False
     salted: bool = True
     counts_tokens: bool = True
+    keeps_stops: bool = False
+    metrics_path: str = "/metrics"
     null_limit: bool = True
     adapter: str = "{adapter}"
     cannot: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +66,14 @@ _VLLM_METRICS = Metrics(
     kv_cache=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
     drafted="vllm:spec_decode_num_draft_tokens_total",
     accepted="vllm:spec_decode_num_accepted_tokens_total",
+)
+
+_NIM_METRICS = Metrics(  # the engine's own names since 2.0, before without its prefix
+    running=(*_VLLM_METRICS.running, "num_requests_running"),
+    waiting=(*_VLLM_METRICS.waiting, "num_requests_waiting"),
+    kv_cache=(*_VLLM_METRICS.kv_cache, "gpu_cache_usage_perc"),
+    drafted=_VLLM_METRICS.drafted,
+    accepted=_VLLM_METRICS.accepted,
 )
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
@@ -82,9 +94,10 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         ),
         "nim": Dialect(
             "NIM",
-            _VLLM_METRICS,
+            _NIM_METRICS,
             health="/v1/health/ready",
             version=("/v1/version", "release"),
+            metrics_path="/v1/metrics",
             starting=True,
         ),
         "tgi": Dialect(
@@ -93,6 +106,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             version=("/info", "version"),
             salted=False,
             counts_tokens=False,
+            keeps_stops=True,
             max_top_logprobs=5,
             cannot=MappingProxyType(
                 {

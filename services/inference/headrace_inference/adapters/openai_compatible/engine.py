@@ -72,7 +72,7 @@ class OpenAiCompatibleEngine(Engine):
         while True:
             try:
                 async with servers[0].post(path, body, response_format) as reply:
-                    answer = Answer(generation)
+                    answer = Answer(generation, keeps_stops=self._dialect.keeps_stops)
                     while not answer.complete:
                         data = await reply.read(answer.wait_s(time.monotonic()))
                         if data == b"":
@@ -116,7 +116,7 @@ class OpenAiCompatibleEngine(Engine):
     async def stats(self) -> EngineStats:
         """See `Engine`. From the server's metrics; of the instance that speculates, where there are two."""
         try:
-            status, body = await self._server.get("/metrics")
+            status, body = await self._server.get(self._dialect.metrics_path)
             if status == 200:
                 return self._reader.read(body.decode())
         except (HeadraceError, ValueError):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headrace_inference.adapters.pending import Pending
 from headrace_inference.adapters.triton.gpu_prompt import Prompt, Prompter
 from headrace_inference.adapters.triton.gpu_wire import Piece
-from headrace_inference.adapters.triton.stops import Stops
+from headrace_inference.adapters.stops import Stops
 from headrace_inference.ports import Chunk, Generation, Usage
 from headrace_kit.errors import Upstream
 
