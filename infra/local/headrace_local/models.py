@@ -6,7 +6,7 @@ import time
 from rich.filesize import decimal
 
 from headrace_inference.catalogue import Report, pull
-from headrace_inference.rendering.triton import render
+from headrace_inference.rendering import Places, here, render, require_fit
 from headrace_kit.config import ConfigStore, Environment
 from headrace_local import triton
 from headrace_local.settings import Settings
@@ -25,8 +25,11 @@ def prepare(settings: Settings) -> None:
     layout = settings.layout
     triton.link_backend(layout, triton.environment(settings.triton_env))
     snapshot = ConfigStore.from_file(settings.config).current
+    machine, catalogue = here(), snapshot.config.catalogue
+    require_fit(snapshot.config, Places({}, catalogue), machine)  # before gigabytes are fetched
     files = pull(snapshot, Environment(), progress=_Printer())
-    names = render(snapshot.config, triton.repository(layout), files)
+    require_fit(snapshot.config, Places(files, catalogue), machine)
+    names = render(snapshot.config, triton.repository(layout), files, machine)
     print(f"ready: {', '.join(names)}")
 
 
