@@ -89,8 +89,7 @@ class Space:
             if not dry_run:
                 for item in found:
                     _delete(item.path)
-            excess = None if unused else max(0, self._occupied(frozenset()) - (self._quota or self._endless()))
-            found += self._evict(excess, dry_run=dry_run)
+            found += self._evict(None if unused else self._excess(found), dry_run=dry_run)
             if not dry_run:
                 for folder in views.broken(self._store):
                     views.remove(folder)
@@ -155,8 +154,11 @@ class Space:
         parts = (path for path in self._store.folder.glob("*.part") if path.name not in without)
         return complete + sum(_held(path) for path in parts)
 
-    def _endless(self) -> int:
-        return shutil.disk_usage(self._store.folder).total
+    def _excess(self, removed: Iterable[Removed]) -> int:
+        """Bytes beyond the quota, without what is removed anyway."""
+        if self._quota is None:
+            return 0
+        return max(0, self._occupied({item.path.name for item in removed}) - self._quota)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
