@@ -338,3 +338,87 @@ class GetConfigVersionResponse(_message.Message):
     pending: str
     error: str
     def __init__(self, active: _Optional[str] = ..., pending: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ListDeploymentsRequest(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListDeploymentsResponse(_message.Message):
+    __slots__ = ("deployments",)
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    deployments: _containers.RepeatedCompositeFieldContainer[Deployment]
+    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ...) -> None: ...
+
+class Deployment(_message.Message):
+    __slots__ = ("name", "engine", "model", "state", "detail", "tasks", "context_tokens", "adapters", "accepts", "version", "load_error", "load")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LOAD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    engine: str
+    model: str
+    state: str
+    detail: str
+    tasks: _containers.RepeatedScalarFieldContainer[str]
+    context_tokens: int
+    adapters: _containers.RepeatedScalarFieldContainer[str]
+    accepts: _containers.RepeatedScalarFieldContainer[str]
+    version: int
+    load_error: str
+    load: DeploymentLoad
+    def __init__(self, name: _Optional[str] = ..., engine: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., tasks: _Optional[_Iterable[str]] = ..., context_tokens: _Optional[int] = ..., adapters: _Optional[_Iterable[str]] = ..., accepts: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., load_error: _Optional[str] = ..., load: _Optional[_Union[DeploymentLoad, _Mapping]] = ...) -> None: ...
+
+class DeploymentLoad(_message.Message):
+    __slots__ = ("waiting", "running", "slots", "tokens_per_second", "first_token_ms", "output_token_ms", "wait_ms", "kv_cache_used")
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    KV_CACHE_USED_FIELD_NUMBER: _ClassVar[int]
+    waiting: int
+    running: int
+    slots: int
+    tokens_per_second: float
+    first_token_ms: float
+    output_token_ms: float
+    wait_ms: float
+    kv_cache_used: float
+    def __init__(self, waiting: _Optional[int] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., output_token_ms: _Optional[float] = ..., wait_ms: _Optional[float] = ..., kv_cache_used: _Optional[float] = ...) -> None: ...
+
+class LoadDeploymentRequest(_message.Message):
+    __slots__ = ("deployment", "wait")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    wait: bool
+    def __init__(self, deployment: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class UnloadDeploymentRequest(_message.Message):
+    __slots__ = ("deployment", "wait")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    wait: bool
+    def __init__(self, deployment: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class WarmDeploymentRequest(_message.Message):
+    __slots__ = ("deployment", "wait")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    wait: bool
+    def __init__(self, deployment: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...

@@ -360,6 +360,26 @@ class AdminServiceStub:
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetConfigVersionRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetConfigVersionResponse.FromString,
                 _registered_method=True)
+        self.ListDeployments = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/ListDeployments',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListDeploymentsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListDeploymentsResponse.FromString,
+                _registered_method=True)
+        self.LoadDeployment = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/LoadDeployment',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LoadDeploymentRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.FromString,
+                _registered_method=True)
+        self.UnloadDeployment = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/UnloadDeployment',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.UnloadDeploymentRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.FromString,
+                _registered_method=True)
+        self.WarmDeployment = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/WarmDeployment',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.WarmDeploymentRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -394,6 +414,35 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeployments(self, request, context):
+        """ListDeployments tells what runs the models, in which state, and how busy it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadDeployment(self, request, context):
+        """LoadDeployment loads a deployment, or loads one that serves anew beside itself. It goes on when the caller leaves.
+        Errors: NOT_FOUND; with `wait` also UNAVAILABLE, which says why it could not be loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadDeployment(self, request, context):
+        """UnloadDeployment lets a deployment's requests end and unloads it. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WarmDeployment(self, request, context):
+        """WarmDeployment runs a deployment's warm-up prompts again. Errors: NOT_FOUND, UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -416,6 +465,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetConfigVersion,
                     request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetConfigVersionRequest.FromString,
                     response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetConfigVersionResponse.SerializeToString,
+            ),
+            'ListDeployments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeployments,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListDeploymentsRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListDeploymentsResponse.SerializeToString,
+            ),
+            'LoadDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadDeployment,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LoadDeploymentRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.SerializeToString,
+            ),
+            'UnloadDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadDeployment,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.UnloadDeploymentRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.SerializeToString,
+            ),
+            'WarmDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.WarmDeployment,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.WarmDeploymentRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -527,6 +596,114 @@ class AdminService:
             '/headrace.gateway.v1.AdminService/GetConfigVersion',
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetConfigVersionRequest.SerializeToString,
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetConfigVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeployments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/ListDeployments',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListDeploymentsRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListDeploymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/LoadDeployment',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LoadDeploymentRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/UnloadDeployment',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.UnloadDeploymentRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WarmDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/WarmDeployment',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.WarmDeploymentRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.Deployment.FromString,
             options,
             channel_credentials,
             insecure,
