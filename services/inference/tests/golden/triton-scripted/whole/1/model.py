@@ -1,0 +1,5 @@
+"""Triton's entry point."""
+
+from triton_models.scripted.model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
