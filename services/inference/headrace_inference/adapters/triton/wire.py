@@ -14,6 +14,7 @@ from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstrea
 _ERRORS: dict[str, type[HeadraceError]] = {
     "context_length_exceeded": BadInput,
     "invalid_json_schema": BadInput,
+    "invalid_regex": BadInput,
     "invalid_request": BadInput,
     "unsupported": BadInput,
     "engine_busy": Busy,

@@ -13,10 +13,25 @@ class EngineClient:
     def __init__(self, socket_name, api_key):
         self.socket_name = socket_name
         self.api_key = api_key
+        self._template = None
 
     def connect(self):
         """A connection for one request."""
         return Connection(self.socket_name, self.api_key)
+
+    def template(self):
+        """The model's chat template.
+
+        Raises:
+            OSError: the engine is gone.
+        """
+        if self._template is None:
+            connection = self.connect()
+            try:
+                self._template = connection.get("/props").get("chat_template") or ""
+            finally:
+                connection.close()
+        return self._template
 
 
 class Connection(http.client.HTTPConnection):
@@ -37,6 +52,11 @@ class Connection(http.client.HTTPConnection):
             self._raw.connect(self._address)
         # http.client closes its own copy when it hands the socket to the response.
         self.sock = self._raw.dup()
+
+    def get(self, path):
+        """The JSON document at `path`."""
+        self.request("GET", path, headers={"Authorization": "Bearer " + self._api_key})
+        return json.loads(self.getresponse().read())
 
     def post(self, path, body):
         """The response to a JSON document."""

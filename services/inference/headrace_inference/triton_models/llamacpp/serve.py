@@ -4,7 +4,8 @@ import http.client
 import json
 
 from ..shared.failures import RequestFailed
-from .translate import Answer, engine_request, error_of, events
+from .answer import Answer, events
+from .translate import engine_request, error_of
 
 
 def serve(engine, settings, call):
@@ -19,13 +20,13 @@ def serve(engine, settings, call):
         RequestFailed: the answer ends with this error.
     """
     document = call.document
-    path, body = engine_request(document, settings["max_output_tokens"])
-    answer = Answer(call.stream, document.get("top_logprobs") or 0)
+    request = engine_request(document, settings, engine.template)
+    answer = Answer(call.stream, request, document.get("top_logprobs") or 0)
     connection = engine.connect()
     call.on_cancel(connection.abort)
     try:
         if not call.cancelled.is_set():
-            _read(connection.post(path, body), answer, body)
+            _read(connection.post(request.path, request.body), answer, request.body)
     except (OSError, http.client.HTTPException) as error:
         if not call.cancelled.is_set():
             raise RequestFailed("engine_failed", "the connection to the engine broke") from error

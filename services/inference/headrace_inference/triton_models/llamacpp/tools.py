@@ -62,6 +62,7 @@ class Offer:
             if not isinstance(function, dict) or not function.get("name") or not isinstance(function["name"], str):
                 raise RequestFailed("invalid_request", "a tool must be a function with a name", "tools[%d]" % place)
         if choice not in ("auto", "required"):
+            self.parallel = False
             # No engine can name a function: offering only that one and requiring a call is the same.
             self._tools = [tool for tool in self._tools if tool["function"]["name"] == choice]
             if not self._tools:
