@@ -18,11 +18,13 @@ from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.deployments import DeploymentAdmin
 from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
 from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.grpc_api.gateway import GatewayServicer
 from headrace_gateway.http_api.admin import AdminApi
+from headrace_gateway.http_api.admin_deployments import DeploymentsApi
 from headrace_gateway.http_api.admin_keys import KeysApi
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.asgi import AsgiFace
@@ -49,7 +51,11 @@ from headrace_kit.stores.valkey import connect
 from headrace_protos.gateway.v1 import service_pb2_grpc
 
 IDEMPOTENT = {
-    "inference": ("/headrace.common.v1.NodeService/GetStatus",),
+    "inference": (
+        "/headrace.common.v1.NodeService/GetStatus",
+        "/headrace.inference.v1.InferenceService/ListDeployments",
+        "/headrace.inference.v1.InferenceService/GetLoad",
+    ),
     "retrieval": (
         "/headrace.retrieval.v1.RetrievalService/Search",
         "/headrace.retrieval.v1.RetrievalService/GetCollection",
@@ -118,6 +124,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     services = Services(peers)
     vectors = Vectors(attempts, leases)
     key_admin = KeyAdmin(keys)
+    deployments = DeploymentAdmin(services)
     http = HttpApplication(
         Router(
             [
@@ -130,6 +137,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                 *UsageApi(ledger_store.usage).routes(),
                 *KeysApi(key_admin).routes(),
                 *AdminApi(services, config_version).routes(),
+                *DeploymentsApi(deployments).routes(),
             ]
         ),
         door,
@@ -142,7 +150,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             part.start()
 
     async def stop() -> None:
-        for part in (watch, active, keys):
+        for part in (watch, active, keys, deployments):
             await part.stop()
         await ledger.stop()
         await exporter.stop()
@@ -166,7 +174,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             ),
             Servicing(
                 service_pb2_grpc.add_AdminServiceServicer_to_server,
-                AdminServicer(runtime.rpc, door, key_admin, config_version),
+                AdminServicer(runtime.rpc, door, key_admin, deployments, config_version),
                 admin_grpc.SERVICE,
             ),
         ],

@@ -9,6 +9,7 @@ from headrace_gateway.context import RequestContext
 from headrace_gateway.ports import envelope
 from headrace_kit.rpc import Peer
 from headrace_protos.guardrails.v1 import service_pb2_grpc as guardrails
+from headrace_protos.inference.v1 import service_pb2_grpc as inference
 from headrace_protos.retrieval.v1 import service_pb2_grpc as retrieval
 from headrace_protos.rollout.v1 import service_pb2_grpc as rollout
 from headrace_protos.tracing.v1 import service_pb2_grpc as tracing
@@ -26,6 +27,7 @@ class Services:
     def __init__(self, peers: dict[str, Peer]) -> None:
         self._peers = peers
         self._stubs: dict[str, Any] = {
+            "inference": peers["inference"].stub(inference.InferenceServiceStub),
             "retrieval": peers["retrieval"].stub(retrieval.RetrievalServiceStub),
             "guardrails": peers["guardrails"].stub(guardrails.GuardrailsServiceStub),
             "tracing": peers["tracing"].stub(tracing.TracingServiceStub),

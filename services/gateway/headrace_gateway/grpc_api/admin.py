@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
+from headrace_gateway.deployments import Action, DeploymentAdmin
 from headrace_gateway.grpc_api.visits import visiting
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.gateway.v1 import messages_pb2 as pb
@@ -21,14 +22,20 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         runtime: of the process.
         door: lets calls in.
         keys: makes and revokes keys.
+        deployments: looks at deployments, loads and unloads them.
         config_version: hashes of the active and the pending snapshot, and why the newest file was refused.
     """
 
     def __init__(
-        self, runtime: RpcRuntime, door: Door, keys: KeyAdmin, config_version: Callable[[], tuple[str, str, str]]
+        self,
+        runtime: RpcRuntime,
+        door: Door,
+        keys: KeyAdmin,
+        deployments: DeploymentAdmin,
+        config_version: Callable[[], tuple[str, str, str]],
     ) -> None:
         self.rpc_runtime = runtime
-        self._door, self._keys, self._config_version = door, keys, config_version
+        self._door, self._keys, self._deployments, self._config_version = door, keys, deployments, config_version
 
     @rpc(public=True)
     async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
@@ -72,3 +79,28 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         with visiting(self._door, call, SERVICE, admin=True, traced=False):
             active, pending, error = self._config_version()
             return pb.GetConfigVersionResponse(active=active, pending=pending, error=error)
+
+    @rpc(public=True)
+    async def ListDeployments(self, request: pb.ListDeploymentsRequest, call: Call) -> pb.ListDeploymentsResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True, traced=False) as visit:
+            return pb.ListDeploymentsResponse(deployments=await self._deployments.list(visit.ctx, request.names))
+
+    @rpc(public=True)
+    async def LoadDeployment(self, request: pb.LoadDeploymentRequest, call: Call) -> pb.Deployment:
+        """See the proto."""
+        return await self._act("load", request.deployment, request.wait, call)
+
+    @rpc(public=True)
+    async def UnloadDeployment(self, request: pb.UnloadDeploymentRequest, call: Call) -> pb.Deployment:
+        """See the proto."""
+        return await self._act("unload", request.deployment, request.wait, call)
+
+    @rpc(public=True)
+    async def WarmDeployment(self, request: pb.WarmDeploymentRequest, call: Call) -> pb.Deployment:
+        """See the proto."""
+        return await self._act("warm", request.deployment, request.wait, call)
+
+    async def _act(self, action: Action, name: str, wait: bool, call: Call) -> pb.Deployment:
+        with visiting(self._door, call, SERVICE, admin=True) as visit:
+            return await self._deployments.act(visit.ctx, action, name, wait=wait)
