@@ -95,7 +95,7 @@ def build(engine: str, deployment: dict[str, Any]) -> Config:
     ending = {"triton-llamacpp": "gguf", "llamacpp": "gguf"}.get(engine, "safetensors")
     file = {"name": f"model.{ending}", "size": 1, "sha256": "0" * 64, "sources": [{"path": "x"}]}
     entry = {"format": ending, "licence": "MIT", "files": [file]}
-    catalogue = {name: entry for name in ("model", "other", "third", "lora")}
+    catalogue = dict.fromkeys(("model", "other", "third", "lora"), entry)
     whole = {"engine": engine, "model": "model"} | deployment
     if KINDS[engine] is ServerDeployment:
         whole.setdefault("address", "http://server:8000")

@@ -75,19 +75,19 @@ def ranks(name: str, deployment: LanguageDeployment, places: Places) -> dict[str
     return found
 
 
-def document(places: Places, entry: str, ending: str) -> dict[str, Any]:
+def document(places: Places, entry: str, name: str) -> dict[str, Any]:
     """A JSON object of an entry, or an empty one where it is not on this machine.
 
     Raises:
         BadInput: it is there, and is no JSON object.
     """
-    path = places.local(entry, ending)
+    path = places.local(entry, name)
     if path is None:
         return {}
     try:
         value = json.loads(path.read_bytes())
     except ValueError as error:
-        raise BadInput(f"{ending} of catalogue entry {entry!r} is not JSON: {error}") from error
+        raise BadInput(f"{name} of catalogue entry {entry!r} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise BadInput(f"{ending} of catalogue entry {entry!r} is not a JSON object")
+        raise BadInput(f"{name} of catalogue entry {entry!r} is not a JSON object")
     return value

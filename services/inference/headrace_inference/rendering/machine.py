@@ -58,9 +58,7 @@ def require_gpus(name: str, deployment: BaseDeployment, machine: Machine) -> Non
     if len(machine.gpus) >= needed:
         return
     there = ", ".join(gpu.name for gpu in machine.gpus)
-    seen = (
-        f"this machine has {len(machine.gpus)} ({there})" if there else f"this machine has none: {machine.gpu_detail}"
-    )
+    seen = f"{len(machine.gpus)} ({there})" if there else f"none: {machine.gpu_detail}"
     plural = "GPU" if needed == 1 else "GPUs"
     raise BadInput(
         f"deployments.{name}: engine {deployment.engine} needs {needed} {plural}; this machine has {seen}. "

@@ -27,14 +27,18 @@ class Places:
     catalogue: Mapping[str, CatalogueEntry] = field(default_factory=dict)
     models_dir: PurePosixPath | None = None
 
-    def path(self, entry: str, ending: str) -> str:
-        """Path of the entry's first file with this ending, as the engine will see it.
+    def path(self, entry: str, wanted: str) -> str:
+        """Path of a file of an entry as the engine will see it: the one of that name, or the first with that ending.
+
+        Args:
+            entry: of the catalogue.
+            wanted: a file's name, or an ending that begins with a dot.
 
         Raises:
             BadInput: the entry has no such file.
             NotReady: it is not on this machine, and no other is meant.
         """
-        name = self._name(entry, ending)
+        name = self._name(entry, wanted)
         if self.models_dir is not None:
             return str(self.models_dir / entry / name)
         return str(self._here(entry, name).resolve())
@@ -57,10 +61,10 @@ class Places:
             )
         return str(roots.pop())
 
-    def local(self, entry: str, ending: str) -> Path | None:
+    def local(self, entry: str, wanted: str) -> Path | None:
         """A file of an entry if it is on this machine, to look into; never an error."""
         for name, path in self.files.get(entry, {}).items():
-            if name.endswith(ending) and path.is_file():
+            if _is(name, wanted) and path.is_file():
                 return path
         return None
 
@@ -75,13 +79,12 @@ class Places:
             return list(self.files[entry])
         return [file.name for file in self.catalogue[entry].files] if entry in self.catalogue else []
 
-    def _name(self, entry: str, ending: str) -> str:
+    def _name(self, entry: str, wanted: str) -> str:
         for name in self._names(entry):
-            if name.endswith(ending):
+            if _is(name, wanted):
                 return name
-        raise BadInput(
-            f"catalogue entry {entry!r} has no file that ends in {ending!r}", param=f"catalogue.{entry}.files"
-        )
+        what = f"that ends in {wanted!r}" if wanted.startswith(".") else wanted
+        raise BadInput(f"catalogue entry {entry!r} has no file {what}", param=f"catalogue.{entry}.files")
 
     def _here(self, entry: str, name: str) -> Path:
         path = self.files.get(entry, {}).get(name)
@@ -91,6 +94,10 @@ class Places:
                 "say where the machine that this is for has its models"
             )
         return path
+
+
+def _is(name: str, wanted: str) -> bool:
+    return name.endswith(wanted) if wanted.startswith(".") else PurePath(name).name == wanted
 
 
 def _root(path: Path, name: str) -> Path | None:
