@@ -14,6 +14,7 @@ from headrace_inference.adapters.openai_compatible.metrics import Reader
 from headrace_inference.adapters.openai_compatible.request import Requests, check
 from headrace_inference.adapters.openai_compatible.server import Server
 from headrace_inference.ports import Chunk, Engine, EngineState, EngineStats, Generation
+from headrace_inference.rendering.versions import problems
 from headrace_kit.config import Secrets
 from headrace_kit.config.deployments import ServerDeployment
 from headrace_kit.errors import BadInput, HeadraceError, NotReady, Upstream
@@ -58,6 +59,7 @@ class OpenAiCompatibleEngine(Engine):
         self._server = Server(config.address, token, config.timeout)
         self._plain = Server(config.plain_address, token, config.timeout) if config.plain_address else None
         self._reader = Reader(self._dialect.metrics)
+        self._version: str | None = None
 
     def check(self, generation: Generation) -> None:
         """See `Engine`."""
@@ -99,7 +101,19 @@ class OpenAiCompatibleEngine(Engine):
                 body = unlimited
 
     async def health(self) -> EngineState:
-        """See `Engine`. Ready: the server answers and serves the model and every adapter."""
+        """See `Engine`. Ready: the server answers and serves the model and every adapter.
+
+        A server of another version than our requests are made for serves all the same, and `detail` says so.
+        """
+        state = await self._look()
+        if state.state != "ready":
+            self._version = None
+            return state
+        if self._version is None:
+            self._version = await self._compared()
+        return EngineState("ready", self._version)
+
+    async def _look(self) -> EngineState:
         try:
             status, _ = await self._server.get(self._dialect.health)
             if status == 503 and self._dialect.starting:
@@ -143,6 +157,17 @@ class OpenAiCompatibleEngine(Engine):
         await self._server.close()
         if self._plain is not None:
             await self._plain.close()
+
+    async def _compared(self) -> str:
+        """What does not fit in the server's version, or "" where it fits or cannot be known."""
+        path, key = self._dialect.version
+        try:
+            status, body = await self._server.get(path)
+            said = msgspec.json.decode(body).get(key) if status == 200 else None
+        except (HeadraceError, msgspec.MsgspecError, AttributeError):
+            return ""
+        engine = self._config.engine
+        return "; ".join(problems(engine, {engine: str(said)})) if said else ""
 
     async def _missing(self) -> str:
         """What the deployment needs and the server does not serve, or ""."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 
 import grpc
 from grpc import aio
@@ -29,6 +29,7 @@ SILENCE_S = 15.0
 _HEAL_EVERY_S = 20.0
 _WIND_DOWN_S = 5.0
 _GATHER = 8
+_BEST = ("unloaded", "failed", "loading", "ready")
 _STATES = {"READY": "ready", "LOADING": "loading", "UNLOADING": "unloaded", "UNAVAILABLE": "unloaded"}
 
 
@@ -188,7 +189,7 @@ class TritonClient:
                     answer = await self._stub().RepositoryIndex(pb.RepositoryIndexRequest(), timeout=_PROBE_S)
                 except aio.AioRpcError:
                     return EngineState("failed", f"Triton does not answer at {self.address}")
-                self._index = {entry.name: _state(entry) for entry in answer.models}
+                self._index = _states(answer.models)
                 self._indexed = time.monotonic()
         return self._index.get(model, EngineState("unloaded", "Triton's model repository does not have it"))
 
@@ -286,6 +287,18 @@ class TritonClient:
         return NotReady(
             "the inference engine cannot be reached; it is being restarted", code="engine_away", retry_after_s=2
         )
+
+
+def _states(entries: Iterable[pb.RepositoryIndexResponse.ModelIndex]) -> dict[str, EngineState]:
+    """Each model's state: that of its best version, the newer of two. An old version that serves while a new one could
+    not be loaded is `ready`; one that was unloaded because a new one took over says nothing."""
+    found: dict[str, tuple[tuple[int, int], EngineState]] = {}
+    for entry in entries:
+        state = _state(entry)
+        rank = (_BEST.index(state.state), int(entry.version or 0))
+        if entry.name not in found or rank > found[entry.name][0]:
+            found[entry.name] = (rank, state)
+    return {name: state for name, (_, state) in found.items()}
 
 
 def _state(entry: pb.RepositoryIndexResponse.ModelIndex) -> EngineState:

@@ -20,8 +20,8 @@ from headrace_inference.adapters.triton.wire import (
     pack_bytes,
     rows_request,
 )
-from headrace_inference.ports import Chunk, Embeddings, Engine, EngineState, Generation, Scores, Usage
-from headrace_kit.errors import BadInput
+from headrace_inference.ports import Chunk, Embeddings, Engine, EngineState, Generation, Labels, Scores, Usage
+from headrace_kit.errors import BadInput, Upstream
 
 ROWS = 64
 """Rows of one request: the most that a rendered model takes."""
@@ -39,11 +39,15 @@ class TritonEngine(Engine):
     Args:
         model: Triton's name of it.
         client: shared by all deployments on that Triton.
+        labels: of a classifier, in the order of its outputs.
     """
 
-    def __init__(self, model: str, client: TritonClient) -> None:
+    takes_over = True
+
+    def __init__(self, model: str, client: TritonClient, labels: Sequence[str] = ()) -> None:
         self._model = model
         self._client = client
+        self._labels = tuple(labels)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """See `Engine`."""
@@ -85,6 +89,24 @@ class TritonEngine(Engine):
         responses = await self._all(requests)
         scores = [score for response in responses for score in array("f", output(response, "score"))]
         return Scores(scores, _usage(responses))
+
+    async def classify(self, texts: Sequence[str]) -> Labels:
+        """See `Engine`."""
+        requests = []
+        for start in range(0, len(texts), ROWS):
+            part = texts[start : start + ROWS]
+            columns = [("text", "BYTES", pack_bytes([text.encode() for text in part]))]
+            requests.append(rows_request(self._model, columns, len(part)))
+        responses = await self._all(requests)
+        scores = array("f", b"".join(output(response, "scores") for response in responses))
+        width = len(self._labels)
+        if len(scores) != width * len(texts):
+            raise Upstream(
+                f"{self._model!r} answered {len(scores)} scores for {len(texts)} texts and {width} labels",
+                code="engine_failed",
+            )
+        rows = (scores[row * width : (row + 1) * width] for row in range(len(texts)))
+        return Labels([dict(zip(self._labels, row, strict=True)) for row in rows], _usage(responses))
 
     async def health(self) -> EngineState:
         """See `Engine`."""

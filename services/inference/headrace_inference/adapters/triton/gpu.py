@@ -61,6 +61,8 @@ class TritonGpuEngine(Engine):
         files: gives the files of a catalogue entry, by name.
     """
 
+    takes_over = True
+
     def __init__(
         self,
         name: str,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from headrace_inference.adapters.pending import Pending
+from headrace_inference.adapters.stops import Stops
 from headrace_inference.adapters.triton.gpu_prompt import Prompt, Prompter
 from headrace_inference.adapters.triton.gpu_wire import Piece
-from headrace_inference.adapters.stops import Stops
-from headrace_inference.ports import Chunk, Generation, Usage
+from headrace_inference.ports import Chunk, Generation, ToolCall, Usage
+from headrace_inference.triton_models.llamacpp.tool_parser import ToolParser
 from headrace_kit.errors import Upstream
 
 
@@ -29,6 +31,8 @@ class GpuAnswer:
         self._cumulative = cumulative
         self._pending = Pending(generation.sampling.top_logprobs is not None)
         self._stops = Stops(generation.sampling.stop if cumulative else ())
+        names = [tool["function"]["name"] for tool in generation.sampling.tools]
+        self._tools: Any = ToolParser(names) if prompt.asks_tools else None
         self._text = ""
         self._sent_tokens = 0
         self._counted: int | None = None
@@ -52,10 +56,20 @@ class GpuAnswer:
         if piece.tokens is not None:
             self._counted = (self._counted or 0) + piece.tokens
         self._finish = piece.finish
-        text = self._stops.feed(said)
+        text, calls = self._parsed(self._stops.feed(said), last=False)
         self._sent_tokens += tokens
-        if text or tokens or piece.logprobs:
-            self._pending.add(0, time.monotonic(), text=text, tokens=tokens, logprobs=piece.logprobs)
+        if text or calls or tokens or piece.logprobs:
+            self._pending.add(0, time.monotonic(), text=text, tools=calls, tokens=tokens, logprobs=piece.logprobs)
+
+    def _parsed(self, text: str, *, last: bool) -> tuple[str, list[ToolCall]]:
+        """Text and function calls that are certain by now."""
+        if self._tools is None:
+            return text, []
+        said, found = self._tools.feed(text)
+        if last:
+            more, others = self._tools.end()
+            said, found = said + more, found + others
+        return said, [ToolCall(call["index"], call["id"], call["name"], call["arguments"]) for call in found]
 
     def chunks(self) -> list[Chunk]:
         """What was said since the last call."""
@@ -74,14 +88,12 @@ class GpuAnswer:
         output = self._counted
         if output is None:
             output = max(self._sent_tokens, self._prompter.count(self._text, special=False))
+        text, calls = self._parsed(self._stops.rest(), last=True)
+        if self._tools is not None and self._tools.calls and finish == "stop":
+            finish = "tool_calls"
         # Several tokens may have come as one response: what was not counted on the way is counted here.
-        self._pending.add(
-            0,
-            time.monotonic(),
-            text=self._stops.rest(),
-            tokens=max(0, output - self._sent_tokens),
-            finish_reason=finish,
-        )
+        missing = max(0, output - self._sent_tokens)
+        self._pending.add(0, time.monotonic(), text=text, tools=calls, tokens=missing, finish_reason=finish)
         return self._pending.end(
             Usage(
                 input_tokens=self._input_tokens,

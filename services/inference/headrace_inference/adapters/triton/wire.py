@@ -107,6 +107,8 @@ def encode_generation(generation: Generation) -> bytes:
     if sampling.tools:
         document["tools"] = sampling.tools
         document["tool_choice"] = sampling.tool_choice or "auto"
+    if generation.adapter:
+        document["adapter"] = generation.adapter
     if generation.want_stats:
         document["want_stats"] = True
     return _ENCODER.encode(document)

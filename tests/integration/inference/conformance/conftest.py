@@ -1,0 +1,246 @@
+"""The subjects of the conformance suite, each with what is declared of it.
+
+Another one: a fixture `subject_<name>` that yields a `Subject`, and its name in `SUBJECTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from inference_suite.llamacpp import LlamaServer
+from inference_suite.replay import Replay
+from inference_suite.subject import Subject
+from inference_suite.tokenizer import write
+from inference_suite.triton import Triton
+from inference_suite.waiting import until
+
+import headrace_local
+from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.catalogue import files as files_of
+from headrace_inference.engines import Engines
+from headrace_inference.ports import Engine
+from headrace_kit.config import Environment, Secrets
+from headrace_kit.config.deployments import ServerDeployment, TritonGpuDeployment
+from headrace_kit.config.load import load
+
+SUBJECTS = (
+    "triton",
+    "openai_compatible",
+    "recorded_vllm",
+    "recorded_sglang",
+    "recorded_nim",
+    "recorded_tgi",
+    "standin_vllm",
+    "standin_tensorrtllm",
+)
+SLOTS = 4
+NO_TEXTS = {
+    "embed": "the adapter is for language models",
+    "rerank": "the adapter is for language models",
+}
+RECORDED = {**NO_TEXTS, "queue": "a transcript is played at once: nothing queues and no prompt is read"}
+
+
+@pytest.fixture(params=SUBJECTS)
+def subject(request) -> Subject:
+    """Every subject in turn."""
+    return request.getfixturevalue(f"subject_{request.param}")
+
+
+def small_model() -> Path:
+    """The weights of the default config's smallest language model."""
+    default = load(Path(headrace_local.__file__).with_name("headrace.yaml"))
+    return files_of(default, Environment(), default.deployments["small"].model)["model.gguf"]
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[LlamaServer]:
+    server = LlamaServer(small_model(), "small", slots=SLOTS, context_tokens=2048)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory) -> Iterator[Triton]:
+    started = Triton(tmp_path_factory.mktemp("triton"))
+    started.start()
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def server_engine(engine: str, address: str, name: str = "small", **options) -> Engine:
+    config = ServerDeployment(engine=engine, model="small", address=address, context_tokens=2048, **options)
+    return engines(None).make(name, config)
+
+
+def engines(client: TritonClient | None, **options) -> Engines:
+    return Engines(client or TritonClient("127.0.0.1:9"), Secrets(Path("/nowhere")), **({"files": no_files} | options))
+
+
+def no_files(entry: str) -> dict[str, Path]:
+    raise AssertionError(f"nobody should ask for the files of {entry}")
+
+
+async def running_in_standin(triton: Triton, name: str) -> int:
+    return round(await triton.metric("standin_running", {"model": name}))
+
+
+@pytest.fixture
+async def subject_openai_compatible(llama_server) -> AsyncIterator[Subject]:
+    """llama.cpp's own HTTP server, spoken to as vLLM: a real engine behind the adapter."""
+    address = llama_server.address()
+    engine, absent = server_engine("vllm", address), server_engine("vllm", "http://127.0.0.1:9")
+    yield Subject(
+        engine,
+        llama_server.running,
+        absent,
+        refused={"image": "messages[0].content[1]"},
+        elsewhere={
+            **NO_TEXTS,
+            "regex": "llama.cpp's server has another name for it than vLLM",
+            "tools": "llama.cpp's server cannot make this model call tools: its template has none",
+        },
+        slots=SLOTS,
+        kill=llama_server.kill,
+        long_words=4000,
+    )
+    await engine.close()
+    await absent.close()
+
+
+async def _recorded(name: str, refused: dict[str, str]) -> AsyncIterator[Subject]:
+    async with Replay(name) as server:
+        engine, absent = server_engine(name, server.address), server_engine(name, "http://127.0.0.1:9")
+
+        async def running() -> int:
+            return server.running
+
+        yield Subject(
+            engine,
+            running,
+            absent,
+            refused={"image": "messages[0].content[1]", **refused},
+            elsewhere=RECORDED,
+            kill=server.die,
+        )
+        await engine.close()
+        await absent.close()
+
+
+@pytest.fixture
+async def subject_recorded_vllm() -> AsyncIterator[Subject]:
+    async for subject in _recorded("vllm", {}):
+        yield subject
+
+
+@pytest.fixture
+async def subject_recorded_sglang() -> AsyncIterator[Subject]:
+    async for subject in _recorded("sglang", {}):
+        yield subject
+
+
+@pytest.fixture
+async def subject_recorded_nim() -> AsyncIterator[Subject]:
+    async for subject in _recorded("nim", {}):
+        yield subject
+
+
+@pytest.fixture
+async def subject_recorded_tgi() -> AsyncIterator[Subject]:
+    refused = {
+        "n": "n",
+        "top_k": "top_k",
+        "presence_penalty": "presence_penalty",
+        "prompt": "prompt",
+        "json_object": "response_format",
+    }
+    async for subject in _recorded("tgi", refused):
+        yield subject
+
+
+@pytest.fixture
+async def subject_triton(triton) -> AsyncIterator[Subject]:
+    """Our own models in the real Triton: llama.cpp, and ONNX models for texts."""
+    client = TritonClient(triton.address)
+    made = engines(client)
+    engine = made.make("small", triton.config.deployments["small"])
+    await until(lambda: _ready(engine))  # another test may have killed Triton
+
+    async def running() -> int:
+        return (await engine.stats()).running or 0
+
+    yield Subject(
+        engine,
+        running,
+        made.make("absent", triton.config.deployments["small"]),
+        refused={"image": "messages[0].content[1]"},
+        slots=SLOTS,
+        kill=triton.kill,
+        embedder=made.make("minilm", triton.config.deployments["minilm"]),
+        reranker=made.make("reranker", triton.config.deployments["reranker"]),
+    )
+    await client.close()
+
+
+async def _ready(engine: Engine) -> bool:
+    return (await engine.health()).state == "ready"
+
+
+async def _standin(triton: Triton, tmp_path: Path, kind: str, name: str, **declared) -> AsyncIterator[Subject]:
+    client = TritonClient(triton.address)
+    tokenizer = write(tmp_path)
+    config = TritonGpuDeployment(engine=declared.pop("engine"), model="standin", context_tokens=4096)
+    made = engines(client, files=lambda entry: tokenizer)
+    triton.add_standin(kind, name)
+    try:
+        engine = made.make(name, config)
+        await until(lambda: _loaded(client, name))
+        yield Subject(
+            engine,
+            lambda: running_in_standin(triton, name),
+            made.make("absent", config),
+            kill=triton.kill,
+            tool_choice="auto",
+            **declared,
+        )
+        await engine.unload()
+    finally:
+        triton.remove(name)
+        await client.close()
+
+
+async def _loaded(client: TritonClient, name: str) -> bool:
+    state = await client.state(name)
+    if state.state != "failed":
+        await client.load(name)
+    return (await client.state(name)).state == "ready"
+
+
+@pytest.fixture
+async def subject_standin_vllm(triton, tmp_path) -> AsyncIterator[Subject]:
+    """What plays NVIDIA's vLLM backend in the real Triton."""
+    refused = {"n": "n", "tool_choice": "tool_choice", "image": "messages[0].content[1]"}
+    declared = {"engine": "triton-vllm", "refused": refused, "elsewhere": RECORDED}
+    async for subject in _standin(triton, tmp_path, "vllm_backend", "standin-vllm", **declared):
+        yield subject
+
+
+@pytest.fixture
+async def subject_standin_tensorrtllm(triton, tmp_path) -> AsyncIterator[Subject]:
+    """What plays TensorRT-LLM's llmapi model in the real Triton."""
+    refused = {
+        "n": "n",
+        "logprobs": "top_logprobs",
+        "json_schema": "response_format",
+        "json_object": "response_format",
+        "regex": "response_format",
+        "tool_choice": "tool_choice",
+        "image": "messages[0].content[1]",
+    }
+    declared = {"engine": "triton-tensorrtllm", "refused": refused, "elsewhere": RECORDED}
+    async for subject in _standin(triton, tmp_path, "llmapi", "standin-tensorrtllm", **declared):
+        yield subject

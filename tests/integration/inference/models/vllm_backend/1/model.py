@@ -1,0 +1,129 @@
+"""Plays NVIDIA's vLLM backend, see ../../README.md."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+FOX = ["The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog."]
+CALL = ["<tool_call>\n", '{"name": "get_weather", "arguments": ', '{"city": "Paris"}}', "\n</tool_call>"]
+SAMPLING = {
+    "n", "presence_penalty", "frequency_penalty", "repetition_penalty", "temperature", "top_p", "top_k", "min_p",
+    "seed", "stop", "stop_token_ids", "ignore_eos", "max_tokens", "min_tokens", "logprobs", "structured_outputs",
+    "lora_name",
+}  # fmt: skip
+"""Fields of vLLM's SamplingParams that a request may set, and the backend's own `lora_name`."""
+
+STRUCTURED = {"json", "regex", "choice", "grammar", "json_object", "whitespace_pattern"}
+CONTEXT = 4096
+ENDLESS_TOKENS = 500
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        family = pb_utils.MetricFamily(name="standin_running", description="Requests", kind=pb_utils.MetricFamily.GAUGE)
+        self._family = family
+        self._running = family.Metric(labels={"model": args["model_name"]})
+
+    def execute(self, requests):
+        for request in requests:
+            threading.Thread(target=self._infer, args=(request, request.get_response_sender())).start()
+
+    def _infer(self, request, sender):
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        self._running.increment(1)
+        try:
+            self._generate(request, sender)
+        except Exception as error:
+            failure = pb_utils.TritonError("Error generating stream: %s" % error)
+            text = pb_utils.Tensor("text_output", np.asarray(["N/A"], dtype=np.object_))
+            sender.send(pb_utils.InferenceResponse(output_tensors=[text], error=failure), flags=final)
+        finally:
+            self._running.increment(-1)
+
+    def _generate(self, request, sender):
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        prompt = _input(request, "text_input").decode("utf-8")
+        if not _flag(request, "stream") or not _flag(request, "exclude_input_in_output"):
+            raise ValueError("the stand-in streams only")
+        sampling = json.loads(_input(request, "sampling_parameters").decode("utf-8"))
+        if unknown := set(sampling) - SAMPLING:
+            raise TypeError("Unexpected keyword argument %r" % unknown.pop())
+        length = len(prompt.split())
+        if "SAY TOO LONG" in prompt:
+            raise ValueError(
+                "The decoder prompt (length %d) is longer than the maximum model length of %d." % (length, CONTEXT)
+            )
+        if "FAIL NOW" in prompt:
+            raise RuntimeError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
+        pieces = _pieces(prompt, sampling)
+        limit = sampling["max_tokens"]
+        endless = limit >= ENDLESS_TOKENS and "structured_outputs" not in sampling
+        said = 0
+        text = ""
+        while True:
+            piece = pieces[said % len(pieces)] if endless else pieces[said] if said < len(pieces) else ""
+            said += 1
+            ended = not endless and said > len(pieces)
+            stopped = next((stop for stop in sampling.get("stop", ()) if stop in text + piece), None)
+            if stopped:
+                piece = (text + piece).split(stopped)[0][len(text) :]
+            text += piece
+            reason = "stop" if ended or stopped else "length" if said >= limit else None
+            response = _response(request, piece, reason, length, sampling)
+            sender.send(response, flags=final if reason else 0)
+            if reason:
+                return
+            if sender.is_cancelled():
+                failure = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
+                sender.send(pb_utils.InferenceResponse(error=failure), flags=final)
+                return
+            time.sleep(0.02 if endless else 0.002)
+
+
+def _pieces(prompt, sampling):
+    if "structured_outputs" in sampling:
+        wanted = json.loads(sampling["structured_outputs"])
+        if unknown := set(wanted) - STRUCTURED:
+            raise TypeError("StructuredOutputsParams got an unexpected keyword argument %r" % unknown.pop())
+        if "regex" in wanted:
+            return ["ab", "12"]
+        if "json_object" in wanted:
+            return ['{"a"', ": 1}"]
+        if wanted["json"].get("type") == "strange":
+            raise ValueError("Failed to compile the json schema of structured_outputs: unrecognized type: strange")
+        constant = next(iter(wanted["json"]["properties"].values()))["const"]
+        return ['{"id"', ": ", json.dumps(constant), "}"]
+    if "<tools>" in prompt:
+        return CALL
+    return FOX
+
+
+def _response(request, piece, reason, length, sampling):
+    tensors = [pb_utils.Tensor("text_output", np.asarray([piece.encode("utf-8")], dtype=np.object_))]
+    if _flag(request, "return_finish_reason"):
+        tensors.append(pb_utils.Tensor("finish_reason", np.asarray([str(reason)], dtype=np.object_)))
+    if _flag(request, "return_logprobs"):
+        listed = "null"
+        if sampling.get("logprobs") is not None:
+            token = {"11": {"logprob": -0.25, "rank": 1, "decoded_token": piece}}
+            for rank in range(2, sampling["logprobs"] + 1):
+                token[str(10 + rank)] = {"logprob": -float(rank), "rank": rank, "decoded_token": " other"}
+            listed = json.dumps([token])
+        tensors.append(pb_utils.Tensor("logprobs", np.asarray([listed.encode("utf-8")], dtype=np.object_)))
+    if _flag(request, "return_num_input_tokens"):
+        tensors.append(pb_utils.Tensor("num_input_tokens", np.asarray(length, dtype=np.uint32)))
+    if _flag(request, "return_num_output_tokens"):
+        tensors.append(pb_utils.Tensor("num_output_tokens", np.asarray([1], dtype=np.uint32)))
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _input(request, name):
+    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0]
+
+
+def _flag(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return tensor is not None and bool(tensor.as_numpy()[0])

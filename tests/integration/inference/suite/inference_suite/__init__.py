@@ -1,0 +1,1 @@
+"""What the tests of inference share: subjects of the conformance suite, and servers that play engines."""
