@@ -164,6 +164,21 @@ async def test_a_deadline_that_only_metadata_carries_is_kept(world):
     await peer.close()
 
 
+async def test_a_deadline_that_only_metadata_carries_ends_a_stream(world):
+    peer = world.peer()
+    call = peer.stub(api.InferenceServiceStub).GenerateStream(
+        m.GenerateRequest(), metadata=peer.metadata(Outbound(ME).within(0.1))
+    )
+    got = []
+    with pytest.raises(aio.AioRpcError) as caught:
+        async for chunk in call:
+            got.append(chunk.text)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert got
+    await asyncio.wait_for(world.servicer.cancelled.wait(), 5)
+    await peer.close()
+
+
 async def test_only_named_callers_may_call(world):
     peer = world.peer()
     with pytest.raises(errors.Forbidden):

@@ -26,6 +26,7 @@ from headrace_kit.rpc import metadata
 from headrace_kit.rpc.call import Call, Identity, current_call
 from headrace_kit.rpc.identity import Verifier
 from headrace_kit.rpc.status import end_with, to_status
+from headrace_kit.rpc.steps import Steps
 
 _log = logging.getLogger(__name__)
 _propagator = TraceContextTextMapPropagator()
@@ -73,16 +74,15 @@ def rpc(*, callers: frozenset[str] | set[str] = frozenset(), public: bool = Fals
                 served = _Served(self.rpc_runtime, method.__name__, grpc_context, callers, public)
                 try:
                     served.enter()
-                    # No asyncio.timeout around a generator: it would fire in whoever consumes it.
                     items = method(self, request, served.call)
                     try:
-                        while True:
-                            try:
-                                async with asyncio.timeout(served.call.remaining_s()):
-                                    item = await anext(items)
-                            except StopAsyncIteration:
-                                break
-                            yield item
+                        with Steps(items, served.call.remaining_s()) as steps:
+                            while True:
+                                try:
+                                    item = await steps.next()
+                                except StopAsyncIteration:
+                                    break
+                                yield item
                     finally:
                         await items.aclose()
                 except BaseException as error:
