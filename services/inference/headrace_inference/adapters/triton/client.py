@@ -50,6 +50,7 @@ class TritonClient:
     def __init__(self, address: str) -> None:
         self.address = address
         self._channel: aio.Channel | None = None
+        self._made_stub: rpc.GRPCInferenceServiceStub | None = None
         self._index: dict[str, EngineState] = {}
         self._indexed = -_INDEX_FRESH_S
         self._lock = asyncio.Lock()
@@ -76,8 +77,7 @@ class TritonClient:
         begun = False
         try:
             while True:
-                async with asyncio.timeout(SILENCE_S):
-                    response = await stream.next()
+                response = await stream.next(SILENCE_S)
                 if response is None:
                     raise Upstream("Triton closed the stream before its end", code="engine_failed")
                 begun = True
@@ -221,10 +221,10 @@ class TritonClient:
                 task.cancel()
         if self._channel is not None:
             await self._channel.close()
-            self._channel = None
+            self._channel = self._made_stub = None
 
     def _stub(self) -> rpc.GRPCInferenceServiceStub:
-        if self._channel is None:
+        if self._made_stub is None:
             self._channel = aio.insecure_channel(
                 self.address,
                 options=[
@@ -235,7 +235,8 @@ class TritonClient:
                     ("grpc.max_reconnect_backoff_ms", 1000),
                 ],
             )
-        return rpc.GRPCInferenceServiceStub(self._channel)
+            self._made_stub = rpc.GRPCInferenceServiceStub(self._channel)
+        return self._made_stub
 
     async def _control(self, call: aio.UnaryUnaryCall, model: str) -> None:
         try:

@@ -8,6 +8,7 @@ makes it send the model a cancel on the same stream and read on until the model 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine
 from typing import TypeAlias
 
@@ -42,19 +43,39 @@ class ModelStream:
         self._request = request
         self._cancel = cancel
         self._patience_s = patience_s
-        self._items: asyncio.Queue[Item] = asyncio.Queue(_AHEAD)
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Item] = deque()
+        # A queue and a timeout around each read would cost several times what these two futures and one timer do.
+        self._wanted: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._wanted_since = 0.0
+        self._patience: asyncio.TimerHandle | None = None
         self._written = asyncio.Event()
         self._answered = False
         self._left = False
         self._reading = asyncio.create_task(self._read())
 
-    async def next(self) -> pb.ModelStreamInferResponse | None:
+    async def next(self, silence_s: float | None = None) -> pb.ModelStreamInferResponse | None:
         """The next response, or None when Triton closed the stream.
+
+        Args:
+            silence_s: longest wait for it.
 
         Raises:
             aio.AioRpcError, asyncio.InvalidStateError: the call broke.
+            TimeoutError: nothing came for `silence_s`.
         """
-        item = await self._items.get()
+        while not self._items:
+            self._wanted_since = self._loop.time()
+            self._wanted = self._loop.create_future()
+            if silence_s is not None and self._patience is None:
+                self._patience = self._loop.call_later(silence_s, self._lose_patience, silence_s)
+            try:
+                await self._wanted
+            finally:
+                self._wanted = None
+        item = self._items.popleft()
+        _wake(self._room)
         if isinstance(item, Exception):
             raise item
         return item
@@ -62,9 +83,20 @@ class ModelStream:
     def leave(self) -> Coroutine[None, None, None]:
         """Nobody reads any more. The caller runs what is returned as a task: it ends the answer and the stream."""
         self._left = True
-        while not self._items.empty():
-            self._items.get_nowait()  # lets a reading that waits for room go on
+        if self._patience is not None:
+            self._patience.cancel()
+        self._items.clear()
+        _wake(self._room)
         return self._end()
+
+    def _lose_patience(self, silence_s: float) -> None:
+        now = self._loop.time()
+        since = self._wanted_since if self._wanted is not None else now
+        if self._wanted is not None and now - since >= silence_s:
+            if not self._wanted.done():
+                self._wanted.set_exception(TimeoutError())
+            since = now
+        self._patience = self._loop.call_at(since + silence_s, self._lose_patience, silence_s)
 
     async def _end(self) -> None:
         try:
@@ -97,5 +129,17 @@ class ModelStream:
             self._written.set()
 
     async def _give(self, item: Item) -> None:
+        while len(self._items) >= _AHEAD and not self._left:
+            self._room = self._loop.create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
         if not self._left:
-            await self._items.put(item)
+            self._items.append(item)
+            _wake(self._wanted)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
