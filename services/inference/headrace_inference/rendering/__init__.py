@@ -4,7 +4,7 @@ A module an engine, each with the sources of its mapping; `artefacts` renders on
 run on this machine's Triton, `repository` keeps versions of models on disk, `memory` and `machine` say whether it fits.
 """
 
-from headrace_inference.rendering.artefacts import Artefacts, artefacts, check
+from headrace_inference.rendering.artefacts import ON_CPU, Artefacts, artefacts, check
 from headrace_inference.rendering.machine import Machine, here
 from headrace_inference.rendering.memory import Estimate, require_fit
 from headrace_inference.rendering.model import Rendered
@@ -13,6 +13,7 @@ from headrace_inference.rendering.repository import differs, newest, prune, remo
 from headrace_inference.rendering.triton import render, render_deployment
 
 __all__ = [
+    "ON_CPU",
     "Artefacts",
     "Estimate",
     "Files",
