@@ -116,6 +116,37 @@ def key(entry: pb.KeyInfo) -> admin.Key:
     )
 
 
+def deployment(entry: pb.Deployment) -> admin.Deployment:
+    """A deployment, with its load where it is known."""
+    return admin.Deployment(
+        name=entry.name,
+        engine=entry.engine,
+        model=entry.model,
+        state=entry.state,
+        detail=entry.detail,
+        tasks=list(entry.tasks),
+        context_tokens=entry.context_tokens,
+        adapters=list(entry.adapters),
+        accepts=list(entry.accepts),
+        version=entry.version,
+        load_error=entry.load_error or None,
+        load=_load(entry.load) if entry.HasField("load") else None,
+    )
+
+
+def _load(entry: pb.DeploymentLoad) -> admin.DeploymentLoad:
+    return admin.DeploymentLoad(
+        waiting=entry.waiting,
+        running=entry.running,
+        slots=entry.slots,
+        tokens_per_second=entry.tokens_per_second,
+        first_token_ms=entry.first_token_ms,
+        output_token_ms=entry.output_token_ms,
+        wait_ms=entry.wait_ms,
+        kv_cache_used=entry.kv_cache_used if entry.HasField("kv_cache_used") else None,
+    )
+
+
 def _json(value: Any) -> str:
     return "" if value is None else msgspec.json.encode(value).decode()
 

@@ -8,11 +8,12 @@ from typing import Any, TypeVar, Unpack
 
 from headrace import _wire
 from headrace._grpc import GrpcTransport
+from headrace.calls.admin import LOAD_TIMEOUT_S
 from headrace.calls.chat import Messages
 from headrace.retry import Retry
 from headrace.settings import Settings
 from headrace.stream import ChatStream
-from headrace.types.admin import ConfigVersion, CreatedKey, Key
+from headrace.types.admin import ConfigVersion, CreatedKey, Deployment, Key
 from headrace.types.chat import ChatChunk, ChatCompletion, ChatOptions
 from headrace.types.models import Embeddings, Model, Ranking
 from headrace_protos.gateway.v1 import messages_pb2 as pb
@@ -134,6 +135,32 @@ class AsyncHeadraceGrpc:
     async def revoke_key(self, key_id: str) -> None:
         """See `AsyncHeadrace.revoke_key`."""
         await self._grpc.unary(self._admin.RevokeKey, pb.RevokeKeyRequest(id=key_id))
+
+    async def deployments(self) -> list[Deployment]:
+        """See `AsyncHeadrace.deployments`."""
+        answer = await self._grpc.unary(self._admin.ListDeployments, pb.ListDeploymentsRequest(), idempotent=True)
+        return [_wire.deployment(entry) for entry in answer.deployments]
+
+    async def deployment(self, name: str) -> Deployment:
+        """See `AsyncHeadrace.deployment`."""
+        request = pb.ListDeploymentsRequest(names=[name])
+        answer = await self._grpc.unary(self._admin.ListDeployments, request, idempotent=True)
+        return _wire.deployment(answer.deployments[0])
+
+    async def load_deployment(self, name: str, *, wait: bool = True, timeout_s: float = LOAD_TIMEOUT_S) -> Deployment:
+        """See `AsyncHeadrace.load_deployment`."""
+        request = pb.LoadDeploymentRequest(deployment=name, wait=wait)
+        return _wire.deployment(await self._grpc.unary(self._admin.LoadDeployment, request, timeout_s=timeout_s))
+
+    async def unload_deployment(self, name: str, *, wait: bool = True, timeout_s: float = LOAD_TIMEOUT_S) -> Deployment:
+        """See `AsyncHeadrace.unload_deployment`."""
+        request = pb.UnloadDeploymentRequest(deployment=name, wait=wait)
+        return _wire.deployment(await self._grpc.unary(self._admin.UnloadDeployment, request, timeout_s=timeout_s))
+
+    async def warm_deployment(self, name: str, *, wait: bool = True, timeout_s: float = LOAD_TIMEOUT_S) -> Deployment:
+        """See `AsyncHeadrace.warm_deployment`."""
+        request = pb.WarmDeploymentRequest(deployment=name, wait=wait)
+        return _wire.deployment(await self._grpc.unary(self._admin.WarmDeployment, request, timeout_s=timeout_s))
 
     async def config_version(self) -> ConfigVersion:
         """See `AsyncHeadrace.config_version`."""

@@ -78,6 +78,20 @@ def chunk(text: str = "", **more: Any) -> str:
     return json.dumps({"id": "r1", "model": "assistant", "choices": [choice], **more}, ensure_ascii=False)
 
 
+SMALL = {
+    "name": "small",
+    "engine": "triton-llamacpp",
+    "model": "smollm2-135m",
+    "state": "ready",
+    "detail": "",
+    "tasks": ["generate"],
+    "context_tokens": 4096,
+    "adapters": ["legal"],
+    "accepts": [],
+    "version": 2,
+    "load_error": None,
+    "load": {"waiting": 1, "running": 2, "slots": 4, "tokens_per_second": 51.25, "kv_cache_used": 0.5},
+}
 EVENTS = [
     chunk("27 days"),
     chunk(" of leave"),
@@ -215,6 +229,9 @@ class FakePlatform:
             },
             "GET /v1/admin/rollouts/ro1": {"id": "ro1", "model": "assistant", "state": "running", "steps": 3},
             "POST /v1/admin/rollouts/ro1:promote": {"id": "ro1", "state": "promoted"},
+            "GET /v1/admin/deployments": {"data": [SMALL]},
+            "GET /v1/admin/deployments/small": SMALL,
+            **{f"POST /v1/admin/deployments/small:{action}": SMALL for action in ("load", "unload", "warm")},
             "POST /v1/admin/rollouts/ro1:abort": {"id": "ro1", "state": "aborted", "reason": body.get("reason", "")},
         }
 

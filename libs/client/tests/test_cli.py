@@ -300,18 +300,10 @@ def test_config_schema_and_reference(run):
     assert run("config", "reference").stdout.startswith("# headrace.yaml\n")
 
 
-def test_models_status_reads_the_cache(run, monkeypatch, tmp_path):
-    monkeypatch.setenv("HEADRACE_CACHE_DIR", str(tmp_path / "cache"))
-    files = json.loads(run("models", "status", "--json").stdout)
-    assert files and {file["state"] for file in files} == {"missing"}
-    assert "missing" in run("models", "verify").stdout
-    assert "the catalogue has no 'nobody'" in run("models", "pull", "nobody", code=1).stderr
-
-
 def test_what_is_not_installed_is_said(run, monkeypatch):
     for module in ("headrace_local.commands", "headrace_inference.catalogue", "headrace_kit.config"):
         monkeypatch.setitem(sys.modules, module, None)
-    for command in (["up"], ["status"], ["models", "status"], ["config", "check"]):
+    for command in (["up"], ["status"], ["models", "files"], ["config", "check"]):
         assert "is not installed here" in run(*command, code=1).stderr
 
 

@@ -104,6 +104,23 @@ class Gateway(services.GatewayServiceServicer, services.AdminServiceServicer):
             await abort(context, grpc.StatusCode.NOT_FOUND, ErrorDetail(type="not_found_error", code="not_found"))
         return pb.RevokeKeyResponse()
 
+    async def ListDeployments(self, request, context):
+        load = pb.DeploymentLoad(running=2, slots=4, kv_cache_used=0.0)
+        return pb.ListDeploymentsResponse(
+            deployments=[pb.Deployment(name="small", state="ready", version=2, load=load)]
+        )
+
+    async def LoadDeployment(self, request, context):
+        if request.deployment == "none":
+            await abort(context, grpc.StatusCode.NOT_FOUND, ErrorDetail(type="not_found_error", code="not_found"))
+        return pb.Deployment(name=request.deployment, state="ready" if request.wait else "loading")
+
+    async def UnloadDeployment(self, request, context):
+        return pb.Deployment(name=request.deployment, state="unloaded" if request.wait else "draining")
+
+    async def WarmDeployment(self, request, context):
+        return pb.Deployment(name=request.deployment, state="ready" if request.wait else "warming", load_error="late")
+
     async def GetConfigVersion(self, request, context):
         return pb.GetConfigVersionResponse(active="abc")
 
@@ -265,3 +282,17 @@ async def test_every_other_call(grpc_client):
     with pytest.raises(errors.NotFound):
         await grpc_client.revoke_key("k2")
     assert (await grpc_client.config_version()).active == "abc"
+
+
+async def test_deployments(grpc_client):
+    [small] = await grpc_client.deployments()
+    assert small.load is not None
+    assert (small.version, small.load.running, small.load.kv_cache_used, small.load_error) == (2, 2, 0.0, None)
+    assert await grpc_client.deployment("small") == small
+    assert (await grpc_client.load_deployment("small")).state == "ready"
+    assert (await grpc_client.load_deployment("small", wait=False)).state == "loading"
+    assert (await grpc_client.unload_deployment("small")).state == "unloaded"
+    warmed = await grpc_client.warm_deployment("small", wait=False)
+    assert (warmed.state, warmed.load_error, warmed.load) == ("warming", "late", None)
+    with pytest.raises(errors.NotFound):
+        await grpc_client.load_deployment("none")

@@ -252,6 +252,17 @@ async def test_admin_calls(fake):
         assert (await admin.rollout("ro1")).steps == 3
         assert (await admin.promote_rollout("ro1")).state == "promoted"
         assert (await admin.abort_rollout("ro1", reason="slow")).reason == "slow"
+        [small] = await admin.deployments()
+        assert small.load and (small.load.running, small.load.kv_cache_used) == (2, 0.5)
+        assert await admin.deployment("small") == small
+        for act, wait in (
+            (admin.load_deployment, True),
+            (admin.unload_deployment, False),
+            (admin.warm_deployment, True),
+        ):
+            assert (await act("small", wait=wait)).version == 2
+            assert fake.seen[-1].query == {"wait": str(wait).lower()}
+        assert fake.seen[-1].headers["x-headrace-timeout-ms"] == "3600000"
 
 
 async def test_an_ordinary_key_may_not_administer(client):

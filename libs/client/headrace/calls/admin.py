@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.admin import ConfigVersion, CreatedKey, Key, Rollout
+from headrace.types.admin import ConfigVersion, CreatedKey, Deployment, Key, Rollout
+
+_DEPLOYMENTS = "/v1/admin/deployments"
+LOAD_TIMEOUT_S = 3600.0
+"""Seconds that a load may take, unless said otherwise."""
 
 
 class AdminCalls(Calls):
-    """Keys, rollouts, the config in force. Every call raises PermissionDenied without the scope `admin`."""
+    """Keys, rollouts, deployments, the config in force. Calls raise PermissionDenied without the scope `admin`."""
 
     async def create_key(
         self, tenant: str, name: str, *, scopes: Sequence[str] = (), expires_at: str | None = None
@@ -58,6 +62,43 @@ class AdminCalls(Calls):
         """Go back to the baseline; `reason` is kept. Raises Conflict when it has ended."""
         path = f"/v1/admin/rollouts/{segment(rollout_id)}:abort"
         return await self._http.call("POST", path, Rollout, body={"reason": reason})
+
+    async def deployments(self) -> list[Deployment]:
+        """What runs the models, by name: state, version and load."""
+        return (await self._http.call("GET", _DEPLOYMENTS, Listed[Deployment])).data
+
+    async def deployment(self, name: str) -> Deployment:
+        """One deployment. Raises NotFound."""
+        return await self._http.call("GET", f"{_DEPLOYMENTS}/{segment(name)}", Deployment)
+
+    async def load_deployment(self, name: str, *, wait: bool = True, timeout_s: float = LOAD_TIMEOUT_S) -> Deployment:
+        """Load a deployment; one that serves is loaded anew beside itself, and no stream is dropped.
+
+        The load goes on when this call ends early, by its timeout for example.
+
+        Args:
+            name: of the deployment.
+            wait: return when it is loaded; else at once, and `deployment` tells how it goes.
+            timeout_s: longest wait.
+
+        Raises:
+            NotFound: there is no such deployment.
+            APIError: it could not be loaded, and why; what served before goes on. Without `wait` only what is known
+                at once.
+        """
+        return await self._act(name, "load", wait, timeout_s)
+
+    async def unload_deployment(self, name: str, *, wait: bool = True, timeout_s: float = LOAD_TIMEOUT_S) -> Deployment:
+        """Let a deployment's requests end, then free its weights, until it is loaded again. As `load_deployment`."""
+        return await self._act(name, "unload", wait, timeout_s)
+
+    async def warm_deployment(self, name: str, *, wait: bool = True, timeout_s: float = LOAD_TIMEOUT_S) -> Deployment:
+        """Run a deployment's warm-up prompts again. As `load_deployment`."""
+        return await self._act(name, "warm", wait, timeout_s)
+
+    async def _act(self, name: str, action: str, wait: bool, timeout_s: float) -> Deployment:
+        path, query = f"{_DEPLOYMENTS}/{segment(name)}:{action}", {"wait": "true" if wait else "false"}
+        return await self._http.call("POST", path, Deployment, body={}, query=query, timeout_s=timeout_s)
 
     async def config_version(self) -> ConfigVersion:
         """Which config is served."""

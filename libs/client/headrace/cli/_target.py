@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from headrace.http import AsyncHeadrace
     from headrace.sync import Headrace
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -23,12 +24,23 @@ class Target:
 
     def connect(self, *, admin: bool = False) -> Headrace:
         """A client with the team's key, or with the admin key. Raises NotConfigured."""
-        from headrace.settings import Settings
         from headrace.sync import Headrace
+
+        return Headrace(*self._found(admin))
+
+    def connect_async(self, *, admin: bool = False) -> AsyncHeadrace:
+        """As `connect`, for commands that do several things at a time."""
+        from headrace.http import AsyncHeadrace
+
+        return AsyncHeadrace(*self._found(admin))
+
+    def _found(self, admin: bool) -> tuple[str, str]:
+        """URL and key."""
+        from headrace.settings import Settings
 
         found = Settings.find()
         key = self.api_key or (found.require_admin_key() if admin else found.require_api_key())
-        return Headrace(self.url or found.require_url(), key)
+        return self.url or found.require_url(), key
 
 
 def connect(ctx: typer.Context, *, admin: bool = False) -> Headrace:

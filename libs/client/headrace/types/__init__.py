@@ -1,6 +1,6 @@
 """What calls return: msgspec structs in the shapes of the HTTP API. Unknown fields are ignored."""
 
-from headrace.types.admin import ConfigVersion, CreatedKey, Key, Rollout
+from headrace.types.admin import ConfigVersion, CreatedKey, Deployment, DeploymentLoad, Key, Rollout
 from headrace.types.chat import (
     ChatChunk,
     ChatCompletion,
@@ -35,6 +35,8 @@ __all__ = [
     "ConfigVersion",
     "CreatedKey",
     "Delta",
+    "Deployment",
+    "DeploymentLoad",
     "Document",
     "DocumentInfo",
     "Embedding",

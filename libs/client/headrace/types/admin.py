@@ -1,4 +1,4 @@
-"""What platform engineers see: keys, rollouts, the config in force."""
+"""What platform engineers see: keys, rollouts, deployments, the config in force."""
 
 from __future__ import annotations
 
@@ -49,3 +49,37 @@ class ConfigVersion(Struct):
     active: str
     pending: str = ""
     error: str = ""
+
+
+class DeploymentLoad(Struct):
+    """How busy a deployment is. `kv_cache_used` is a share, None where the engine does not tell."""
+
+    waiting: int = 0
+    running: int = 0
+    slots: int = 0
+    tokens_per_second: float = 0.0
+    first_token_ms: float = 0.0
+    output_token_ms: float = 0.0
+    wait_ms: float = 0.0
+    kv_cache_used: float | None = None
+
+
+class Deployment(Struct):
+    """A model on an engine, as it is now.
+
+    `state` is `loading`, `warming`, `ready`, `draining`, `unloaded` or `failed`, and `detail` says why. `load_error`
+    says why the last load failed while an older version goes on serving.
+    """
+
+    name: str
+    engine: str = ""
+    model: str = ""
+    state: str = ""
+    detail: str = ""
+    tasks: list[str] = field(default_factory=list)
+    context_tokens: int = 0
+    adapters: list[str] = field(default_factory=list)
+    accepts: list[str] = field(default_factory=list)
+    version: int = 0
+    load_error: str | None = None
+    load: DeploymentLoad | None = None
