@@ -11,7 +11,7 @@ import pytest
 from headrace_inference.rendering import Places, artefacts, gguf, render, require_fit, versions
 from headrace_inference.rendering.machine import GIB, Gpu, Machine, here, require_gpus
 from headrace_inference.rendering.memory import MIB, estimate
-from headrace_kit.config import parse
+from headrace_kit.config import ConfigInvalid, parse
 from headrace_kit.config.deployments import TritonGpuDeployment
 from headrace_kit.errors import BadInput, NotReady
 
@@ -172,6 +172,8 @@ def test_deployments_that_do_not_fit_are_refused_with_the_sum_and_their_shares()
     assert "other 2.16 GiB" in message
     assert "hosted" not in message
     assert len(require_fit(config, places, Machine(6 * GIB))) == 3
+    with pytest.raises(ConfigInvalid, match=r"memory_gib: 4 GiB are less than the deployments' weights, 5\.00 GiB"):
+        parse(text + "services: {inference: {memory_gib: 4}}\n")
     stated = parse(text + "services: {inference: {memory_gib: 5.4}}\n")
     with pytest.raises(BadInput, match=r"more than services\.inference\.memory_gib of 5\.40 GiB"):
         require_fit(stated, places, Machine(500 * GIB))

@@ -11,7 +11,14 @@ from pydantic_core import PydanticCustomError
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.catalogue import CatalogueEntry
 from headrace_kit.config.collections import Collection
-from headrace_kit.config.deployments import Deployment, LanguageDeployment, OnnxDeployment, tasks
+from headrace_kit.config.deployments import (
+    Deployment,
+    LanguageDeployment,
+    LlamaCppDeployment,
+    OnnxDeployment,
+    entries_of,
+    tasks,
+)
 from headrace_kit.config.deployments.capabilities import refusals
 from headrace_kit.config.guardrails import Policy
 from headrace_kit.config.models import Model
@@ -19,6 +26,8 @@ from headrace_kit.config.nearest import nearest
 from headrace_kit.config.rollouts import Rollout, candidate_spec
 from headrace_kit.config.services import Services, Stores, Telemetry
 from headrace_kit.config.tenants import Tenant
+
+_GIB = 1 << 30
 
 
 class Config(Section):
@@ -39,6 +48,7 @@ class Config(Section):
     def _references(self) -> Config:
         for name, deployment in self.deployments.items():
             self._check_deployment(name, deployment)
+        self._check_memory()
         for name, model in self.models.items():
             self.check_model(model, ("models", name))
         for name, rollout in self.rollouts.items():
@@ -74,6 +84,26 @@ class Config(Section):
             _known(wanted.model, self.catalogue, "catalogue", (*where, "adapters", adapter, "model"))
         for option, message in refusals(deployment.engine, deployment):
             raise _failure((*where, *option.split(".")), message)
+
+    def _check_memory(self) -> None:
+        """The weights alone must fit into the memory that is stated; caches are counted where the files are."""
+        limit = self.services.inference.memory_gib
+        if limit is None:
+            return
+        shares: dict[str, dict[str, int]] = {}
+        for name, deployment in self.deployments.items():
+            if isinstance(deployment, LlamaCppDeployment | OnnxDeployment):
+                sizes = {
+                    entry: sum(file.size for file in self.catalogue[entry].files) for entry in entries_of(deployment)
+                }
+                shares[name] = sizes
+        total = sum({entry: size for sizes in shares.values() for entry, size in sizes.items()}.values())
+        if total > limit * _GIB:
+            listed = ", ".join(f"{name} {sum(sizes.values()) / _GIB:.2f}" for name, sizes in shares.items())
+            raise _failure(
+                ("services", "inference", "memory_gib"),
+                f"{limit:g} GiB are less than the deployments' weights, {total / _GIB:.2f} GiB together: {listed}",
+            )
 
     def _doing(self, task: str) -> list[str]:
         return [name for name, deployment in self.deployments.items() if task in tasks(deployment)]
