@@ -5,6 +5,8 @@ Another one: a fixture `subject_<name>` that yields a `Subject`, and its name in
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,16 +19,18 @@ from inference_suite.triton import Triton
 from inference_suite.waiting import until
 
 import headrace_local
+from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.catalogue import files as files_of
 from headrace_inference.engines import Engines
 from headrace_inference.ports import Engine
 from headrace_kit.config import Environment, Secrets
-from headrace_kit.config.deployments import ServerDeployment, TritonGpuDeployment
+from headrace_kit.config.deployments import LlamaCppDeployment, ServerDeployment, TritonGpuDeployment
 from headrace_kit.config.load import load
 
 SUBJECTS = (
     "triton",
+    "llamacpp",
     "openai_compatible",
     "recorded_vllm",
     "recorded_sglang",
@@ -184,6 +188,39 @@ async def subject_triton(triton) -> AsyncIterator[Subject]:
         reranker=made.make("reranker", triton.config.deployments["reranker"]),
     )
     await client.close()
+
+
+@pytest.fixture
+async def subject_llamacpp() -> AsyncIterator[Subject]:
+    """llama.cpp in a child process of the service."""
+    config = LlamaCppDeployment(engine="llamacpp", model="small", context_tokens=2048, slots=SLOTS)
+    made = engines(None, files=lambda entry: {"model.gguf": small_model()})
+    engine, absent = made.make("small", config), made.make("absent", config)
+    assert isinstance(engine, LlamaCppEngine)
+    await engine.load()
+
+    async def running() -> int:
+        stats = await engine.stats()
+        return (stats.running or 0) + (stats.waiting or 0)
+
+    async def kill() -> None:
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: _not_ready(engine))
+
+    yield Subject(
+        engine,
+        running,
+        absent,
+        refused={"image": "messages[0].content[1]"},
+        elsewhere=NO_TEXTS,
+        slots=SLOTS,
+        kill=kill,
+    )
+    await engine.close()
+
+
+async def _not_ready(engine: Engine) -> bool:
+    return (await engine.health()).state != "ready"
 
 
 async def _ready(engine: Engine) -> bool:

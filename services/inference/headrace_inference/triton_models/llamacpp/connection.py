@@ -55,8 +55,12 @@ class Connection(http.client.HTTPConnection):
 
     def get(self, path):
         """The JSON document at `path`."""
+        return json.loads(self.get_text(path))
+
+    def get_text(self, path):
+        """The text at `path`."""
         self.request("GET", path, headers={"Authorization": "Bearer " + self._api_key})
-        return json.loads(self.getresponse().read())
+        return self.getresponse().read().decode()
 
     def post(self, path, body):
         """The response to a JSON document."""

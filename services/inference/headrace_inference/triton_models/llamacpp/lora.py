@@ -3,8 +3,6 @@
 llama.cpp knows adapters by their place in the list; `settings["adapters"]` is `{name: {"path", "scale"}}`.
 """
 
-from ..shared.failures import RequestFailed
-
 
 def load(params, settings):
     """Load the deployment's adapters with the model. None applies to a request that names none."""
@@ -20,19 +18,10 @@ def load(params, settings):
 
 
 def of_request(document, settings):
-    """llama.cpp's `lora` field for a request, or None where the deployment has no adapters.
-
-    Raises:
-        RequestFailed: there is no such adapter.
-    """
+    """llama.cpp's `lora` field for a request that names a known adapter or none; None for deployments without any."""
     adapters = settings.get("adapters") or {}
-    name = document.get("adapter") or ""
-    if name and name not in adapters:
-        known = ", ".join(sorted(adapters)) or "it has none"
-        raise RequestFailed("unsupported", "this deployment has no adapter %r (known: %s)" % (name, known), "adapter")
-    if not adapters:
-        return None
+    wanted = document.get("adapter")
     return [
-        {"id": place, "scale": adapters[known]["scale"] if known == name else 0.0}
-        for place, known in enumerate(adapters)
-    ]
+        {"id": place, "scale": entry["scale"] if name == wanted else 0.0}
+        for place, (name, entry) in enumerate(adapters.items())
+    ] or None

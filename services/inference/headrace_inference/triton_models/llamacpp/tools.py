@@ -32,7 +32,7 @@ class Offer:
 
     Args:
         document: the request.
-        setting: the deployment's `tool_parser`.
+        setting: the deployment's `tool_parser`: `auto`, `hermes` or `json`.
         template: the model's chat template.
 
     Attributes:
@@ -42,7 +42,7 @@ class Offer:
         parallel: more than one call is wanted.
 
     Raises:
-        RequestFailed: the deployment refuses tools, or they are not what they should be.
+        RequestFailed: the tools are not what they should be.
     """
 
     def __init__(self, document, setting, template):
@@ -55,8 +55,6 @@ class Offer:
         self._injected = False
         if not self._tools or choice == "none":
             return
-        if setting == "none":
-            raise RequestFailed("unsupported", "this deployment takes no tools (its tool_parser is none)", "tools")
         for place, tool in enumerate(self._tools):
             function = tool.get("function") if isinstance(tool, dict) else None
             if not isinstance(function, dict) or not function.get("name") or not isinstance(function["name"], str):
@@ -70,6 +68,9 @@ class Offer:
                     "invalid_request", "tool_choice names %r, which is not among tools" % choice, "tool_choice"
                 )
         self.must_call = choice != "auto"
+        if self.must_call and document.get("parallel_tool_calls") is None:
+            # A small model that must call does so again and again where it may.
+            self.parallel = False
         self.names = tuple(tool["function"]["name"] for tool in self._tools)
         self._injected = "tools" not in template
         if setting != "auto":

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 from ..shared.failures import RequestFailed
-from . import grammar, lora
+from . import grammar, limits, lora
 from .tools import Offer
 
 ERROR_CODES = {
@@ -41,7 +41,7 @@ def engine_request(document, settings, template):
     Raises:
         RequestFailed: this deployment cannot do what the request asks for.
     """
-    _check(document, settings)
+    limits.check(document, settings)
     body = {name: document[name] for name in _PASSED_ON if document.get(name) is not None}
     if document.get("seed") is not None:
         body["seed"] = min(document["seed"] & _RANDOM_SEED, _RANDOM_SEED - 1)
@@ -86,26 +86,6 @@ def engine_request(document, settings, template):
         # The grammar begins with the answer: a model that thinks first could not.
         body["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "enable_thinking": False}
     return EngineRequest("/v1/chat/completions", body, None if offer and offer.style else rule, offer)
-
-
-def _check(document, settings):
-    """Refuse what no request to this engine can have."""
-    if (document.get("n") or 1) > settings["slots"]:
-        message = "n is %d, but this deployment computes at most %d answers at once" % (
-            document["n"],
-            settings["slots"],
-        )
-        raise RequestFailed("unsupported", message, "n")
-    for number, message in enumerate(document.get("messages") or ()):
-        content = message.get("content")
-        for place, part in enumerate(content if isinstance(content, list) else ()):
-            kind = part.get("type", "text")
-            if kind != "text":
-                raise RequestFailed(
-                    "unsupported",
-                    "this deployment takes text only, not %s" % kind,
-                    "messages[%d].content[%d]" % (number, place),
-                )
 
 
 def error_of(error, body):

@@ -1,0 +1,80 @@
+"""The child process that runs llama.cpp.
+
+A process of its own because the library keeps Python's lock while it loads a model, seconds in which nothing else would
+run, and because what kills it must not kill the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from typing import Any
+
+from headrace_kit.errors import Upstream
+
+_PATIENCE_S = 5.0
+_WORKER = "headrace_inference.adapters.llamacpp.worker"
+
+
+class EngineProcess:
+    """A loaded model in a process of its own. `start` makes it.
+
+    Attributes:
+        socket_name: of the engine's HTTP server.
+        api_key: that it wants.
+    """
+
+    def __init__(self, process: Process, socket_name: str, api_key: str) -> None:
+        self.socket_name = socket_name
+        self.api_key = api_key
+        self._process = process
+
+    @classmethod
+    async def start(cls, settings: Mapping[str, Any]) -> EngineProcess:
+        """Load a model. Cancelling it ends the process.
+
+        Raises:
+            Upstream: it could not be loaded; the message says why.
+        """
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", _WORKER, stdin=PIPE, stdout=PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            line = await process.stdout.readline()
+            reply = json.loads(line) if line else {"error": f"its process ended with {await process.wait()}"}
+        except BaseException:
+            await _kill(process)
+            raise
+        if "error" in reply:
+            await _kill(process)
+            raise Upstream(str(reply["error"]), code="engine_failed")
+        return cls(process, reply["socket"], reply["key"])
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    async def ended(self) -> int:
+        """Wait until the process ends; returns its exit status, negative for a signal."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
+            return
+        await _kill(self._process)
+
+
+async def _kill(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await asyncio.shield(process.wait())
