@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
+from headrace_inference import catalogue
+from headrace_inference.adapters.artefacts import LocalArtefacts
 from headrace_inference.adapters.triton.client import TritonClient
-from headrace_inference.adapters.triton.engine import TritonEngine
 from headrace_inference.domain.deployments import Deployments
 from headrace_inference.domain.inference import Inference
+from headrace_inference.domain.lifecycle import Lifecycle
+from headrace_inference.engines import Engines
 from headrace_inference.grpc_api.servicer import InferenceServicer
 from headrace_inference.metrics import Metrics
-from headrace_inference.ports import Engine
-from headrace_kit.config.deployments import Deployment as DeploymentConfig
 from headrace_kit.config.services import Inference as InferenceSettings
-from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_protos.inference.v1 import service_pb2_grpc
 
@@ -30,21 +32,24 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     settings = cast(InferenceSettings, runtime.settings)
     client = TritonClient(settings.triton_address or f"{runtime.env.host}:{runtime.env.port('triton-grpc')}")
 
-    def make_engine(name: str, config: DeploymentConfig) -> Engine:
-        return TritonEngine(name, client)
+    def files(entry: str) -> Mapping[str, Path]:
+        return catalogue.files(runtime.configs.current.config, runtime.env, entry)
 
-    deployments = Deployments(runtime.configs.current.config, make_engine)
-    metrics = Metrics(runtime.registry)
-    inference = Inference(deployments, runtime.tracer, metrics)
-    watch = _Watch(deployments, metrics)
+    models = settings.model_repository or runtime.env.data_dir / "triton" / "models"
+    artefacts = LocalArtefacts(runtime.env, models)
+    deployments = Deployments(Engines(client, runtime.secrets, files).make, Metrics(runtime.registry))
+    lifecycle = Lifecycle(deployments, runtime.configs.current, artefacts, settings.drain_s)
+    watch = _Watch(deployments, lifecycle)
+    runtime.configs.on_change(lifecycle.apply)
 
-    def follow(snapshot: Snapshot) -> None:
-        deployments.apply(snapshot.config)
-
-    runtime.configs.on_change(follow)
+    async def start() -> None:
+        lifecycle.start()
+        await watch.start()
 
     async def stop() -> None:
+        artefacts.close()
         await watch.stop()
+        await lifecycle.stop()
         await client.close()
 
     return ServiceApp(
@@ -52,27 +57,28 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         servicers=[
             Servicing(
                 service_pb2_grpc.add_InferenceServiceServicer_to_server,
-                InferenceServicer(runtime.rpc, inference, settings.drain_s),
+                InferenceServicer(runtime.rpc, Inference(deployments, runtime.tracer), lifecycle),
                 "headrace.inference.v1.InferenceService",
             )
         ],
-        start=watch.start,
+        start=start,
         stop=stop,
         problems=watch.problems,
+        has=lifecycle.has,
     )
 
 
 class _Watch:
     """Keeps the deployments' states fresh."""
 
-    def __init__(self, deployments: Deployments, metrics: Metrics) -> None:
+    def __init__(self, deployments: Deployments, lifecycle: Lifecycle) -> None:
         self._deployments = deployments
-        self._metrics = metrics
+        self._lifecycle = lifecycle
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Ask once, then go on in the background."""
-        await self._refresh()
+        await self._lifecycle.refresh()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -84,22 +90,16 @@ class _Watch:
 
     def problems(self) -> list[str]:
         """A line for each deployment that does not serve, when none does: one bad model takes nothing else down."""
-        bad = [
-            f"{entry.name}: {entry.state.state} {entry.state.detail}".rstrip()
-            for entry in self._deployments
-            if entry.state.state != "ready"
-        ]
-        return bad if len(bad) == len(list(self._deployments)) else []
+        known = list(self._deployments)
+        bad = [(entry.name, entry.shown_state) for entry in known if not entry.ready]
+        if len(bad) < len(known):
+            return []
+        return [f"{name}: {state.state} {state.detail}".rstrip() for name, state in bad]
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
             try:
-                await self._refresh()
+                await self._lifecycle.refresh()
             except Exception:
                 _log.exception("could not refresh the engines' state")
-
-    async def _refresh(self) -> None:
-        await self._deployments.refresh()
-        for entry in self._deployments:
-            self._metrics.ready.labels(entry.name).set(entry.state.state == "ready")

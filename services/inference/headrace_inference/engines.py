@@ -54,4 +54,4 @@ class Engines:
             from headrace_inference.adapters.litellm.engine import LiteLlmEngine
 
             return LiteLlmEngine(name, config, self.secrets)
-        return TritonEngine(name, self.triton)
+        return TritonEngine(name, self.triton, getattr(config, "labels", ()))

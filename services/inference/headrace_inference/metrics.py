@@ -1,11 +1,33 @@
-"""Prometheus metrics; the same names over all engines."""
+"""Prometheus metrics; the same names over all engines.
+
+Children are resolved once a deployment, not once a request; gauges are read when Prometheus asks.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+_BY = ("deployment",)
+
+GAUGES = {
+    "running": "Requests in the engine.",
+    "waiting": "Requests in the queue.",
+    "slots_used": "Places in the engine that are taken: a request holds one for each of its choices or texts.",
+    "ready": "1 when the deployment serves.",
+    "version": "Loads that took over.",
+    "tokens_per_second": "Output tokens per second over the last 10 s.",
+    "kv_cache_used": "Share of the key-value cache in use, 0 to 1; NaN where the engine does not tell.",
+    "prefix_cache_hit_share": "Share of prompt tokens that were read from a prefix cache, over the last requests.",
+    "speculation_max_draft_tokens": "Tokens that may be drafted a step now; 0: speculation is off.",
+    "speculation_acceptance": "Share of drafted tokens that was accepted, over the last few thousand.",
+    "speculation_tokens_per_step": "Tokens that a step of the model brings a request, over the last requests.",
+}
+"""Gauges by deployment, without the prefix."""
 
 
 class Metrics:
@@ -17,28 +39,80 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         prefix = "headrace_inference_"
-        by = ("deployment",)
-        self.requests = Counter(
-            prefix + "requests", "Requests that ended.", ("deployment", "task", "outcome"), registry=registry
+
+        def counter(name: str, says: str, *labels: str) -> Counter:
+            return Counter(prefix + name, says, _BY + labels, registry=registry)
+
+        def histogram(name: str, says: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+            return Histogram(prefix + name, says, _BY + labels, registry=registry, buckets=buckets)
+
+        self.requests = counter("requests", "Requests that ended.", "task", "outcome")
+        self.refused = counter("refused", "Requests that the queue refused.", "reason")
+        self.loads = counter("loads", "Loads that ended.", "outcome")
+        self.tokens = counter("tokens", "Tokens by kind.", "kind")
+        self.draft_tokens = counter("draft_tokens", "Tokens that speculation proposed, and those accepted.", "verdict")
+        self.queue_seconds = histogram("queue_seconds", "Wait for a slot.")
+        self.first_token_seconds = histogram("first_token_seconds", "Arrival to first token.")
+        self.output_token_seconds = histogram(
+            "output_token_seconds", "Time per output token after the first.", buckets=_TOKEN_SECONDS
         )
-        self.tokens = Counter(prefix + "tokens", "Tokens by kind.", ("deployment", "kind"), registry=registry)
-        self.draft_tokens = Counter(
-            prefix + "draft_tokens", "Tokens that speculation proposed, and those accepted.", ("deployment", "verdict"),
-            registry=registry,
-        )  # fmt: skip
-        self.queue_seconds = Histogram(
-            prefix + "queue_seconds", "Wait for a slot.", by, registry=registry, buckets=_SECONDS
-        )
-        self.first_token_seconds = Histogram(
-            prefix + "first_token_seconds", "Arrival to first token.", by, registry=registry, buckets=_SECONDS
-        )
-        self.output_token_seconds = Histogram(
-            prefix + "output_token_seconds", "Time per output token after the first.", by, registry=registry,
-            buckets=_TOKEN_SECONDS,
-        )  # fmt: skip
-        self.seconds = Histogram(
-            prefix + "request_seconds", "Arrival to end.", ("deployment", "task"), registry=registry, buckets=_SECONDS
-        )
-        self.running = Gauge(prefix + "running", "Requests in the engine.", by, registry=registry)
-        self.waiting = Gauge(prefix + "waiting", "Requests in the queue.", by, registry=registry)
-        self.ready = Gauge(prefix + "ready", "1 when the deployment serves.", by, registry=registry)
+        self.seconds = histogram("request_seconds", "Arrival to end.", "task")
+        self.gauges = {name: Gauge(prefix + name, says, _BY, registry=registry) for name, says in GAUGES.items()}
+
+    def of(self, deployment: str) -> DeploymentMetrics:
+        """One deployment's."""
+        return DeploymentMetrics(self, deployment)
+
+
+class DeploymentMetrics:
+    """The children of one deployment; those with further labels are made when first needed."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._requests: dict[tuple[str, str], Counter] = {}
+        self._seconds: dict[str, Histogram] = {}
+        self.input_tokens = metrics.tokens.labels(name, "input")
+        self.cached_input_tokens = metrics.tokens.labels(name, "cached_input")
+        self.output_tokens = metrics.tokens.labels(name, "output")
+        self.queue_seconds = metrics.queue_seconds.labels(name)
+        self.first_token_seconds = metrics.first_token_seconds.labels(name)
+        self.output_token_seconds = metrics.output_token_seconds.labels(name)
+
+    @cached_property
+    def drafted(self) -> Counter:
+        """Draft tokens that were proposed."""
+        return self._metrics.draft_tokens.labels(self._name, "proposed")
+
+    @cached_property
+    def accepted(self) -> Counter:
+        """Draft tokens that were accepted."""
+        return self._metrics.draft_tokens.labels(self._name, "accepted")
+
+    def ended(self, task: str, outcome: str, seconds: float) -> None:
+        """A request ended."""
+        key = (task, outcome)
+        if key not in self._requests:
+            self._requests[key] = self._metrics.requests.labels(self._name, task, outcome)
+        self._requests[key].inc()
+        if task not in self._seconds:
+            self._seconds[task] = self._metrics.seconds.labels(self._name, task)
+        self._seconds[task].observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """The queue refused a request."""
+        self._metrics.refused.labels(self._name, reason).inc()
+
+    def loaded(self, outcome: str) -> None:
+        """A load ended: `ok` or `failed`."""
+        self._metrics.loads.labels(self._name, outcome).inc()
+
+    def watch(self, gauges: dict[str, Callable[[], float]]) -> None:
+        """Read gauges of `GAUGES` from these functions, whenever Prometheus asks."""
+        for gauge, read in gauges.items():
+            self._metrics.gauges[gauge].labels(self._name).set_function(read)
+
+    def forget(self) -> None:
+        """The deployment is gone: its gauges go with it."""
+        for gauge in self._metrics.gauges.values():
+            gauge.remove(self._name)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
+from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.errors import BadInput
 
 Json = Mapping[str, Any]
@@ -169,6 +170,10 @@ class Engine(ABC):
     There is no `cancel`: closing or cancelling what a method returned is the cancel, so that none can be forgotten.
     """
 
+    takes_over: ClassVar[bool] = False
+    """Whether `load` puts a new version in the place of the one that serves under the same name, which then ends its
+    streams by itself: the engine object before must not be unloaded. Else two objects are two loaded models."""
+
     def check(self, generation: Generation) -> None:  # noqa: B027, an engine that takes everything has nothing to check
         """Refuse what this engine cannot do, before the request queues. Does no I/O.
 
@@ -228,6 +233,37 @@ class Engine(ABC):
 
     async def close(self) -> None:  # noqa: B027, most engines share what they are reached by
         """Let go of connections. Nothing is called afterwards."""
+
+
+class Preparation(Protocol):
+    """What was made ready for a load that comes now."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether it differs from what was made ready last."""
+
+    async def keep(self) -> None:
+        """The load went well: what it replaced may go."""
+
+    async def undo(self) -> None:
+        """The load failed: what it should have replaced is the newest again."""
+
+
+class Artefacts(Protocol):
+    """What engines load: files on this machine, and models in Triton's repository."""
+
+    async def prepare(self, snapshot: Snapshot, name: str, *, anew: bool) -> Preparation:
+        """Fetch a deployment's files where they are missing, and render it.
+
+        `anew`: as a new version, although nothing changed.
+
+        Raises:
+            HeadraceError: a file cannot be had, the deployment cannot be rendered, or the machine has too little
+                memory for it; the message says which.
+        """
+
+    async def remove(self, name: str) -> None:
+        """Remove what was rendered for a deployment that is no longer wanted."""
 
 
 def _cannot(task: str) -> BadInput:

@@ -1,24 +1,27 @@
-"""Generation, embedding and reranking over a fake engine."""
+"""Generation, embedding, reranking and classifying over a fake engine."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 from prometheus_client import CollectorRegistry
 
 from headrace_inference.domain.deployments import Deployments
-from headrace_inference.domain.inference import Inference
+from headrace_inference.domain.inference import Asker, Inference
 from headrace_inference.fake import FakeEngine
 from headrace_inference.metrics import Metrics
 from headrace_inference.ports import Generation, Sampling
 from headrace_kit.config import parse
-from headrace_kit.errors import BadInput, Busy, NotFound, Upstream
+from headrace_kit.errors import BadInput, Busy, DeadlineExceeded, NotFound, NotReady, Upstream
 
 CONFIG = """
 catalogue:
@@ -30,7 +33,17 @@ deployments:
   chat: {engine: triton-scripted, max_in_flight: %d}
   vectors: {engine: triton-python, task: embed, model: weights, dimensions: 2}
   order: {engine: triton-python, task: rerank, model: weights}
+  kinds: {engine: triton-python, task: classify, model: weights, labels: [question]}
+  seeing:
+    engine: vllm
+    model: weights
+    address: http://127.0.0.1:1
+    slots: 2
+    accepts: [image]
+    adapters: {legal: {model: weights}, medical: {model: weights}}
+  drafting: {engine: triton-llamacpp, model: weights, slots: 2, speculation: {method: ngram}}
 """
+NOBODY = Asker()
 HELLO = Generation(messages=({"role": "user", "content": "hello"},))
 
 
@@ -41,12 +54,23 @@ class World:
         self.spans = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.spans))
-        self.deployments = Deployments(parse(CONFIG % ("0" * 64, limit)), lambda name, config: engine)
-        self.inference = Inference(self.deployments, provider.get_tracer("test"), Metrics(self.registry))
+        config = parse(CONFIG % ("0" * 64, limit))
+        self.deployments = Deployments(lambda name, config: engine, Metrics(self.registry))
+        for name, deployment in config.deployments.items():
+            self.deployments.add(name, deployment, config.catalogue).phase = "ready"
+        self.fetched: list[tuple] = []
+        self.inference = Inference(self.deployments, provider.get_tracer("test"), self.inline)
 
-    async def text(self, generation: Generation = HELLO) -> str:
-        async with aclosing(self.inference.generate("chat", generation)) as chunks:
+    async def inline(self, messages: tuple) -> tuple:
+        self.fetched.append(messages)
+        return ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},)
+
+    async def text(self, generation: Generation = HELLO, name: str = "chat", asker: Asker = NOBODY) -> str:
+        async with aclosing(self.inference.generate(name, generation, asker)) as chunks:
             return "".join([chunk.text async for chunk in chunks])
+
+    def value(self, metric: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"headrace_inference_{metric}", {"deployment": "chat", **labels})
 
     def ended(self, outcome: str) -> float:
         labels = {"deployment": "chat", "task": "generate", "outcome": outcome}
@@ -169,30 +193,143 @@ async def test_scores_keep_the_order_of_the_documents():
     assert list(found.scores) == [3.0, 1.0]
 
 
-async def test_a_config_change_keeps_what_did_not_change_and_forgets_what_is_gone():
+async def test_texts_are_classified():
+    found = await World(FakeEngine()).inference.classify("kinds", ["why?", "so"])
+    assert list(found.scores) == [{"question": 1.0}, {"question": 0.0}]
+
+
+async def test_what_the_engine_cannot_do_is_refused_before_it_queues():
+    engine = FakeEngine(gate=asyncio.Event())
+    world = World(engine, limit=1)
+    engine.cannot = "top_k"
+    waiting = asyncio.create_task(world.text())
+    with pytest.raises(BadInput) as refused:
+        await waiting
+    assert refused.value.param == "top_k"
+    assert (engine.served, world.value("queue_seconds_count")) == ([], 0)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}
+AUDIO = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+
+
+def showing(*parts: dict) -> Generation:
+    return Generation(messages=({"role": "user", "content": [{"type": "text", "text": "look"}, *parts]},))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "says"),
+    [("chat", IMAGE, "text only, not image"), ("seeing", AUDIO, "text and image only, not audio")],
+)
+async def test_images_and_audio_need_a_deployment_that_takes_them(name, part, says):
     world = World(FakeEngine())
-    before = world.deployments.get("vectors")
-    world.deployments.apply(parse((CONFIG % ("0" * 64, 9)).replace("  order:", "  ordering:")))
-    assert world.deployments.get("vectors") is before
-    assert world.deployments.get("ordering").name == "ordering"
-    with pytest.raises(NotFound):
-        world.deployments.get("order")
+    with pytest.raises(BadInput, match=says) as refused:
+        await world.text(showing(part), name)
+    assert (refused.value.code, refused.value.param) == ("unsupported", "messages[0].content[1]")
+    assert (world.fetched, world.engine.served) == ([], [])
 
 
-async def test_unloading_waits_for_open_streams_and_load_reports_why_it_failed():
+async def test_images_are_fetched_before_the_engine_sees_them_and_texts_are_left_alone():
+    world = World(FakeEngine())
+    await world.text(showing(IMAGE), "seeing")
+    await world.text(showing(), "seeing")
+    assert [message["content"][0]["type"] for generation in world.engine.served for message in generation.messages] == [
+        "image_url",
+        "text",
+    ]
+    assert len(world.fetched) == 1
+
+
+async def test_an_unknown_adapter_is_refused_with_those_there_are():
+    world = World(FakeEngine())
+    await world.text(replace(HELLO, adapter="legal"), "seeing")
+    assert world.engine.served[0].adapter == "legal"
+    with pytest.raises(BadInput, match=r"it has legal, medical.*did you mean 'legal'") as refused:
+        await world.text(replace(HELLO, adapter="legale"), "seeing")
+    assert refused.value.param == "adapter"
+    with pytest.raises(BadInput, match="it has none"):
+        await world.text(replace(HELLO, adapter="legal"))
+
+
+async def test_a_deadline_reaches_the_queue():
     gate = asyncio.Event()
-    world = World(FakeEngine(gate=gate))
-    stream = asyncio.create_task(world.text())
-    while not world.engine.open:
+    world = World(FakeEngine(gate=gate), limit=9)
+    admission = world.deployments.get("drafting").admission
+    running = [asyncio.create_task(world.text(name="drafting")) for _ in range(2)]
+    while admission.running < 2:
         await asyncio.sleep(0)
-    unload = asyncio.create_task(world.deployments.unload("chat", drain_s=30))
-    while world.deployments.get("chat").shown_state.state != "draining":
-        await asyncio.sleep(0)
-    assert world.engine.now.state == "ready"
+    with pytest.raises(DeadlineExceeded):
+        await world.text(name="drafting", asker=Asker("t", time.monotonic() + 0.001))
+    assert world.value("refused_total", deployment="drafting", reason="deadline") == 1
     gate.set()
-    assert await stream == "ab"
-    assert (await unload).shown_state.state == "unloaded"
-    world.engine.error = Upstream("no such file")
-    with pytest.raises(Upstream, match="no such file"):
-        await world.deployments.load("chat")
-    assert world.deployments.get("chat").state.detail == "no such file"
+    await asyncio.gather(*running)
+
+
+async def test_tenants_are_served_in_turn():
+    world = World(FakeEngine(["word"] * 100))
+    admission = world.deployments.get("drafting").admission
+    admission.resize(1, 99)
+    gate = world.engine.gate = asyncio.Event()
+    tasks = []
+    for number in range(9):
+        asker = Asker("flood" if number < 8 else "other")
+        tasks.append(asyncio.create_task(world.text(replace(HELLO, tenant=asker.tenant), "drafting", asker)))
+        await asyncio.sleep(0)
+    while admission.waiting < 8:
+        await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert [generation.tenant for generation in world.engine.served].index("other") <= 2
+
+
+async def test_rows_take_places_and_an_unloaded_deployment_says_how_to_load_it():
+    world = World(FakeEngine())
+    world.deployments.get("vectors").phase = "unloaded"
+    with pytest.raises(NotReady, match="headrace models load vectors"):
+        await world.inference.embed("vectors", ["a"], truncate=False)
+    assert world.deployments.get("order").admission.slots == 64
+
+
+async def test_speculation_is_turned_down_by_what_is_accepted():
+    engine = FakeEngine(["word"] * 100)
+    engine.acceptance = 0.02
+    world = World(engine)
+    for _ in range(8):
+        await world.text(name="drafting")
+    first, *_, last = [generation.max_draft_tokens for generation in engine.served]
+    assert first > 0
+    assert last == 0
+    assert world.value("speculation_max_draft_tokens", deployment="drafting") == 0
+    assert world.value("speculation_acceptance", deployment="drafting") == pytest.approx(0.02)
+    assert world.value("draft_tokens_total", deployment="drafting", verdict="proposed") > 0
+    span = world.spans.get_finished_spans()[0]
+    assert span.attributes["headrace.speculation.max_draft_tokens"] == first
+    assert span.attributes["headrace.speculation.acceptance"] == 0.02
+    await world.text(replace(HELLO, max_draft_tokens=3), "drafting")
+    assert engine.served[-1].max_draft_tokens == 3, "a request's own wish stands"
+    await world.text()
+    assert engine.served[-1].max_draft_tokens is None, "nothing is drafted there"
+
+
+async def test_gauges_are_read_from_the_deployment_and_go_with_it():
+    world = World(FakeEngine(["one"] * 5))
+    await world.text()
+    world.deployments.get("chat").stats = replace(await world.engine.stats(), kv_cache_used=0.25)
+    world.deployments.get("chat").health = await world.engine.health()
+    assert world.value("kv_cache_used") == 0.25
+    assert world.value("tokens_per_second") == pytest.approx(0.5)
+    assert (world.value("running"), world.value("waiting"), world.value("ready")) == (0, 0, 1)
+    world.deployments.drop("chat")
+    assert world.value("running") is None
+    with pytest.raises(NotFound):
+        await world.text()
+
+
+async def test_a_trace_that_is_not_recorded_gets_no_span():
+    world = World(FakeEngine())
+    unsampled = SpanContext(trace_id=1, span_id=1, is_remote=True)
+    with use_span(NonRecordingSpan(unsampled)):
+        assert await world.text() == "ab"
+    assert world.spans.get_finished_spans() == ()
+    await world.text()
+    assert len(world.spans.get_finished_spans()) == 1

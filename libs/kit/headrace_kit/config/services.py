@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from headrace_kit.config.base import Duration, Name, Percent, SecretRef, Section
@@ -39,6 +41,11 @@ class Inference(Service):
     """The service that runs weights."""
 
     triton_address: str | None = Field(None, description="host:port of Triton's gRPC. Default: this machine.")
+    model_repository: Path | None = Field(
+        None,
+        description="Triton's model repository, where this service renders deployments that the config changes. "
+        "Default: `triton/models` in the data directory. Where there is no such folder, somebody else fills Triton's.",
+    )
     memory_gib: float | None = Field(
         None,
         gt=0,

@@ -27,7 +27,7 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         return node_pb2.NodeStatus(
             service=self._runtime.service,
             version=VERSION,
-            config_hashes=self._runtime.configs.hashes,
+            config_hashes=[digest for digest in self._runtime.configs.hashes if self._app.has(digest)],
             ready=not self._app.problems(),
             notes=problems,
             uptime_s=self._runtime.uptime_s(),

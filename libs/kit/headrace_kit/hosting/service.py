@@ -43,12 +43,18 @@ async def _nothing() -> None:
     return None
 
 
+def _always(digest: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class ServiceApp:
     """A built service. The host calls `start` on the event loop that serves, and `stop` at the end.
 
     `drain` is called first at the end: stop taking work, let open work finish; it returns when that is done.
     `problems` lists why the service is not ready; an empty list means ready. It must not block.
+    `has` says whether a snapshot, by its hash, can be served: false while what it newly names is being made ready. The
+    gateway does not switch to a snapshot before. It must not block.
     """
 
     name: str
@@ -58,6 +64,7 @@ class ServiceApp:
     drain: Callable[[], Awaitable[None]] = _nothing
     stop: Callable[[], Awaitable[None]] = _nothing
     problems: Callable[[], list[str]] = field(default=list)
+    has: Callable[[str], bool] = _always
 
 
 class ServiceRuntime:

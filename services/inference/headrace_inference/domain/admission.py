@@ -1,102 +1,279 @@
-"""The bounded queue in front of a deployment's engine."""
+"""The bounded, fair queue in front of a deployment's engine."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
 
-from headrace_kit.errors import Busy, NotReady
+from headrace_inference.domain.fair_queue import Entry, FairQueue
+from headrace_kit.errors import Busy, DeadlineExceeded, HeadraceError, NotReady
+
+_FORGET = 0.9
+"""Weight that all earlier requests keep in the measured rate when one more ends."""
+
+_LEAST_RETRY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request asks of the queue.
+
+    Attributes:
+        tenant: whose it is; tenants share the engine fairly.
+        cost: estimated tokens, prompt and answer, at least 1.
+        slots: places in the engine that it needs: its choices, or its rows.
+        priority: a higher one is served first.
+        deadline: on the queue's clock; None: it waits for ever.
+    """
+
+    tenant: str = ""
+    cost: int = 1
+    slots: int = 1
+    priority: int = 0
+    deadline: float | None = None
 
 
 class Admission:
-    """Lets `slots` requests into the engine at a time; further ones wait, by priority and then by arrival.
+    """Lets requests into the engine while it has slots; further ones wait, see `FairQueue` for the order.
+
+    A request that needs more slots than are free holds up those behind it, so that it cannot be passed by for ever.
 
     Args:
         name: the deployment, for messages.
-        slots: requests in the engine at one time.
-        limit: requests in the engine and waiting; more are refused at once.
+        slots: places in the engine; a request that needs more than there are takes all.
+        limit: requests in the engine and waiting. When that many are there, the tenant with most queued tokens
+            (lowest priority first) loses its newest request.
+        clock: seconds, never running backwards; the event loop's.
+        refused: told why, with each request that is refused: `queue_full`, `displaced`, `deadline`, `draining`.
     """
 
-    def __init__(self, name: str, slots: int, limit: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self._name = name
         self.slots = slots
         self._limit = limit
-        self._order = itertools.count()
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._mean_s = 1.0
+        self._clock = clock
+        self._refused = refused
+        self._queue: FairQueue[Slot] = FairQueue()
         self._idle = asyncio.Event()
         self._idle.set()
+        # Of those in the engine: costs, and times of entry, each weighted by the slots held.
+        self._costs = 0
+        self._entered = 0.0
+        # Seconds that slots were held for, and tokens estimated, of requests that ended; older ones weigh less.
+        self._held_s = 0.0
+        self._held_tokens = 0.0
         self.running = 0
-        self.waiting = 0
+        self.used = 0
         self.draining = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
 
     def resize(self, slots: int, limit: int) -> None:
         """Take new limits; what runs and waits is not touched."""
         self.slots, self._limit = slots, limit
-        self._let_in()
+        self.let_in()
 
-    @asynccontextmanager
-    async def slot(self, priority: int = 0) -> AsyncIterator[None]:
-        """Hold a place in the engine; leaving gives it back, cancelling while waiting leaves the queue.
+    def slot(self, claim: Claim) -> Slot:
+        """A place in the engine, to be held with `async with`.
 
-        Raises:
-            Busy: the queue is full; `retry_after_s` estimates when a place comes free.
+        Entering raises:
+            Busy: the queue is full, or the request could not start before its deadline; `retry_after_s` estimates
+                when it could.
+            DeadlineExceeded: its deadline passed while it waited.
             NotReady: the deployment is being unloaded.
         """
-        if self.draining:
-            raise NotReady(f"deployment {self._name!r} is draining", retry_after_s=1)
-        if self.running + self.waiting >= self._limit:
-            raise Busy(f"deployment {self._name!r} has {self._limit} requests in work", retry_after_s=self.wait_s())
-        self._idle.clear()
-        try:
-            if self.running < self.slots and not self._waiters:
-                self.running += 1
-            else:
-                await self._wait(priority)
-        except BaseException:
-            self._settle()
-            raise
-        started = asyncio.get_running_loop().time()
-        try:
-            yield
-        finally:
-            self._mean_s += 0.2 * (asyncio.get_running_loop().time() - started - self._mean_s)
-            self.running -= 1
-            self._let_in()
-            self._settle()
+        return Slot(self, claim)
 
-    def wait_s(self) -> float:
-        """Seconds until a request that comes now would start, by what the last ones took; at least 0.1."""
-        return max(0.1, round((self.waiting + 1) / self.slots * self._mean_s, 1))
+    def wait_s(self, claim: Claim = Claim()) -> float:
+        """Seconds until such a request, coming now, would start, by what the last ones took; 0: at once, or unknown."""
+        if not self._held_tokens or (not self._queue and self.used + claim.slots <= self.slots):
+            return 0.0
+        per_token = self._held_s / self._held_tokens
+        left = max(0.0, self._costs * per_token - (self.used * self._clock() - self._entered))
+        ahead = self._queue.ahead_of(claim.tenant, claim.priority, claim.cost)
+        return (left + ahead * per_token) / self.slots
 
     async def drained(self) -> None:
         """Return when nothing runs or waits."""
         await self._idle.wait()
 
-    async def _wait(self, priority: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiters, (-priority, next(self._order), turn))
-        self.waiting += 1
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.running -= 1  # our turn came in the same moment: pass it on
-                self._let_in()
-            raise
-        finally:
-            self.waiting -= 1
+    def let_in(self) -> None:
+        """Give free slots to those whose turn it is."""
+        while (entry := self._queue.head()) is not None:
+            # what needs more slots than there are enters alone
+            if self.used and self.used + entry.slots > self.slots:
+                return
+            self._queue.take()
+            entry.item.paid = entry.cost
+            entry.item.enter()
 
-    def _let_in(self) -> None:
-        while self._waiters and self.running < self.slots:
-            turn = heapq.heappop(self._waiters)[2]
-            if not turn.done():
-                self.running += 1
-                turn.set_result(None)
+    def admit(self, slot: Slot) -> Entry[Slot] | None:
+        """Let `slot` in, or put it into the queue: then its entry there. Raises as `slot` says."""
+        claim = slot.claim
+        if self.draining:
+            raise self._refusal("draining", NotReady(f"deployment {self._name!r} is draining", retry_after_s=1))
+        if not self._queue and (not self.used or self.used + claim.slots <= self.slots):
+            if self.running >= self._limit:
+                raise self._full(claim, "queue_full")
+            self._idle.clear()
+            slot.enter()
+            return None
+        wait_s = self.wait_s(claim)
+        if claim.deadline is not None and self._clock() + wait_s >= claim.deadline:
+            raise self._refusal(
+                "deadline",
+                Busy(
+                    f"deployment {self._name!r} could not start this before its deadline: "
+                    f"the wait is about {wait_s:.1f} s",
+                    retry_after_s=_advice(wait_s),
+                ),
+            )
+        if self.running + self.waiting >= self._limit:
+            displaced = self._queue.displaced_by(claim.tenant, claim.priority, claim.cost)
+            if displaced is None:
+                raise self._full(claim, "queue_full")
+            self._queue.remove(displaced)
+            displaced.item.give_up(self._full(displaced.item.claim, "displaced"))
+        entry = Entry(slot, claim.tenant, claim.priority, claim.cost, claim.slots)
+        self._queue.push(entry)
+        self.let_in()
+        return entry
+
+    def expire(self, entry: Entry[Slot]) -> None:
+        """The deadline of a request passed while it waited."""
+        if entry.item.has_entered:
+            return
+        self.leave_queue(entry)
+        entry.item.give_up(
+            self._refusal("deadline", DeadlineExceeded("the deadline passed while the request waited for the engine"))
+        )
+
+    def leave_queue(self, entry: Entry[Slot]) -> None:
+        """A request that waits goes."""
+        self._queue.remove(entry)
+        self.let_in()
+        self._settle()
+
+    def entered(self, claim: Claim, now: float) -> None:
+        """A request took its slots."""
+        self.running += 1
+        self.used += claim.slots
+        self._costs += claim.cost
+        self._entered += claim.slots * now
+
+    def left(self, claim: Claim, entered: float, excess: int) -> None:
+        """A request gave its slots back; its tenant has `excess` tokens more to pay for (fewer: negative)."""
+        self.running -= 1
+        self.used -= claim.slots
+        self._costs -= claim.cost
+        self._entered = self._entered - claim.slots * entered if self.running else 0.0
+        self._held_s = _FORGET * self._held_s + claim.slots * (self._clock() - entered)
+        self._held_tokens = _FORGET * self._held_tokens + claim.cost
+        if excess:
+            self._queue.correct(claim.tenant, claim.priority, excess)
+        self.let_in()
+        self._settle()
+
+    def now(self) -> float:
+        """The clock."""
+        return self._clock()
 
     def _settle(self) -> None:
-        if self.running == 0 and self.waiting == 0:
+        if not self.running and not self._queue:
             self._idle.set()
+
+    def _full(self, claim: Claim, reason: str) -> HeadraceError:
+        message = f"deployment {self._name!r} has {self._limit} requests in work, which is all it takes"
+        return self._refusal(reason, Busy(message, retry_after_s=_advice(self.wait_s(claim))))
+
+    def _refusal(self, reason: str, error: HeadraceError) -> HeadraceError:
+        self._refused(reason)
+        return error
+
+
+class Slot:
+    """A request's place in the engine: entering waits for it, leaving gives it back; a cancelled wait leaves the queue.
+
+    Set `tokens` before leaving to what was really used: the tenant is charged for that instead of the estimate.
+    """
+
+    __slots__ = ("_admission", "_entered", "_turn", "claim", "paid", "tokens")
+
+    def __init__(self, admission: Admission, claim: Claim) -> None:
+        if claim.slots > admission.slots:
+            claim = Claim(claim.tenant, claim.cost, admission.slots, claim.priority, claim.deadline)
+        self.claim = claim
+        self.tokens: int | None = None
+        self.paid = 0  # what the queue took of the tenant's balance: nothing when there was no queue
+        self._admission = admission
+        self._entered: float | None = None
+        self._turn: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Slot:
+        entry = self._admission.admit(self)
+        if entry is not None and self._entered is None:
+            await self._wait(entry)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    @property
+    def has_entered(self) -> bool:
+        """Whether the place is held."""
+        return self._entered is not None
+
+    def enter(self) -> None:
+        """The admission's: the turn has come."""
+        self._entered = self._admission.now()
+        self._admission.entered(self.claim, self._entered)
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def give_up(self, error: Exception) -> None:
+        """The admission's: the turn will not come."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_exception(error)
+
+    async def _wait(self, entry: Entry[Slot]) -> None:
+        loop = asyncio.get_running_loop()
+        self._turn = loop.create_future()
+        timer = None
+        if self.claim.deadline is not None:
+            left_s = self.claim.deadline - self._admission.now()
+            timer = loop.call_later(max(0.0, left_s), self._admission.expire, entry)
+        try:
+            await self._turn
+        except BaseException:
+            if self._entered is not None:
+                self._leave()  # our turn came in the same moment: pass it on
+            else:
+                self._admission.leave_queue(entry)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _leave(self) -> None:
+        if self._entered is not None:
+            entered, self._entered = self._entered, None
+            self._admission.left(self.claim, entered, 0 if self.tokens is None else self.tokens - self.paid)
+
+
+def _advice(wait_s: float) -> float:
+    return max(_LEAST_RETRY_S, round(wait_s, 1))

@@ -1,83 +1,161 @@
-"""The service itself: admit, call the engine, observe."""
+"""The service itself: check, queue, call the engine, observe."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from array import array
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
 
 from opentelemetry.trace import Tracer
 
-from headrace_inference.domain.deployments import Deployments
+from headrace_inference.domain.admission import Claim
+from headrace_inference.domain.deployments import Deployment, Deployments
+from headrace_inference.domain.estimate import generation_tokens, prompt_tokens, texts_tokens
 from headrace_inference.domain.observe import Observed
 from headrace_inference.domain.validate import MAX_DOCUMENTS, MAX_TEXTS, check_count, check_generation
-from headrace_inference.metrics import Metrics
-from headrace_inference.ports import Chunk, Embeddings, Generation, Scores
-from headrace_kit.errors import BadInput, Upstream
+from headrace_inference.ports import Chunk, Embeddings, Engine, Generation, Json, Labels, Scores, Usage
+from headrace_kit.errors import BadInput, NotReady, Upstream
+
+Inline = Callable[[tuple[Json, ...]], Awaitable[tuple[Json, ...]]]
+"""Fetches the images that messages name by address, and returns the messages with them inside."""
+
+_Found = TypeVar("_Found", Embeddings, Scores, Labels)
+
+_OUTPUT_TOKENS = 1024
+"""Of deployments whose config names no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose request it is, and until when an answer is of use: on the clock of `time.monotonic`, or None."""
+
+    tenant: str = ""
+    deadline: float | None = None
+
+
+NOBODY = Asker()
 
 
 class Inference:
-    """Generates, embeds and reranks on the deployments.
+    """Generates, embeds, reranks and classifies on the deployments.
 
     Args:
         deployments: what there is.
         tracer: makes the span around each call to an engine.
-        metrics: counts.
+        inline: fetches images; None: engines get addresses as they are.
     """
 
-    def __init__(self, deployments: Deployments, tracer: Tracer, metrics: Metrics) -> None:
+    def __init__(self, deployments: Deployments, tracer: Tracer, inline: Inline | None = None) -> None:
         self.deployments = deployments
         self._tracer = tracer
-        self._metrics = metrics
+        self._inline = inline
 
-    async def generate(self, name: str, generation: Generation) -> AsyncGenerator[Chunk, None]:
+    async def generate(self, name: str, generation: Generation, asker: Asker = NOBODY) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; the contract is `Engine.generate`'s. Closing the iterator frees the slot.
 
         Raises:
             NotFound: no such deployment.
-            BadInput: the request is wrong, or the deployment does not generate.
-            Busy: the queue is full.
+            BadInput: the request is wrong, or the deployment cannot do that.
+            Busy: the queue is full, or the request could not start before its deadline.
+            DeadlineExceeded: its deadline passed in the queue.
+            NotReady: the deployment is unloaded or draining, or its engine is away.
             Upstream: the engine failed, or ended without saying how.
         """
-        deployment = self.deployments.get(name, "generate")
-        check_generation(generation, deployment.admission.slots)
-        with Observed(deployment, "generate", self._tracer, self._metrics) as observed:
-            async with deployment.admission.slot(generation.priority):
+        deployment = self._get(name, "generate")
+        media = check_generation(generation, deployment.config, deployment.admission.slots)
+        deployment.engine.check(generation)
+        with Observed(deployment, "generate", self._tracer) as observed:
+            if media and self._inline is not None:
+                generation = dataclasses.replace(generation, messages=await self._inline(generation.messages))
+            prompt = prompt_tokens(generation)
+            most = getattr(deployment.config, "max_output_tokens", _OUTPUT_TOKENS)
+            cost = generation_tokens(prompt, generation, most)
+            claim = Claim(asker.tenant, cost, generation.sampling.n, generation.priority, asker.deadline)
+            async with deployment.admission.slot(claim) as slot:
+                speculation = deployment.speculation
+                if speculation is not None and generation.max_draft_tokens is None:
+                    length = speculation.decide(asker.tenant, prompt, deployment.admission.used)
+                    generation = dataclasses.replace(generation, max_draft_tokens=length)
                 observed.started_engine(generation)
                 complete = False
-                async with aclosing(deployment.engine.generate(generation)) as chunks:
-                    async for chunk in chunks:
-                        observed.chunk(chunk)
-                        complete = chunk.usage is not None
-                        yield chunk
-                if not complete:
+                # Looked up after the wait: a newer version may have taken over.
+                with deployment.serving as serving:
+                    async with aclosing(serving.engine.generate(generation)) as chunks:
+                        async for chunk in chunks:
+                            observed.chunk(chunk)
+                            complete = chunk.usage is not None
+                            yield chunk
+                usage = observed.usage
+                if not complete or usage is None:
                     raise Upstream(f"deployment {name!r} ended its answer without usage", code="engine_failed")
+                slot.tokens = _used(usage)
+                if speculation is not None and speculation is deployment.speculation:
+                    speculation.learn(
+                        asker.tenant,
+                        prompt,
+                        generation.max_draft_tokens or 0,
+                        usage.draft_tokens,
+                        usage.accepted_draft_tokens,
+                        usage.output_tokens,
+                    )
 
-    async def embed(self, name: str, texts: Sequence[str], *, truncate: bool, dimensions: int = 0) -> Embeddings:
+    async def embed(
+        self, name: str, texts: Sequence[str], *, truncate: bool, dimensions: int = 0, asker: Asker = NOBODY
+    ) -> Embeddings:
         """Vectors of `texts`; `dimensions` above 0 keeps that many leading ones and normalises again.
 
         Raises: as `generate`.
         """
-        deployment = self.deployments.get(name, "embed")
+        deployment = self._get(name, "embed")
         check_count("texts", len(texts), MAX_TEXTS)
-        with Observed(deployment, "embed", self._tracer, self._metrics) as observed:
-            async with deployment.admission.slot():
-                observed.started_engine()
-                found = await deployment.engine.embed(texts, truncate=truncate)
-            observed.used(found.usage)
+        found = await self._rows(
+            deployment, "embed", texts, "", asker, lambda engine: engine.embed(texts, truncate=truncate)
+        )
         if not dimensions:
             return found
         return Embeddings([shortened(vector, dimensions) for vector in found.vectors], found.usage)
 
-    async def rerank(self, name: str, query: str, documents: Sequence[str]) -> Scores:
+    async def rerank(self, name: str, query: str, documents: Sequence[str], asker: Asker = NOBODY) -> Scores:
         """Scores of `documents` against `query`. Raises: as `generate`."""
-        deployment = self.deployments.get(name, "rerank")
+        deployment = self._get(name, "rerank")
         check_count("documents", len(documents), MAX_DOCUMENTS)
-        with Observed(deployment, "rerank", self._tracer, self._metrics) as observed:
-            async with deployment.admission.slot():
+        return await self._rows(
+            deployment, "rerank", documents, query, asker, lambda engine: engine.rerank(query, documents)
+        )
+
+    async def classify(self, name: str, texts: Sequence[str], asker: Asker = NOBODY) -> Labels:
+        """Probabilities of the deployment's labels for `texts`. Raises: as `generate`."""
+        deployment = self._get(name, "classify")
+        check_count("texts", len(texts), MAX_TEXTS)
+        return await self._rows(deployment, "classify", texts, "", asker, lambda engine: engine.classify(texts))
+
+    def _get(self, name: str, task: str) -> Deployment:
+        deployment = self.deployments.get(name, task)
+        if deployment.phase == "unloaded":
+            raise NotReady(f"deployment {name!r} is unloaded; `headrace models load {name}` loads it")
+        return deployment
+
+    async def _rows(
+        self,
+        deployment: Deployment,
+        task: str,
+        texts: Sequence[str],
+        more: str,
+        asker: Asker,
+        call: Callable[[Engine], Awaitable[_Found]],
+    ) -> _Found:
+        """One request over rows of text, each of which takes a place in the engine."""
+        with Observed(deployment, task, self._tracer) as observed:
+            claim = Claim(asker.tenant, texts_tokens(texts, more), len(texts), 0, asker.deadline)
+            async with deployment.admission.slot(claim) as slot:
                 observed.started_engine()
-                found = await deployment.engine.rerank(query, documents)
+                with deployment.serving as serving:
+                    found = await call(serving.engine)
+                slot.tokens = _used(found.usage)
             observed.used(found.usage)
         return found
 
@@ -90,3 +168,8 @@ def shortened(vector: bytes, dimensions: int) -> bytes:
     kept = numbers[:dimensions]
     norm = math.sqrt(math.fsum(value * value for value in kept)) or 1.0
     return array("f", (value / norm for value in kept)).tobytes()
+
+
+def _used(usage: Usage) -> int:
+    """Tokens that the engine worked on: those from a prefix cache cost it nothing."""
+    return usage.input_tokens - usage.cached_input_tokens + usage.output_tokens

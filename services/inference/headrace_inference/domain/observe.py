@@ -1,4 +1,4 @@
-"""Metrics and the span of one request to an engine."""
+"""Metrics and the span of one request to an engine. What is done for each chunk is arithmetic only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from headrace_inference.domain.deployments import Deployment
-from headrace_inference.metrics import Metrics
 from headrace_inference.ports import Chunk, Generation, Usage
 from headrace_kit.errors import HeadraceError
 from headrace_kit.telemetry import genai
@@ -20,6 +19,7 @@ _OPERATION = {
     "generate": genai.OPERATION_CHAT,
     "embed": genai.OPERATION_EMBEDDINGS,
     "rerank": genai.OPERATION_RERANK,
+    "classify": "classify",
 }
 
 
@@ -28,35 +28,88 @@ class Observed:
 
     Args:
         deployment: what serves it.
-        task: `generate`, `embed` or `rerank`.
+        task: `generate`, `embed`, `rerank` or `classify`.
+        tracer: makes the span, where the trace is recorded.
     """
 
-    def __init__(self, deployment: Deployment, task: str, tracer: Tracer, metrics: Metrics) -> None:
+    __slots__ = (
+        "_arrived", "_deployment", "_finish", "_first", "_meter", "_span", "_task", "_tokens", "_tracer", "usage"
+    )  # fmt: skip
+
+    def __init__(self, deployment: Deployment, task: str, tracer: Tracer) -> None:
         self._deployment = deployment
+        self._meter = deployment.load
         self._task = task
         self._tracer = tracer
-        self._metrics = metrics
         self._arrived = time.monotonic()
         self._first: float | None = None
         self._tokens = 0
-        self._usage: Usage | None = None
         self._finish: list[str] = []
-        self._span: Span = trace.INVALID_SPAN
+        self._span: Span | None = None
+        self.usage: Usage | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def started_engine(self, generation: Generation | None = None) -> None:
         """A slot is there: the engine is called now."""
-        name = self._deployment.name
         waited = time.monotonic() - self._arrived
-        self._metrics.queue_seconds.labels(name).observe(waited)
-        self._count_in_work()
+        self._deployment.metrics.queue_seconds.observe(waited)
+        parent = trace.get_current_span()
+        # A trace that is not recorded is not recorded here either; one without a parent may be.
+        if parent.is_recording() or not parent.get_span_context().is_valid:
+            self._span = self._begin_span(waited, generation)
+
+    def chunk(self, chunk: Chunk) -> None:
+        """A chunk goes out."""
+        now = time.monotonic()
+        if self._first is None and (chunk.text or chunk.reasoning or chunk.tool_calls):
+            self._first = now
+            self._meter.first_token(now - self._arrived)
+            self._deployment.metrics.first_token_seconds.observe(now - self._arrived)
+        if chunk.tokens:
+            self._tokens += chunk.tokens
+            self._meter.tokens(now, chunk.tokens)
+        if chunk.finish_reason:
+            self._finish.append(chunk.finish_reason)
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+
+    def used(self, usage: Usage) -> None:
+        """The tokens of a request that does not stream."""
+        self.usage = usage
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        now = time.monotonic()
+        metrics = self._deployment.metrics
+        outcome = _outcome(error)
+        metrics.ended(self._task, outcome, now - self._arrived)
+        # A stream that was cut short is counted by what was sent.
+        usage = self.usage or Usage(output_tokens=self._tokens)
+        if usage.input_tokens:
+            metrics.input_tokens.inc(usage.input_tokens)
+            metrics.cached_input_tokens.inc(usage.cached_input_tokens)
+            self._meter.prompt(usage.input_tokens, usage.cached_input_tokens)
+        if usage.output_tokens:
+            metrics.output_tokens.inc(usage.output_tokens)
+        if usage.draft_tokens:
+            metrics.drafted.inc(usage.draft_tokens)
+            metrics.accepted.inc(usage.accepted_draft_tokens)
+        if self._first is not None and usage.output_tokens > 1:
+            per_token = (now - self._first) / (usage.output_tokens - 1)
+            metrics.output_token_seconds.observe(per_token)
+            self._meter.output_token(per_token)
+        if self._span is not None:
+            self._end_span(self._span, usage, outcome, error)
+
+    def _begin_span(self, waited: float, generation: Generation | None) -> Span:
         operation = _OPERATION[self._task]
         attributes: dict[str, str | int | float | bool] = {
-            genai.PROVIDER_NAME: self._deployment.config.engine,
+            genai.PROVIDER_NAME: getattr(self._deployment.config, "engine", ""),
             genai.REQUEST_MODEL: self._deployment.model,
-            genai.DEPLOYMENT: name,
+            genai.DEPLOYMENT: self._deployment.name,
             "headrace.queue_ms": round(waited * 1000, 1),
         }
         if generation is not None:
@@ -69,79 +122,36 @@ class Observed:
                 (genai.REQUEST_TOP_P, sampling.top_p),
                 (genai.REQUEST_MAX_TOKENS, sampling.max_tokens),
                 (genai.REQUEST_SEED, sampling.seed),
+                ("headrace.adapter", generation.adapter or None),
+                ("headrace.speculation.max_draft_tokens", generation.max_draft_tokens),
             ):
                 if value is not None:
                     attributes[key] = value
         attributes[genai.OPERATION_NAME] = operation
-        self._span = self._tracer.start_span(
+        return self._tracer.start_span(
             f"{operation} {self._deployment.model}", kind=SpanKind.CLIENT, attributes=attributes
         )
 
-    def chunk(self, chunk: Chunk) -> None:
-        """A chunk goes out."""
-        now = time.monotonic()
-        if self._first is None and (chunk.text or chunk.reasoning or chunk.tool_calls):
-            self._first = now
-            self._deployment.load.first_token(now - self._arrived)
-            self._metrics.first_token_seconds.labels(self._deployment.name).observe(now - self._arrived)
-        self._tokens += chunk.tokens
-        self._deployment.load.tokens(now, chunk.tokens)
-        if chunk.finish_reason:
-            self._finish.append(chunk.finish_reason)
-        if chunk.usage:
-            self._usage = chunk.usage
-
-    def used(self, usage: Usage) -> None:
-        """The tokens of a request that does not stream."""
-        self._usage = usage
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
-    ) -> None:
-        now = time.monotonic()
-        name = self._deployment.name
-        outcome = _outcome(error)
-        self._metrics.requests.labels(name, self._task, outcome).inc()
-        self._metrics.seconds.labels(name, self._task).observe(now - self._arrived)
-        self._count_in_work()
-        # A stream that was cut short is counted by what was sent.
-        usage = self._usage or Usage(output_tokens=self._tokens)
-        for tokens, label in (
-            (usage.input_tokens, "input"),
-            (usage.cached_input_tokens, "cached_input"),
-            (usage.output_tokens, "output"),
-        ):
-            self._metrics.tokens.labels(name, label).inc(tokens)
-        self._metrics.draft_tokens.labels(name, "proposed").inc(usage.draft_tokens)
-        self._metrics.draft_tokens.labels(name, "accepted").inc(usage.accepted_draft_tokens)
-        if self._first is not None and usage.output_tokens > 1:
-            per_token = (now - self._first) / (usage.output_tokens - 1)
-            self._metrics.output_token_seconds.labels(name).observe(per_token)
-        self._end_span(usage, outcome, error)
-
-    def _count_in_work(self) -> None:
-        admission = self._deployment.admission
-        self._metrics.running.labels(self._deployment.name).set(admission.running)
-        self._metrics.waiting.labels(self._deployment.name).set(admission.waiting)
-
-    def _end_span(self, usage: Usage, outcome: str, error: BaseException | None) -> None:
-        span = self._span
-        if not span.is_recording():
-            span.end()
-            return
-        span.set_attribute(genai.USAGE_INPUT_TOKENS, usage.input_tokens)
-        span.set_attribute(genai.USAGE_CACHE_READ_INPUT_TOKENS, usage.cached_input_tokens)
-        span.set_attribute(genai.USAGE_OUTPUT_TOKENS, usage.output_tokens)
-        if usage.draft_tokens:
-            span.set_attribute("headrace.speculation.draft_tokens", usage.draft_tokens)
-            span.set_attribute("headrace.speculation.accepted_tokens", usage.accepted_draft_tokens)
-        if self._first is not None:
-            span.set_attribute(genai.RESPONSE_TIME_TO_FIRST_CHUNK, self._first - self._arrived)
-        if self._finish:
-            span.set_attribute(genai.RESPONSE_FINISH_REASONS, self._finish)
-        if error is not None:
-            span.set_attribute(genai.ERROR_TYPE, outcome)
-            span.set_status(Status(StatusCode.ERROR))
+    def _end_span(self, span: Span, usage: Usage, outcome: str, error: BaseException | None) -> None:
+        if span.is_recording():
+            span.set_attribute(genai.USAGE_INPUT_TOKENS, usage.input_tokens)
+            span.set_attribute(genai.USAGE_CACHE_READ_INPUT_TOKENS, usage.cached_input_tokens)
+            span.set_attribute(genai.USAGE_OUTPUT_TOKENS, usage.output_tokens)
+            if usage.draft_tokens:
+                steps = max(1, usage.output_tokens - usage.accepted_draft_tokens)
+                span.set_attribute("headrace.speculation.draft_tokens", usage.draft_tokens)
+                span.set_attribute("headrace.speculation.accepted_tokens", usage.accepted_draft_tokens)
+                span.set_attribute(
+                    "headrace.speculation.acceptance", round(usage.accepted_draft_tokens / usage.draft_tokens, 4)
+                )
+                span.set_attribute("headrace.speculation.tokens_per_step", round(usage.output_tokens / steps, 3))
+            if self._first is not None:
+                span.set_attribute(genai.RESPONSE_TIME_TO_FIRST_CHUNK, self._first - self._arrived)
+            if self._finish:
+                span.set_attribute(genai.RESPONSE_FINISH_REASONS, self._finish)
+            if error is not None:
+                span.set_attribute(genai.ERROR_TYPE, outcome)
+                span.set_status(Status(StatusCode.ERROR))
         span.end()
 
 

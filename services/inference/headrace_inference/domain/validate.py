@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from headrace_inference.ports import Generation
+from headrace_kit.config.deployments import BaseDeployment, LanguageDeployment
+from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput
 
 MAX_TEXTS = 2048
@@ -10,19 +12,22 @@ MAX_DOCUMENTS = 1000
 MAX_STOP = 4
 MAX_TOP_LOGPROBS = 20
 _ROLES = ("system", "developer", "user", "assistant", "tool")
+_MEDIA = {"image_url": "image", "input_audio": "audio"}
 
 
-def check_generation(generation: Generation, max_choices: int) -> None:
-    """Refuse what no engine of ours takes.
+def check_generation(generation: Generation, config: BaseDeployment, max_choices: int) -> bool:
+    """Refuse what no engine of ours takes, and what this deployment was not made for.
+
+    Returns:
+        Whether there are images or audio.
 
     Raises:
         BadInput: `param` names the field.
     """
     if bool(generation.messages) == bool(generation.prompt):
         raise BadInput("give messages or a prompt, one of the two", param="messages")
-    for number, message in enumerate(generation.messages):
-        if message["role"] not in _ROLES:
-            raise BadInput(f"role must be one of {', '.join(_ROLES)}", param=f"messages[{number}].role")
+    media = _check_messages(generation, config)
+    _check_adapter(generation.adapter, config)
     sampling = generation.sampling
     _within("max_tokens", sampling.max_tokens, 1, 1_048_576)
     _within("temperature", sampling.temperature, 0, 2)
@@ -38,12 +43,54 @@ def check_generation(generation: Generation, max_choices: int) -> None:
     names = [tool["function"]["name"] for tool in sampling.tools]
     if sampling.tool_choice and sampling.tool_choice not in ("auto", "none", "required", *names):
         raise BadInput(f"there is no tool {sampling.tool_choice!r}", param="tool_choice")
+    return media
 
 
 def check_count(field: str, count: int, most: int) -> None:
     """Refuse an empty list and one of more than `most`. Raises BadInput."""
     if not 1 <= count <= most:
         raise BadInput(f"{field} takes 1 to {most} entries, not {count}", param=field)
+
+
+def adapters_of(config: BaseDeployment) -> tuple[str, ...]:
+    """Names of the LoRA adapters that requests may name."""
+    return tuple(config.adapters) if isinstance(config, LanguageDeployment) else ()
+
+
+def accepts_of(config: BaseDeployment) -> tuple[str, ...]:
+    """What messages may hold besides text: `image`, `audio`."""
+    return tuple(getattr(config, "accepts", ()))
+
+
+def _check_messages(generation: Generation, config: BaseDeployment) -> bool:
+    media = False
+    for number, message in enumerate(generation.messages):
+        if message["role"] not in _ROLES:
+            raise BadInput(f"role must be one of {', '.join(_ROLES)}", param=f"messages[{number}].role")
+        content = message.get("content")
+        if content is None or isinstance(content, str):
+            continue
+        for position, part in enumerate(content):
+            kind = _MEDIA.get(part["type"])
+            if kind is None:
+                continue
+            media = True
+            accepts = accepts_of(config)
+            if kind not in accepts:
+                takes = "text only" if not accepts else f"text and {', '.join(accepts)} only"
+                raise BadInput(
+                    f"this deployment takes {takes}, not {kind}",
+                    code="unsupported",
+                    param=f"messages[{number}].content[{position}]",
+                )
+    return media
+
+
+def _check_adapter(adapter: str, config: BaseDeployment) -> None:
+    known = adapters_of(config)
+    if adapter and adapter not in known:
+        has = f"it has {', '.join(known)}{nearest(adapter, known)}" if known else "it has none"
+        raise BadInput(f"this deployment has no LoRA adapter {adapter!r}: {has}", code="unsupported", param="adapter")
 
 
 def _within(field: str, value: float | None, low: float, high: float) -> None:

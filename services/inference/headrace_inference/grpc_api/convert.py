@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -24,32 +25,33 @@ _OPTIONAL = (
 )
 
 
-def generation_of(request: pb.GenerateRequest) -> Generation:
-    """The domain's request.
+def generation_of(request: pb.GenerateRequest, tenant: str) -> Generation:
+    """The domain's request for a tenant.
 
     Raises:
-        BadInput: a part is not JSON, or asks for what no engine here can do.
+        BadInput: a part is not JSON, or is empty.
     """
-    if request.adapter:
-        raise BadInput("this deployment has no LoRA adapters", code="unsupported", param="adapter")
     return Generation(
         messages=tuple(_message(message, number) for number, message in enumerate(request.messages)),
         prompt=request.prompt,
         sampling=_sampling(request.sampling),
         want_stats=request.want_stats,
         priority=request.priority,
+        tenant=tenant,
+        adapter=request.adapter,
     )
 
 
 def _message(message: chat_pb2.Message, number: int) -> dict[str, Any]:
-    texts = []
-    for position, part in enumerate(message.parts):
-        if part.WhichOneof("part") != "text":
-            raise BadInput(
-                "this deployment takes text only", code="unsupported", param=f"messages[{number}].content[{position}]"
-            )
-        texts.append(part.text)
-    found: dict[str, Any] = {"role": message.role, "content": "".join(texts)}
+    parts = message.parts
+    content: str | list[dict[str, Any]]
+    if len(parts) == 1 and parts[0].WhichOneof("part") == "text":
+        content = parts[0].text
+    elif all(part.WhichOneof("part") == "text" for part in parts):
+        content = "".join(part.text for part in parts)
+    else:
+        content = [_part(part, f"messages[{number}].content[{position}]") for position, part in enumerate(parts)]
+    found: dict[str, Any] = {"role": message.role, "content": content}
     if message.name:
         found["name"] = message.name
     if message.tool_call_id:
@@ -60,6 +62,23 @@ def _message(message: chat_pb2.Message, number: int) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return found
+
+
+def _part(part: chat_pb2.ContentPart, param: str) -> dict[str, Any]:
+    """OpenAI's form of a part."""
+    kind = part.WhichOneof("part")
+    if kind == "text":
+        return {"type": "text", "text": part.text}
+    if kind == "image":
+        if not part.image.url:
+            raise BadInput("an image has a url: an address, or a data URL", param=f"{param}.image_url.url")
+        return {"type": "image_url", "image_url": {"url": part.image.url, "detail": part.image.detail or "auto"}}
+    if kind == "audio":
+        if not part.audio.data:
+            raise BadInput("audio has data", param=f"{param}.input_audio.data")
+        data = base64.b64encode(part.audio.data).decode()
+        return {"type": "input_audio", "input_audio": {"data": data, "format": part.audio.format or "wav"}}
+    raise BadInput("a part is text, an image or audio", param=param)
 
 
 def _sampling(sampling: chat_pb2.Sampling) -> Sampling:
@@ -82,7 +101,11 @@ def _response_format(wanted: chat_pb2.ResponseFormat) -> dict[str, Any] | None:
     if wanted.type == "json_schema":
         schema = _json(wanted.schema_json, "response_format.json_schema.schema")
         return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema}}
-    raise BadInput("type must be text, json_object or json_schema", param="response_format.type")
+    if wanted.type == "regex":
+        if not wanted.regex:
+            raise BadInput("a regex to match is required", param="response_format.regex")
+        return {"type": "regex", "regex": wanted.regex}
+    raise BadInput("type must be text, json_object, json_schema or regex", param="response_format.type")
 
 
 def _tool(tool: chat_pb2.Tool, number: int) -> dict[str, Any]:
@@ -105,18 +128,24 @@ def _json(text: str, param: str) -> dict[str, Any]:
 
 
 def chunk_proto(chunk: Chunk) -> pb.GenerateChunk:
-    """A chunk on the wire."""
-    found = pb.GenerateChunk(
-        index=chunk.index, text=chunk.text, finish_reason=chunk.finish_reason, reasoning=chunk.reasoning
-    )
+    """A chunk on the wire. Most have a text and counts only, so that nothing else is looked at twice."""
+    found = pb.GenerateChunk(text=chunk.text)
+    if chunk.tokens:
+        stats = found.stats
+        stats.tokens = chunk.tokens
+        stats.sum_logprob = chunk.sum_logprob
+        if chunk.min_logprob:
+            stats.min_logprob = chunk.min_logprob
+    if chunk.index:
+        found.index = chunk.index
+    if chunk.finish_reason:
+        found.finish_reason = chunk.finish_reason
+    if chunk.reasoning:
+        found.reasoning = chunk.reasoning
     if chunk.tool_calls:
         found.tool_calls.extend(tool_call_proto(call) for call in chunk.tool_calls)
     if chunk.logprobs:
         found.logprobs.extend(logprob_proto(entry) for entry in chunk.logprobs)
-    if chunk.tokens:
-        found.stats.tokens = chunk.tokens
-        found.stats.sum_logprob = chunk.sum_logprob
-        found.stats.min_logprob = chunk.min_logprob or 0.0
     if chunk.usage is not None:
         found.usage.CopyFrom(usage_proto(chunk.usage))
     return found
@@ -145,6 +174,7 @@ def usage_proto(usage: Usage) -> chat_pb2.Usage:
         reasoning_tokens=usage.reasoning_tokens,
         draft_tokens=usage.draft_tokens,
         accepted_draft_tokens=usage.accepted_draft_tokens,
+        cache_write_input_tokens=usage.cache_write_input_tokens,
     )
 
 
