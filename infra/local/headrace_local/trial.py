@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from headrace_inference.rendering import versions
 from headrace_local import triton
 from headrace_local.layout import Layout
 from headrace_local.ports import free_port_base
@@ -87,7 +88,8 @@ def _refused(server: "subprocess.Popen[bytes]", url: str, log: Path) -> list[str
             _ask("GET", f"{url}/v2/health/ready")
             models: list[dict[str, str]] = json.loads(_ask("POST", f"{url}/v2/repository/index"))
             if not any(model.get("state") == "LOADING" for model in models):
-                return [
+                version = json.loads(_ask("GET", f"{url}/v2"))["version"]
+                return versions.problems("triton-python", {"triton": version}) + [
                     f"{model['name']}: {model.get('reason') or model.get('state') or 'not loaded'}"
                     for model in models
                     if model.get("state") != "READY"

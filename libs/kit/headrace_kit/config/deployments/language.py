@@ -17,7 +17,7 @@ Quantization = Literal[
     "fp8", "int4_awq", "nvfp4",
     "q4_0", "q4_1", "q4_k_m", "q5_0", "q5_1", "q5_k_m", "q6_k", "q8_0", "f16", "bf16",
 ]  # fmt: skip
-"""How weights are stored. The `q` kinds are GGUF files'; GPU engines take `f16` and `bf16` as the type they compute in."""
+"""How weights are stored. The `q` kinds are GGUF files'; GPU engines compute in `f16` or `bf16` where it says so."""
 
 NGRAM_TOKENS = 6
 """Tokens that must recur where the config says nothing: fewer propose much that is refused."""
