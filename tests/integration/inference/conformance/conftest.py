@@ -172,7 +172,7 @@ async def subject_triton(triton) -> AsyncIterator[Subject]:
     client = TritonClient(triton.address)
     made = engines(client)
     engine = made.make("small", triton.config.deployments["small"])
-    await until(lambda: _ready(engine))  # another test may have killed Triton
+    await triton.until_loaded(client, "small")
 
     async def running() -> int:
         return (await engine.stats()).running or 0
@@ -223,46 +223,29 @@ async def _not_ready(engine: Engine) -> bool:
     return (await engine.health()).state != "ready"
 
 
-async def _ready(engine: Engine) -> bool:
-    return (await engine.health()).state == "ready"
-
-
-async def _standin(triton: Triton, tmp_path: Path, kind: str, name: str, **declared) -> AsyncIterator[Subject]:
+async def _standin(triton: Triton, tmp_path: Path, name: str, engine: str, refused: dict) -> AsyncIterator[Subject]:
     client = TritonClient(triton.address)
     tokenizer = write(tmp_path)
-    config = TritonGpuDeployment(engine=declared.pop("engine"), model="standin", context_tokens=4096)
+    config = TritonGpuDeployment(engine=engine, model="standin", context_tokens=4096)
     made = engines(client, files=lambda entry: tokenizer)
-    triton.add_standin(kind, name)
-    try:
-        engine = made.make(name, config)
-        await until(lambda: _loaded(client, name))
-        yield Subject(
-            engine,
-            lambda: running_in_standin(triton, name),
-            made.make("absent", config),
-            kill=triton.kill,
-            tool_choice="auto",
-            **declared,
-        )
-        await engine.unload()
-    finally:
-        triton.remove(name)
-        await client.close()
-
-
-async def _loaded(client: TritonClient, name: str) -> bool:
-    state = await client.state(name)
-    if state.state != "failed":
-        await client.load(name)
-    return (await client.state(name)).state == "ready"
+    await triton.until_loaded(client, name)
+    yield Subject(
+        made.make(name, config),
+        lambda: running_in_standin(triton, name),
+        made.make("absent", config),
+        refused=refused,
+        elsewhere=RECORDED,
+        kill=triton.kill,
+        tool_choice="auto",
+    )
+    await client.close()
 
 
 @pytest.fixture
 async def subject_standin_vllm(triton, tmp_path) -> AsyncIterator[Subject]:
     """What plays NVIDIA's vLLM backend in the real Triton."""
     refused = {"n": "n", "tool_choice": "tool_choice", "image": "messages[0].content[1]"}
-    declared = {"engine": "triton-vllm", "refused": refused, "elsewhere": RECORDED}
-    async for subject in _standin(triton, tmp_path, "vllm_backend", "standin-vllm", **declared):
+    async for subject in _standin(triton, tmp_path, "standin-vllm", "triton-vllm", refused):
         yield subject
 
 
@@ -278,6 +261,5 @@ async def subject_standin_tensorrtllm(triton, tmp_path) -> AsyncIterator[Subject
         "tool_choice": "tool_choice",
         "image": "messages[0].content[1]",
     }
-    declared = {"engine": "triton-tensorrtllm", "refused": refused, "elsewhere": RECORDED}
-    async for subject in _standin(triton, tmp_path, "llmapi", "standin-tensorrtllm", **declared):
+    async for subject in _standin(triton, tmp_path, "standin-tensorrtllm", "triton-tensorrtllm", refused):
         yield subject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import urllib.request
@@ -12,13 +13,19 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 import headrace_local
+from headrace_inference.adapters.triton.client import TritonClient
 from headrace_kit.config.load import load
+from headrace_kit.errors import HeadraceError
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings
 from headrace_local.triton import repository
+from inference_suite.waiting import until
 
-STANDINS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[2] / "models"
+STANDINS = {"standin-vllm": "vllm_backend", "standin-tensorrtllm": "llmapi"}
+"""Model -> folder."""
+
 DEPLOYMENTS = ("small", "minilm", "reranker", "scripted")
 
 
@@ -42,17 +49,23 @@ class Triton:
         return f"127.0.0.1:{self._platform.port('triton-grpc')}"
 
     def start(self) -> None:
-        """Start it; returns when it serves."""
+        """Start it and put the stand-ins beside our models; `until_loaded` waits for a model."""
         self._platform.start(["triton"], bound=True)
+        for name, kind in STANDINS.items():
+            folder = repository(self._platform.layout) / name
+            shutil.copytree(MODELS / kind, folder, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def add_standin(self, kind: str, name: str) -> None:
-        """Put a stand-in into the repository as `name`; the test loads it."""
-        folder = repository(self._platform.layout) / name
-        shutil.copytree(STANDINS / kind, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    async def until_loaded(self, client: TritonClient, name: str) -> None:
+        """Wait until a model is ready: Triton may just have been killed, and finds stand-ins only when told of them."""
 
-    def remove(self, name: str) -> None:
-        """Take a model out of the repository."""
-        shutil.rmtree(repository(self._platform.layout) / name)
+        async def ready() -> bool:
+            state = await client.state(name)
+            if state.state == "unloaded":
+                with contextlib.suppress(HeadraceError):
+                    await client.load(name)
+            return (await client.state(name)).state == "ready"
+
+        await until(ready, within_s=120)
 
     def stop(self) -> None:
         """Stop it."""

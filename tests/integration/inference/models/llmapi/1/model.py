@@ -1,5 +1,6 @@
 """Plays TensorRT-LLM's llmapi model, see ../../README.md."""
 
+import queue
 import threading
 
 import numpy as np
@@ -7,7 +8,7 @@ import triton_python_backend_utils as pb_utils
 
 FOX = ["The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog."]
 CALL = ["<tool_call>\n", '{"name": "get_weather", "arguments": ', '{"city": "Paris"}}', "\n</tool_call>"]
-CANCEL_CHECK_S = 0.02
+STEP_S = 0.02
 ENDLESS_TOKENS = 500
 
 
@@ -17,6 +18,9 @@ class TritonPythonModel:
         self._family = family
         self._running = family.Metric(labels={"model": args["model_name"]})
         self._aborted = {}
+        self._responses = queue.Queue()
+        self._thread = threading.Thread(target=self._respond)
+        self._thread.start()
 
     def execute(self, requests):
         for request in requests:
@@ -27,29 +31,36 @@ class TritonPythonModel:
             aborted = self._aborted[request.request_id()] = threading.Event()
             threading.Thread(target=self._infer, args=(request, sender, aborted)).start()
 
+    def finalize(self):
+        self._responses.put(None)
+        self._thread.join()
+
+    def _respond(self):
+        """One thread sends for all requests, as in the original."""
+        while (item := self._responses.get()) is not None:
+            sender, response, final = item
+            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0)
+
     def _stop(self, request_id, sender):
         aborted = self._aborted.get(request_id)
         if aborted is not None:
             aborted.set()
         failure = pb_utils.TritonError("Request cancelled by client", pb_utils.TritonError.CANCELLED)
-        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-        sender.send(pb_utils.InferenceResponse(error=failure), flags=final)
+        self._responses.put((sender, pb_utils.InferenceResponse(error=failure), True))
 
     def _infer(self, request, sender, aborted):
-        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         self._running.increment(1)
         try:
             self._generate(request, sender, aborted)
         except Exception as error:
             failure = pb_utils.TritonError("Error generating request: %s" % error)
             text = pb_utils.Tensor("text_output", np.asarray(["N/A"], dtype=np.object_))
-            sender.send(pb_utils.InferenceResponse(output_tensors=[text], error=failure), flags=final)
+            self._responses.put((sender, pb_utils.InferenceResponse(output_tensors=[text], error=failure), True))
         finally:
             self._aborted.pop(request.request_id(), None)
             self._running.increment(-1)
 
     def _generate(self, request, sender, aborted):
-        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         prompt = pb_utils.get_input_tensor_by_name(request, "text_input").as_numpy()
         if prompt.ndim > 1:
             raise ValueError("The current implementation only supports text_input being a 1D tensor.")
@@ -80,12 +91,11 @@ class TritonPythonModel:
             if not ended:
                 text += pieces[said % len(pieces)]
                 said += 1
-            gone = aborted.is_set() or request.is_cancelled()
-            reason = "cancelled" if gone else "stop" if ended else "length" if said >= limit else None
-            sender.send(_response(request, text, reason, said), flags=final if reason else 0)
+            reason = "cancelled" if aborted.is_set() else "stop" if ended else "length" if said >= limit else None
+            self._responses.put((sender, _response(request, text, reason, said), bool(reason)))
             if reason:
                 return
-            aborted.wait(CANCEL_CHECK_S if endless else 0.002)
+            aborted.wait(STEP_S if endless else 0.002)
 
 
 def _said(prompt):

@@ -1,6 +1,7 @@
 """Plays NVIDIA's vLLM backend, see ../../README.md."""
 
 import json
+import queue
 import threading
 import time
 
@@ -21,30 +22,53 @@ CONTEXT = 4096
 ENDLESS_TOKENS = 500
 
 
+class _Call:
+    """One request; `cancelled` is what the response thread found when it sent the last response."""
+
+    def __init__(self, request):
+        self.request = request
+        self.sender = request.get_response_sender()
+        self.cancelled = False
+
+
 class TritonPythonModel:
     def initialize(self, args):
         family = pb_utils.MetricFamily(name="standin_running", description="Requests", kind=pb_utils.MetricFamily.GAUGE)
         self._family = family
         self._running = family.Metric(labels={"model": args["model_name"]})
+        self._responses = queue.Queue()
+        self._thread = threading.Thread(target=self._respond)
+        self._thread.start()
 
     def execute(self, requests):
         for request in requests:
-            threading.Thread(target=self._infer, args=(request, request.get_response_sender())).start()
+            threading.Thread(target=self._infer, args=(_Call(request),)).start()
 
-    def _infer(self, request, sender):
-        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    def finalize(self):
+        self._responses.put(None)
+        self._thread.join()
+
+    def _respond(self):
+        """One thread sends for all requests, as in the original: Triton 2.51 crashes where several ask for cancels."""
+        while (item := self._responses.get()) is not None:
+            call, response, final = item
+            call.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0)
+            if not final:
+                call.cancelled = call.sender.is_cancelled()
+
+    def _infer(self, call):
         self._running.increment(1)
         try:
-            self._generate(request, sender)
+            self._generate(call)
         except Exception as error:
             failure = pb_utils.TritonError("Error generating stream: %s" % error)
             text = pb_utils.Tensor("text_output", np.asarray(["N/A"], dtype=np.object_))
-            sender.send(pb_utils.InferenceResponse(output_tensors=[text], error=failure), flags=final)
+            self._responses.put((call, pb_utils.InferenceResponse(output_tensors=[text], error=failure), True))
         finally:
             self._running.increment(-1)
 
-    def _generate(self, request, sender):
-        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    def _generate(self, call):
+        request = call.request
         prompt = _input(request, "text_input").decode("utf-8")
         if not _flag(request, "stream") or not _flag(request, "exclude_input_in_output"):
             raise ValueError("the stand-in streams only")
@@ -73,12 +97,12 @@ class TritonPythonModel:
             text += piece
             reason = "stop" if ended or stopped else "length" if said >= limit else None
             response = _response(request, piece, reason, length, sampling)
-            sender.send(response, flags=final if reason else 0)
+            self._responses.put((call, response, bool(reason)))
             if reason:
                 return
-            if sender.is_cancelled():
+            if call.cancelled:
                 failure = pb_utils.TritonError("Request was cancelled", pb_utils.TritonError.CANCELLED)
-                sender.send(pb_utils.InferenceResponse(error=failure), flags=final)
+                self._responses.put((call, pb_utils.InferenceResponse(error=failure), True))
                 return
             time.sleep(0.02 if endless else 0.002)
 
