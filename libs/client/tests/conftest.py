@@ -90,7 +90,15 @@ SMALL = {
     "accepts": [],
     "version": 2,
     "load_error": None,
-    "load": {"waiting": 1, "running": 2, "slots": 4, "tokens_per_second": 51.25, "kv_cache_used": 0.5},
+    "load": {
+        "waiting": 1,
+        "running": 2,
+        "slots": 4,
+        "tokens_per_second": 51.25,
+        "first_token_ms": 180,
+        "output_token_ms": 19.5,
+        "kv_cache_used": 0.5,
+    },
 }
 EVENTS = [
     chunk("27 days"),

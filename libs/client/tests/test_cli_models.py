@@ -56,7 +56,7 @@ def test_deployments_as_a_table_and_one_by_one(run, fake):
     table = run("status").stdout.splitlines()
     assert table[1].split() == [
         *("small", "triton-llamacpp", "smollm2-135m", "ready", "2", "2/4", "1", "51.2"),
-        *("0", "ms", "0.0", "ms", "50%"),
+        *("180", "ms", "19.5", "ms", "50%"),
     ]
     one = run("status", "small").stdout.splitlines()
     assert one[0] == "small · ready · version 2 · triton-llamacpp · smollm2-135m"

@@ -164,8 +164,8 @@ def _row(deployment: Deployment) -> tuple[str, ...]:
         f"{load.running}/{load.slots}",
         str(load.waiting),
         f"{load.tokens_per_second:.1f}",
-        f"{load.first_token_ms:.0f} ms",
-        f"{load.output_token_ms:.1f} ms",
+        f"{load.first_token_ms:.0f} ms" if load.first_token_ms else "",
+        f"{load.output_token_ms:.1f} ms" if load.output_token_ms else "",
         "" if load.kv_cache_used is None else f"{load.kv_cache_used:.0%}",
     )
 
@@ -177,7 +177,8 @@ def _print_one(deployment: Deployment) -> None:
     if load is not None:
         line = f"{load.running} of {load.slots} slots in use, {load.waiting} waiting"
         typer.echo(f"{line}, {load.tokens_per_second:.1f} tokens/s")
-        typer.echo(f"first token after {load.first_token_ms:.0f} ms, then one every {load.output_token_ms:.1f} ms")
+        if load.first_token_ms:
+            typer.echo(f"first token after {load.first_token_ms:.0f} ms, then one every {load.output_token_ms:.1f} ms")
     listed = {"tasks": deployment.tasks, "adapters": deployment.adapters, "accepts": deployment.accepts}
     for title, values in listed.items():
         if values:
