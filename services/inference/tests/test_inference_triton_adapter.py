@@ -38,6 +38,8 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         self.refuse: str | None = None
         self.state = "READY"
         self.reason = ""
+        self.versions: list[tuple[str, str, str]] = []
+        """Version, state and reason of more entries of the index."""
         self.controls: list[str] = []
         self.cancelled = asyncio.Event()
         self.closed = asyncio.Event()
@@ -76,6 +78,7 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         columns = (
             ("embedding", struct.pack("<2f", number, 0) * rows),
             ("score", struct.pack("<f", number) * rows),
+            ("scores", struct.pack("<2f", rows / 256, 1 - rows / 256) * rows),
             ("tokens", struct.pack("<i", 3) * rows),
         )
         for name, contents in columns:
@@ -85,7 +88,11 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
 
     async def RepositoryIndex(self, request, context):
         model = pb.RepositoryIndexResponse.ModelIndex(name="m", state=self.state, reason=self.reason)
-        return pb.RepositoryIndexResponse(models=[model])
+        more = [
+            pb.RepositoryIndexResponse.ModelIndex(name="m", version=version, state=state, reason=reason)
+            for version, state, reason in self.versions
+        ]
+        return pb.RepositoryIndexResponse(models=more or [model])
 
     async def RepositoryModelLoad(self, request, context):
         self.controls.append("load")
@@ -257,3 +264,33 @@ async def test_a_text_that_is_too_long_is_named_by_its_place_in_the_whole_reques
     with pytest.raises(BadInput) as refused:
         await engine.embed(["x"] * 10, truncate=False)
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "texts[3]")
+
+
+@pytest.mark.parametrize(
+    ("versions", "state", "detail"),
+    [
+        ([("1", "READY", ""), ("2", "UNAVAILABLE", "cut off")], "ready", ""),
+        ([("2", "UNAVAILABLE", "cut off"), ("1", "READY", "")], "ready", ""),
+        ([("1", "UNAVAILABLE", "unloaded"), ("2", "READY", "")], "ready", ""),
+        ([("1", "UNAVAILABLE", "unloaded"), ("2", "UNAVAILABLE", "cut off")], "failed", "cut off"),
+        ([("1", "UNAVAILABLE", "old"), ("2", "UNAVAILABLE", "cut off")], "failed", "cut off"),
+        ([("1", "UNAVAILABLE", "old"), ("2", "LOADING", "")], "loading", ""),
+    ],
+)
+async def test_a_model_is_as_well_as_its_best_version(triton, engine, versions, state, detail):
+    triton.versions = versions
+    found = await engine.health()
+    assert (found.state, found.detail) == (state, detail)
+
+
+async def test_texts_are_classified_in_batches_with_the_deployments_labels(triton):
+    client = TritonClient(f"127.0.0.1:{triton.port}")
+    try:
+        found = await TritonEngine("m", client, ("calm", "angry")).classify(["text"] * 65)
+        assert found.scores[0] == {"calm": 0.25, "angry": 0.75}
+        assert found.scores[64] == {"calm": 1 / 256, "angry": 255 / 256}
+        assert (len(found.scores), found.usage.input_tokens) == (65, 195)
+        with pytest.raises(Upstream, match="130 scores for 65 texts and 3 labels"):
+            await TritonEngine("m", client, ("a", "b", "c")).classify(["text"] * 65)
+    finally:
+        await client.close()

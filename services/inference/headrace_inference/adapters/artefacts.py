@@ -158,10 +158,10 @@ def _require_free(name: str, deployment: BaseDeployment, places: Places) -> None
         )
 
 
-def _free_bytes(meminfo: Path = _MEMINFO) -> int | None:
+def _free_bytes() -> int | None:
     """Memory that can be had without swapping, None where the system does not tell."""
     try:
-        lines: Mapping[str, str] = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        lines: Mapping[str, str] = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
     except OSError:
         return None
     value = lines.get("MemAvailable", "").split()
