@@ -347,3 +347,10 @@ def test_two_pullers_of_one_file_download_it_once(tmp_path, server):
         assert process.wait(LIMIT_S) == 0, process.communicate()[1]
         process.communicate()
     assert len(server.asked) == 1
+
+
+def test_this_machine_is_never_behind_a_proxy(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert fetched(tmp_path, url(server)) == WEIGHTS

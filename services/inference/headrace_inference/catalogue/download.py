@@ -73,6 +73,7 @@ class Web:
             follow_redirects=True,
             headers={"accept-encoding": "identity", "user-agent": "headrace"},
             event_hooks={"request": [_no_downgrade]},
+            mounts={f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")},  # never behind a proxy
         )
         self._away: dict[str, str] = {}
         self._reached: set[str] = set()

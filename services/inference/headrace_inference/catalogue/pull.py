@@ -60,8 +60,8 @@ def pull(
     store = store_of(env)
     jobs = [_Job(name, entry, file) for name, entry in chosen.items() for file in entry.files]
     missing = [job for job in jobs if not store.has(job.file)]
-    if not _writable(store, chosen, missing):
-        return {name: {file.name: store.path(file) for file in entry.files} for name, entry in chosen.items()}
+    if not missing:
+        return _present(store, chosen, jobs, progress)
     space_of(config, store, chosen).make(job.file for job in missing)
     base = snapshot.path.resolve().parent
     with (
@@ -85,16 +85,19 @@ def pull(
     return {name: views.paths(store, name, entry) for name, entry in chosen.items()}
 
 
-def _writable(store: Store, chosen: Mapping[str, CatalogueEntry], missing: Sequence[_Job]) -> bool:
-    """False where all is there in a cache that cannot be written to, as in a pod that mounts it read-only."""
-    if missing:
-        return True
+def _present(
+    store: Store, chosen: Mapping[str, CatalogueEntry], jobs: Iterable[_Job], progress: Progress | None
+) -> Mapping[str, Mapping[str, Path]]:
+    """Where everything is; nothing is fetched, so a cache that cannot be written to, as in many a pod, is good too."""
+    for job in jobs:
+        store.touch(job.file)
+        _Teller(job.name, job.file, progress)("ready", job.file.size)
     try:
         for name, entry in chosen.items():
             views.link(store, name, entry)
     except OSError:
-        return False
-    return True
+        return {name: {file.name: store.path(file) for file in entry.files} for name, entry in chosen.items()}
+    return {name: views.paths(store, name, entry) for name, entry in chosen.items()}
 
 
 def _packages(jobs: Iterable[_Job]) -> Counter[str]:
