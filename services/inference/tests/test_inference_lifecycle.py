@@ -16,7 +16,7 @@ from headrace_inference.domain.inference import Inference
 from headrace_inference.domain.lifecycle import FIRST_PAUSE_S, PATIENCE_S, Lifecycle
 from headrace_inference.fake import FakeEngine
 from headrace_inference.metrics import Metrics
-from headrace_inference.ports import EngineState, Generation
+from headrace_inference.ports import EngineState, EngineStats, Generation
 from headrace_kit.config import parse
 from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.errors import HeadraceError, NotFound, NotReady, Upstream
@@ -369,6 +369,17 @@ async def test_an_engine_that_dies_is_shown_failed_and_loaded_again_and_one_that
         await world.lifecycle.refresh()
         await until(lambda: world.deployments.get("a").version == 2)
         assert world.state("a") == "ready"
+
+
+async def test_what_an_engine_measures_of_itself_is_kept_and_its_acceptance_decides_on_drafts():
+    async with World(snapshot(a={"speculation": {"method": "ngram"}})) as world:
+        await world.settled()
+        deployment = world.deployments.get("a")
+        world.made["a"][0].measured = EngineStats(kv_cache_used=0.5, draft_acceptance=0.0)
+        for _ in range(4):
+            await world.lifecycle.refresh()
+        assert deployment.stats.kv_cache_used == 0.5
+        assert deployment.speculation.decide("t", 10, 1) == 0
 
 
 async def test_warming_runs_the_prompts_again():

@@ -137,6 +137,18 @@ def test_where_only_all_or_nothing_can_be_chosen_it_is_all_or_nothing():
     assert set(lengths) == {0, 8}
 
 
+def test_an_engine_that_tells_of_all_requests_together_is_heard():
+    control = Speculation(8, Costs(verify=0.03), graded=False)
+    assert control.decide("a", 10, 8) == 8
+    for _ in range(5):
+        control.hear(0.05)
+    assert [control.decide(tenant, 10, 8) for tenant in ("a", "b")] == [0, 0]
+    assert control.acceptance == 0.05
+    for _ in range(5):
+        control.hear(0.9)
+    assert control.decide("b", 2000, 8) == 8
+
+
 CONFIG = """
 catalogue:
   big: {format: gguf, licence: MIT, files: [{name: m.gguf, sha256: "%(sha)s", size: 1000, sources: [{path: x}]}]}

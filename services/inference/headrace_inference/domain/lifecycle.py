@@ -300,6 +300,8 @@ class Lifecycle:
     async def _look(self, deployment: Deployment) -> None:
         health, stats = await asyncio.gather(deployment.engine.health(), deployment.engine.stats())
         before, deployment.health, deployment.stats = deployment.health, health, stats
+        if stats.draft_acceptance is not None and deployment.speculation is not None:
+            deployment.speculation.hear(stats.draft_acceptance)
         plan = self._plans.get(deployment.name)
         if plan is None or plan.held or plan.due or plan.busy:
             return

@@ -117,6 +117,7 @@ class Speculation:
         self._all = _Kind(PRIOR_ALPHA)
         self._kinds: OrderedDict[Key, _Kind] = OrderedDict()
         self._drafted = self._accepted = 0.0
+        self._heard = False
         self.current = most
         """The last decision."""
         self.tokens_per_step = 1.0
@@ -150,6 +151,15 @@ class Speculation:
             self._all.learn(drafted, accepted, length)
             self._kind(tenant, prompt_tokens).learn(drafted, accepted, length)
 
+    def hear(self, share: float) -> None:
+        """The engine says what share of drafted tokens was accepted since it was asked last, over all requests.
+
+        For engines that do not tell with each answer: tenants and prompts cannot be told apart there.
+        """
+        self._heard = True
+        self._all.learn(EVIDENCE_TOKENS, round(share * EVIDENCE_TOKENS), self._most)
+        self._drafted, self._accepted = 1.0, share
+
     def _probe(self, kind: _Kind) -> int:
         kind.since_probe += 1
         if kind.since_probe < kind.gap:
@@ -158,6 +168,8 @@ class Speculation:
         return min(PROBE_TOKENS, self._most)
 
     def _kind(self, tenant: str, prompt_tokens: int) -> _Kind:
+        if self._heard:
+            return self._all
         key = (tenant, prompt_tokens >= LONG_PROMPT_TOKENS)
         kind = self._kinds.get(key)
         if kind is None:
