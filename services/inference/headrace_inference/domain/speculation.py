@@ -70,6 +70,11 @@ def draft_length(alpha: float, break_even: float, most: int) -> int:
     return min(most, int(math.log(break_even) / math.log(alpha)))
 
 
+def share_of(alpha: float, length: float) -> float:
+    """Share that is accepted of drafts of `length` tokens."""
+    return alpha * (1 - alpha**length) / ((1 - alpha) * length) if alpha < 1 else 1.0
+
+
 def alpha_of(accepted_share: float, length: float) -> float:
     """Acceptance of one token, from the share that was accepted of drafts of `length` tokens."""
     if accepted_share >= 1 or length <= 1:
@@ -77,8 +82,7 @@ def alpha_of(accepted_share: float, length: float) -> float:
     low, high = accepted_share, 1.0
     for _ in range(20):
         alpha = (low + high) / 2
-        share = alpha * (1 - alpha**length) / ((1 - alpha) * length)
-        low, high = (alpha, high) if share < accepted_share else (low, alpha)
+        low, high = (alpha, high) if share_of(alpha, length) < accepted_share else (low, alpha)
     return (low + high) / 2
 
 
@@ -132,11 +136,12 @@ class Speculation:
         """Tokens to draft a step for a request that starts now, itself one of `batch`; 0: none."""
         kind = self._kind(tenant, prompt_tokens)
         break_even = self._costs.break_even(max(1, batch))
-        length = draft_length(kind.alpha, break_even, self._most)
-        if not length and draft_length(1.0, break_even, self._most):
+        if self._graded:
+            length = draft_length(kind.alpha, break_even, self._most)
+        else:
+            length = self._most if share_of(kind.alpha, self._most) > break_even else 0
+        if not length and break_even < 1:
             length = self._probe(kind)
-        if length and not self._graded:
-            length = self._most
         self.current = length
         return length
 
@@ -165,7 +170,7 @@ class Speculation:
         if kind.since_probe < kind.gap:
             return 0
         kind.since_probe, kind.gap = 0, min(LAST_PROBE, kind.gap * 2)
-        return min(PROBE_TOKENS, self._most)
+        return min(PROBE_TOKENS, self._most) if self._graded else self._most
 
     def _kind(self, tenant: str, prompt_tokens: int) -> _Kind:
         if self._heard:
