@@ -130,7 +130,7 @@ def test_requests_for_which_nothing_was_drafted_prove_nothing():
 
 
 def test_where_only_all_or_nothing_can_be_chosen_it_is_all_or_nothing():
-    control = Speculation(8, CPU, graded=False)
+    control = Speculation(8, Costs(verify=0.1), graded=False)
     assert control.decide("t", 10, 1) == 8
     run(control, 0.1, 10)
     _, _, lengths = run(control, 0.1, 100)
