@@ -15,8 +15,9 @@ from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.domain.deployments import Deployments
 from headrace_inference.domain.inference import Inference
 from headrace_inference.domain.lifecycle import Lifecycle
-from headrace_inference.engines import Engines
+from headrace_inference.adapters.engines import Engines
 from headrace_inference.grpc_api.servicer import InferenceServicer
+from headrace_inference.media.inline import Media
 from headrace_inference.metrics import Metrics
 from headrace_kit.config.services import Inference as InferenceSettings
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
@@ -40,6 +41,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     deployments = Deployments(Engines(client, runtime.secrets, files).make, Metrics(runtime.registry))
     lifecycle = Lifecycle(deployments, runtime.configs.current, artefacts, settings.drain_s)
     watch = _Watch(deployments, lifecycle)
+    media = Media(settings.media)
     runtime.configs.on_change(lifecycle.apply)
 
     async def start() -> None:
@@ -57,7 +59,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         servicers=[
             Servicing(
                 service_pb2_grpc.add_InferenceServiceServicer_to_server,
-                InferenceServicer(runtime.rpc, Inference(deployments, runtime.tracer), lifecycle),
+                InferenceServicer(runtime.rpc, Inference(deployments, runtime.tracer, media.inline), lifecycle),
                 "headrace.inference.v1.InferenceService",
             )
         ],

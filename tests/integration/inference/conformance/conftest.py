@@ -22,7 +22,7 @@ import headrace_local
 from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.catalogue import files as files_of
-from headrace_inference.engines import Engines
+from headrace_inference.adapters.engines import Engines
 from headrace_inference.ports import Engine
 from headrace_kit.config import Environment, Secrets
 from headrace_kit.config.deployments import LlamaCppDeployment, ServerDeployment, TritonGpuDeployment
