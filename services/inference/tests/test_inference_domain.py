@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, use_span
 from prometheus_client import CollectorRegistry
 
 from headrace_inference.domain.deployments import Deployments
@@ -238,6 +238,17 @@ async def test_images_are_fetched_before_the_engine_sees_them_and_texts_are_left
         "text",
     ]
     assert len(world.fetched) == 1
+
+
+async def test_without_a_fetcher_images_must_be_inside_the_request():
+    world = World(FakeEngine())
+    inference = Inference(world.deployments, NoOpTracer())
+    with pytest.raises(BadInput) as refused:
+        await anext(inference.generate("seeing", showing(IMAGE)))
+    assert refused.value.param == "messages[0].content[1].image_url.url"
+    inside = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    async with aclosing(inference.generate("seeing", showing(inside))) as chunks:
+        assert "".join([chunk.text async for chunk in chunks]) == "ab"
 
 
 async def test_an_unknown_adapter_is_refused_with_those_there_are():

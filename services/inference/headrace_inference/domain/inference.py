@@ -16,7 +16,7 @@ from headrace_inference.domain.admission import Claim
 from headrace_inference.domain.deployments import Deployment, Deployments
 from headrace_inference.domain.estimate import generation_tokens, prompt_tokens, texts_tokens
 from headrace_inference.domain.observe import Observed
-from headrace_inference.domain.validate import MAX_DOCUMENTS, MAX_TEXTS, check_count, check_generation
+from headrace_inference.domain.validate import MAX_DOCUMENTS, MAX_TEXTS, check_count, check_generation, check_inline
 from headrace_inference.ports import Chunk, Embeddings, Engine, Generation, Json, Labels, Scores, Usage
 from headrace_kit.errors import BadInput, NotReady, Upstream
 
@@ -46,7 +46,7 @@ class Inference:
     Args:
         deployments: what there is.
         tracer: makes the span around each call to an engine.
-        inline: fetches images; None: engines get addresses as they are.
+        inline: fetches images; None: only data URLs are taken.
     """
 
     def __init__(self, deployments: Deployments, tracer: Tracer, inline: Inline | None = None) -> None:
@@ -69,7 +69,9 @@ class Inference:
         media = check_generation(generation, deployment.config, deployment.admission.slots)
         deployment.engine.check(generation)
         with Observed(deployment, "generate", self._tracer) as observed:
-            if media and self._inline is not None:
+            if media and self._inline is None:
+                check_inline(generation)
+            elif media and self._inline is not None:
                 generation = dataclasses.replace(generation, messages=await self._inline(generation.messages))
             prompt = prompt_tokens(generation)
             most = getattr(deployment.config, "max_output_tokens", _OUTPUT_TOKENS)

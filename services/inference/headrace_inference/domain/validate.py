@@ -46,6 +46,16 @@ def check_generation(generation: Generation, config: BaseDeployment, max_choices
     return media
 
 
+def check_inline(generation: Generation) -> None:
+    """Refuse images by address: no engine is to fetch what a caller names. Raises BadInput."""
+    for number, message in enumerate(generation.messages):
+        for position, part in enumerate(message["content"] if isinstance(message.get("content"), list) else ()):
+            if not part.get("image_url", {"url": "data:"})["url"].startswith("data:"):
+                raise BadInput(
+                    "images are data URLs here", param=f"messages[{number}].content[{position}].image_url.url"
+                )
+
+
 def check_count(field: str, count: int, most: int) -> None:
     """Refuse an empty list and one of more than `most`. Raises BadInput."""
     if not 1 <= count <= most:
