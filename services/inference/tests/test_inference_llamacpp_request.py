@@ -119,11 +119,14 @@ def test_a_model_that_knows_no_tools_is_told_of_them_in_the_system_prompt():
     assert told[3]["content"] == "<tool_response>\n42\n</tool_response>"
 
 
-def test_a_template_with_a_form_of_its_own_is_left_to_llamacpp():
-    request = ask({"tools": [tool("f")], "tool_choice": "required"}, template="{{ tools }}")
-    assert (request.body["tools"], request.body["tool_choice"]) == ([tool("f")], "required")
-    schema = {"type": "json_object"}
-    assert refused({"tools": [tool("f")], "response_format": schema}, template="{{ tools }}").code == "unsupported"
+def test_a_template_with_a_form_of_its_own_is_left_to_llamacpp_where_it_can_do_the_rest():
+    tools = [tool("f")]
+    assert ask({"tools": tools}, template="{{ tools }}").body["tools"] == tools
+    for more in ({"tool_choice": "required"}, {"want_stats": True}, {"response_format": {"type": "json_object"}}):
+        request = ask({"tools": tools, **more}, template="{{ tools }}")
+        assert "tools" not in request.body
+        assert request.body["chat_template_kwargs"]["tools"] == tools
+        assert request.offer.style == "json"
 
 
 def test_a_named_tool_becomes_the_only_one_and_none_offers_none():

@@ -10,8 +10,6 @@ from ..shared.failures import RequestFailed
 from . import grammar
 from .tool_parser import CLOSE, OPEN, ToolParser
 
-_ANY_OBJECT = {"type": "object"}
-
 _INSTRUCTION = """# Tools
 
 You may call one or more functions to assist with the user query.
@@ -34,6 +32,7 @@ class Offer:
         document: the request.
         setting: the deployment's `tool_parser`: `auto`, `hermes` or `json`.
         template: the model's chat template.
+        plain: llama.cpp's own parser cannot be used with what else the request asks for.
 
     Attributes:
         style: `hermes`, `json`, `native`, or empty where the request offers no tools.
@@ -45,11 +44,13 @@ class Offer:
         RequestFailed: the tools are not what they should be.
     """
 
-    def __init__(self, document, setting, template):
+    def __init__(self, document, setting, template, plain):
         self.style = ""
         self.names = ()
         self.must_call = False
         self.parallel = document.get("parallel_tool_calls") is not False
+        # Where a grammar has the word, a small model calls again and again if it may: it must be asked for.
+        self._several = document.get("parallel_tool_calls") is True
         choice = document.get("tool_choice") or "auto"
         self._tools = document.get("tools") or []
         self._injected = False
@@ -60,7 +61,7 @@ class Offer:
             if not isinstance(function, dict) or not function.get("name") or not isinstance(function["name"], str):
                 raise RequestFailed("invalid_request", "a tool must be a function with a name", "tools[%d]" % place)
         if choice not in ("auto", "required"):
-            self.parallel = False
+            self.parallel = self._several = False
             # No engine can name a function: offering only that one and requiring a call is the same.
             self._tools = [tool for tool in self._tools if tool["function"]["name"] == choice]
             if not self._tools:
@@ -68,15 +69,15 @@ class Offer:
                     "invalid_request", "tool_choice names %r, which is not among tools" % choice, "tool_choice"
                 )
         self.must_call = choice != "auto"
-        if self.must_call and document.get("parallel_tool_calls") is None:
-            # A small model that must call does so again and again where it may.
-            self.parallel = False
         self.names = tuple(tool["function"]["name"] for tool in self._tools)
         self._injected = "tools" not in template
         if setting != "auto":
             self.style = setting
         elif self._injected or OPEN in template:
             self.style = "hermes"
+        elif self.must_call or plain:
+            # llama.cpp's own parser comes without log probabilities, and its grammar does not hold beside llguidance.
+            self.style = "json"
         else:
             self.style = "native"
 
@@ -84,7 +85,7 @@ class Offer:
         """Tell the model of the tools, in the engine's request `body`."""
         if self.style == "native":
             body["tools"] = self._tools
-            body["tool_choice"] = "required" if self.must_call else "auto"
+            body["tool_choice"] = "auto"
             body["parallel_tool_calls"] = self.parallel
         elif self._injected:
             body["messages"] = _with_instruction(body["messages"], self._tools)
@@ -108,10 +109,8 @@ class Offer:
         for place, tool in enumerate(self._tools):
             function = tool["function"]
             what = "the parameters of tool %r" % function["name"]
-            schema = function.get("parameters")
-            arguments = grammar.schema_rule(
-                _ANY_OBJECT if schema is None else schema, what, "tools[%d].function.parameters" % place
-            )
+            schema = _arguments(function.get("parameters"))
+            arguments = grammar.schema_rule(schema, what, "tools[%d].function.parameters" % place)
             start = '{"name": %s, "arguments": ' % json.dumps(function["name"], ensure_ascii=False)
             before, after = ("\n" + start, "}\n" + CLOSE) if self.style == "hermes" else (start, "}")
             bodies.append("(%s %s %s)" % (grammar.text_rule(before), arguments, grammar.text_rule(after)))
@@ -124,7 +123,7 @@ class Offer:
             rules["text"] = "/(?s:.*)/"
             return rules
         rules["call"] = "%s body" % grammar.text_rule(OPEN) if self.style == "hermes" else "body"
-        rules["calls"] = 'call ("\\n" call)*' if self.parallel else "call"
+        rules["calls"] = 'call ("\\n" call)*' if self._several else "call"
         rules["start"] = "calls" if self.must_call else "calls | answer"
         if not self.must_call:
             rules["answer"] = answer
@@ -133,6 +132,15 @@ class Offer:
     def parser(self):
         """A parser of one choice's text, or None where there is nothing to parse."""
         return ToolParser(self.names, None if self.parallel else 1) if self.style else None
+
+
+def _arguments(schema):
+    """The schema of a function's arguments: only those that it declares, where it does not say otherwise."""
+    if schema is None:
+        return {"type": "object"}
+    if isinstance(schema, dict) and "properties" in schema:
+        return {"additionalProperties": False, **schema}
+    return schema
 
 
 def _with_instruction(messages, tools):

@@ -2,7 +2,6 @@
 
 from collections import namedtuple
 
-from ..shared.failures import RequestFailed
 from . import grammar, limits, lora
 from .tools import Offer
 
@@ -71,17 +70,11 @@ def engine_request(document, settings, template):
         body["top_logprobs"] = wanted
     offer = None
     if document.get("tools"):
-        offer = Offer(document, settings.get("tool_parser", "auto"), template())
+        offer = Offer(document, settings.get("tool_parser", "auto"), template(), plain=bool(wanted or rule))
         offer.put_into(body)
         rules = offer.rules(rule)
         if rules:
             body["grammar"] = grammar.document(rules)
-        elif rule and offer.style == "native":
-            raise RequestFailed(
-                "unsupported",
-                "with this model's template an answer is either constrained or may call tools; leave one out",
-                "response_format",
-            )
     if body.get("grammar"):
         # The grammar begins with the answer: a model that thinks first could not.
         body["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "enable_thinking": False}
