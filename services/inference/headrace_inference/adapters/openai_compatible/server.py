@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ STALE_S = 1.0
 _PROBE_S = 5.0
 _DRAIN_S = 1.0
 _ERROR_BYTES = 64 << 10
+_LARGE_BYTES = 256 << 10
 _PROBE_BYTES = 8 << 20
 
 
@@ -151,14 +153,14 @@ class Server:
         attempt = _Try()
         began = time.monotonic()
         try:
-            return await self._pool().post(url, data=body, headers=self._headers(), trace_request_ctx=attempt)
+            return await self._pool().post(url, data=_payload(body), headers=self._headers(), trace_request_ctx=attempt)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # One that took long was at work on the request, which may be what broke it.
             if not attempt.reused or time.monotonic() - began > STALE_S:
                 raise
         if self._fresh is None:
             self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
-        return await self._fresh.post(url, data=body, headers=self._headers())
+        return await self._fresh.post(url, data=_payload(body), headers=self._headers())
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._pooled is None:
@@ -200,6 +202,11 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         trust_env=False,
         trace_configs=[tracing],
     )
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A body with images is written in pieces, between which other requests go on."""
+    return body if len(body) < _LARGE_BYTES else io.BytesIO(body)
 
 
 async def _at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -50,7 +50,6 @@ class Replay:
         self.extra_headers: dict[str, str] = {}
         self.missing: set[str] = set()
         self.port = 0
-        self._open: list[web.Request] = []
         self._runner: web.AppRunner | None = None
 
     @property
@@ -80,9 +79,10 @@ class Replay:
         assert self._runner is not None
         for site in list(self._runner.sites):
             await site.stop()
-        for request in self._open:
-            assert request.transport is not None
-            request.transport.abort()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
 
     def text(self, name: str) -> str:
         """A transcript; NIM is vLLM inside."""
@@ -102,7 +102,6 @@ class Replay:
         self.seen.append(body)
         self.headers.append(dict(request.headers))
         self.running += 1
-        self._open.append(request)
         try:
             name = self.instead.pop(0) if self.instead else chosen(self.engine, body)
             if name == "endless":
@@ -110,7 +109,6 @@ class Replay:
             return await self._play(request, name, body)
         finally:
             self.running -= 1
-            self._open.remove(request)
 
     async def _play(self, request: web.Request, name: str, body: dict[str, Any]) -> web.StreamResponse:
         if name.endswith(".json"):
