@@ -11,11 +11,12 @@ from typing import cast
 
 from headrace_inference import catalogue
 from headrace_inference.adapters.artefacts import LocalArtefacts
+from headrace_inference.adapters.engines import Engines
 from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.adapters.triton.metrics import TritonMetrics
 from headrace_inference.domain.deployments import Deployments
 from headrace_inference.domain.inference import Inference
 from headrace_inference.domain.lifecycle import Lifecycle
-from headrace_inference.adapters.engines import Engines
 from headrace_inference.grpc_api.servicer import InferenceServicer
 from headrace_inference.media.inline import Media
 from headrace_inference.metrics import Metrics
@@ -32,13 +33,16 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     """Make the service from its config; nothing is contacted before `start`."""
     settings = cast(InferenceSettings, runtime.settings)
     client = TritonClient(settings.triton_address or f"{runtime.env.host}:{runtime.env.port('triton-grpc')}")
+    triton_metrics = TritonMetrics(
+        settings.triton_metrics_address or f"{runtime.env.host}:{runtime.env.port('triton-metrics')}"
+    )
 
     def files(entry: str) -> Mapping[str, Path]:
         return catalogue.files(runtime.configs.current.config, runtime.env, entry)
 
     models = settings.model_repository or runtime.env.data_dir / "triton" / "models"
     artefacts = LocalArtefacts(runtime.env, models)
-    deployments = Deployments(Engines(client, runtime.secrets, files).make, Metrics(runtime.registry))
+    deployments = Deployments(Engines(client, triton_metrics, runtime.secrets, files).make, Metrics(runtime.registry))
     lifecycle = Lifecycle(deployments, runtime.configs.current, artefacts, settings.drain_s)
     watch = _Watch(deployments, lifecycle)
     media = Media(settings.media)
@@ -53,6 +57,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await watch.stop()
         await lifecycle.stop()
         await client.close()
+        await triton_metrics.close()
 
     return ServiceApp(
         name="inference",

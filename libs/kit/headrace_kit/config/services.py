@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import Field
@@ -37,10 +38,27 @@ class Gateway(Service):
     log_fsync_ms: int = Field(5, ge=0, le=1000, description="Longest wait of an event for its group commit, in ms.")
 
 
+class Media(Section):
+    """Images and audio in messages."""
+
+    fetch: bool = Field(True, description="Fetch images that requests name by address. Otherwise only data URLs pass.")
+    max_bytes: int = Field(10_485_760, ge=1024, le=268_435_456, description="Largest image or sound, in bytes.")
+    max_parts: int = Field(16, ge=1, le=256, description="Most images and sounds of a request.")
+    timeout: Duration = Field(10, gt=0, le=120, description="Longest time for fetching one image.")
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="Networks that images may be fetched from although they are not public, on any port: for example "
+        "a company's own image store. Every caller can then fetch images from there.",
+    )
+
+
 class Inference(Service):
     """The service that runs weights."""
 
     triton_address: str | None = Field(None, description="host:port of Triton's gRPC. Default: this machine.")
+    triton_metrics_address: str | None = Field(
+        None, description="host:port of Triton's metrics over HTTP. Default: this machine."
+    )
     model_repository: Path | None = Field(
         None,
         description="Triton's model repository, where this service renders deployments that the config changes. "
@@ -63,6 +81,7 @@ class Inference(Service):
     hub_token: SecretRef = Field(
         SecretRef(secret="hub-token"), description="Token for the model hub, if it is set: gated models need one."
     )
+    media: Media = Field(default_factory=Media, description="Images and audio in messages.")
     accept_licences: tuple[str, ...] | None = Field(
         None, description="Licences of catalogue entries that may be fetched and loaded. Default: any."
     )

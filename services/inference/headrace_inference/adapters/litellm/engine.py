@@ -46,6 +46,7 @@ class LiteLlmEngine(Engine):
         """See `Engine`."""
         litellm, key = await self._start()
         request.check(generation, self._config, litellm)
+        request.check_inline(generation)
         want_logprobs = generation.sampling.top_logprobs is not None
         answer: Any = None
         try:

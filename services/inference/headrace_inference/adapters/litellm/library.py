@@ -31,21 +31,22 @@ def imported() -> ModuleType | None:
 
 async def library() -> ModuleType:
     """litellm. The first call imports it in a thread, so that the event loop goes on."""
-    return _ready or await asyncio.to_thread(_import)
+    return _ready if _ready is not None else await asyncio.to_thread(_import)
 
 
 def _import() -> ModuleType:
     global _ready
     with _lock:
-        if _ready is None:
-            if "litellm" not in sys.modules:
-                os.environ.update(_SWITCHES)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # its own and its dependencies', nothing that an operator can mend
-                import litellm
-            _quiet(litellm)
-            _ready = litellm
-        return _ready
+        if _ready is not None:
+            return _ready
+        if "litellm" not in sys.modules:
+            os.environ.update(_SWITCHES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own and its dependencies', nothing that an operator can mend
+            import litellm
+        _quiet(litellm)
+        _ready = litellm
+        return litellm
 
 
 def _quiet(litellm: Any) -> None:

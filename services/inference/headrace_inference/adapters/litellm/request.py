@@ -57,9 +57,19 @@ def _check_part(part: Json, where: str, config: LiteLlmDeployment) -> None:
     if kind is not None and kind not in config.accepts:
         takes = ", ".join(("text", *config.accepts))
         raise _unsupported(f"this deployment takes {takes}; not {kind} parts", where)
-    if kind == "image" and not part["image_url"]["url"].startswith("data:"):
-        # litellm would fetch it itself for some providers, from wherever it points.
-        raise _unsupported("images are data URLs here", f"{where}.image_url")
+
+
+def check_inline(generation: Generation) -> None:
+    """Refuse images by address, which the service has put inside by now: litellm fetches from wherever they point.
+
+    Raises:
+        BadInput: `unsupported`.
+    """
+    for number, message in enumerate(generation.messages):
+        if not isinstance(message.get("content"), str | None):
+            for place, part in enumerate(message["content"]):
+                if part["type"] == "image_url" and not part["image_url"]["url"].startswith("data:"):
+                    raise _unsupported("images are data URLs here", f"messages[{number}].content[{place}].image_url")
 
 
 def _check_options(wanted: Sampling, config: LiteLlmDeployment, litellm: ModuleType) -> None:
@@ -156,7 +166,9 @@ def messages(given: Sequence[Json], caching: str) -> list[dict[str, Any]]:
 
 def _mark(message: dict[str, Any]) -> None:
     content = message.get("content") or ""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else [dict(part) for part in content]
+    parts: list[dict[str, Any]] = (
+        [{"type": "text", "text": content}] if isinstance(content, str) else [dict(part) for part in content]
+    )
     if parts:
         parts[-1]["cache_control"] = dict(_EPHEMERAL)
     message["content"] = parts
