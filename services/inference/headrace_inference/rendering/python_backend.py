@@ -103,15 +103,16 @@ def _streaming(name: str) -> pb.ModelConfig:
 
 def _batched(name: str, deployment: OnnxDeployment) -> pb.ModelConfig:
     """Config of a model over rows of text, which Triton batches across requests."""
-    tokens = ("tokens", pb.TYPE_INT32, 1)
     if deployment.task == "rerank":
         inputs = [("query", pb.TYPE_STRING), ("document", pb.TYPE_STRING)]
-        outputs = [("score", pb.TYPE_FP32, 1), tokens]
+        made = ("score", 1)
+    elif deployment.task == "classify":
+        inputs = [("text", pb.TYPE_STRING)]
+        made = ("scores", len(deployment.labels))
     else:
         inputs = [("text", pb.TYPE_STRING), ("truncate", pb.TYPE_BOOL)]
-        labels = len(deployment.labels)
-        made = ("embedding", deployment.dimensions or 0) if deployment.task == "embed" else ("scores", labels)
-        outputs = [(made[0], pb.TYPE_FP32, made[1]), tokens]
+        made = ("embedding", deployment.dimensions or 0)
+    outputs = [(made[0], pb.TYPE_FP32, made[1]), ("tokens", pb.TYPE_INT32, 1)]
     return pb.ModelConfig(
         name=name,
         backend="python",

@@ -11,7 +11,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from ..shared.onnx_model import OnnxModel
-from ..shared.texts import batches
+from ..shared.triton_rows import respond, texts_of
 
 
 class TritonPythonModel:
@@ -23,35 +23,20 @@ class TritonPythonModel:
         self._dimensions = self._model.settings["dimensions"]
 
     def execute(self, requests):
-        parsed = [self._parse(request) for request in requests]
-        rows = [encoding for item in parsed if isinstance(item, list) for encoding in item]
-        vectors = self._embed(rows)
-        responses, start = [], 0
-        for item in parsed:
-            if not isinstance(item, list):
-                responses.append(pb_utils.InferenceResponse(error=item))
-                continue
-            tokens = np.array([[len(encoding.ids)] for encoding in item], dtype=np.int32)
-            outputs = [
-                pb_utils.Tensor("embedding", vectors[start : start + len(item)]),
-                pb_utils.Tensor("tokens", tokens),
-            ]
-            start += len(item)
-            responses.append(pb_utils.InferenceResponse(output_tensors=outputs))
-        return responses
+        return respond(requests, self._parse, self._embed, "embedding")
 
     def _parse(self, request):
         """The encodings of a request's texts, or the error it ends with."""
-        texts = pb_utils.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1)
+        texts = texts_of(request, "text")
         truncate = pb_utils.get_input_tensor_by_name(request, "truncate").as_numpy().reshape(-1)
-        encodings = self._model.tokenizer.encode_batch([text.decode("utf-8", "replace") for text in texts])
+        encodings = self._model.tokenizer.encode_batch(texts)
         for number, encoding in enumerate(encodings):
-            if len(encoding.ids) <= self._limit:
+            if len(encoding) <= self._limit:
                 continue
             if not truncate[number]:
-                too_long = {"row": number, "tokens": len(encoding.ids), "limit": self._limit}
+                too_long = {"row": number, "tokens": len(encoding), "limit": self._limit}
                 return pb_utils.TritonError(json.dumps(too_long), pb_utils.TritonError.INVALID_ARG)
-            encodings[number] = self._cut(texts[number].decode("utf-8", "replace"))
+            encodings[number] = self._cut(texts[number])
         return encodings
 
     def _cut(self, text):
@@ -63,10 +48,10 @@ class TritonPythonModel:
             tokenizer.no_truncation()
 
     def _embed(self, encodings):
-        vectors = np.zeros((len(encodings), self._dimensions), dtype=np.float32)
-        for batch in batches([len(encoding.ids) for encoding in encodings]):
-            hidden, mask = self._model.run([encodings[index] for index in batch])
-            weights = mask[:, :, None].astype(np.float32)
-            mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-            vectors[batch] = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-        return vectors
+        return self._model.compute(encodings, self._dimensions, _pooled)
+
+
+def _pooled(hidden, mask):
+    # The sum over the tokens that are there; its length does not matter, for it is normalised.
+    total = np.matmul(mask[:, None, :].astype(np.float32), hidden)[:, 0]
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)

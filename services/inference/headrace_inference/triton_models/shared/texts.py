@@ -2,10 +2,8 @@
 
 import numpy as np
 
-MAX_TOKENS_PER_RUN = 4096
 
-
-def batches(lengths, max_tokens=MAX_TOKENS_PER_RUN):
+def batches(lengths, max_tokens):
     """Lists of indices into `lengths`, each list padded to its longest within `max_tokens` in all."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     batch = []
@@ -20,12 +18,12 @@ def batches(lengths, max_tokens=MAX_TOKENS_PER_RUN):
 
 def pad(encodings):
     """`input_ids`, `attention_mask` and `token_type_ids`, padded with zeros to the longest."""
-    width = max(len(encoding.ids) for encoding in encodings)
+    width = max(len(encoding) for encoding in encodings)
     ids = np.zeros((len(encodings), width), dtype=np.int64)
     mask = np.zeros_like(ids)
     types = np.zeros_like(ids)
     for row, encoding in enumerate(encodings):
-        length = len(encoding.ids)
+        length = len(encoding)
         ids[row, :length] = encoding.ids
         mask[row, :length] = 1
         types[row, :length] = encoding.type_ids
