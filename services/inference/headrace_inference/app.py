@@ -42,7 +42,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     models = settings.model_repository or runtime.env.data_dir / "triton" / "models"
     artefacts = LocalArtefacts(runtime.env, models)
-    deployments = Deployments(Engines(client, triton_metrics, runtime.secrets, files).make, Metrics(runtime.registry))
+    deployments = Deployments(Engines(client, runtime.secrets, files, triton_metrics).make, Metrics(runtime.registry))
     lifecycle = Lifecycle(deployments, runtime.configs.current, artefacts, settings.drain_s)
     watch = _Watch(deployments, lifecycle)
     media = Media(settings.media)

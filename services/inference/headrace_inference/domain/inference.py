@@ -52,7 +52,7 @@ class Inference:
     def __init__(self, deployments: Deployments, tracer: Tracer, inline: Inline | None = None) -> None:
         self.deployments = deployments
         self._tracer = tracer
-        self._inline = inline
+        self.inline = inline
 
     async def generate(self, name: str, generation: Generation, asker: Asker = NOBODY) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; the contract is `Engine.generate`'s. Closing the iterator frees the slot.
@@ -69,10 +69,10 @@ class Inference:
         media = check_generation(generation, deployment.config, deployment.admission.slots)
         deployment.engine.check(generation)
         with Observed(deployment, "generate", self._tracer) as observed:
-            if media and self._inline is None:
+            if media and self.inline is None:
                 check_inline(generation)
-            elif media and self._inline is not None:
-                generation = dataclasses.replace(generation, messages=await self._inline(generation.messages))
+            elif media and self.inline is not None:
+                generation = dataclasses.replace(generation, messages=await self.inline(generation.messages))
             prompt = prompt_tokens(generation)
             most = getattr(deployment.config, "max_output_tokens", _OUTPUT_TOKENS)
             cost = generation_tokens(prompt, generation, most)
