@@ -21,6 +21,7 @@ from headrace_inference.grpc_api.servicer import InferenceServicer
 from headrace_inference.media.inline import Media
 from headrace_inference.metrics import Metrics
 from headrace_kit.config.services import Inference as InferenceSettings
+from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_protos.inference.v1 import service_pb2_grpc
 
@@ -45,8 +46,13 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     deployments = Deployments(Engines(client, runtime.secrets, files, triton_metrics).make, Metrics(runtime.registry))
     lifecycle = Lifecycle(deployments, runtime.configs.current, artefacts, settings.drain_s)
     watch = _Watch(deployments, lifecycle)
-    media = Media(settings.media)
-    runtime.configs.on_change(lifecycle.apply)
+    inference = Inference(deployments, runtime.tracer, Media(settings.media).inline)
+
+    def follow(snapshot: Snapshot) -> None:
+        inference.inline = Media(snapshot.config.services.inference.media).inline
+        lifecycle.apply(snapshot)
+
+    runtime.configs.on_change(follow)
 
     async def start() -> None:
         lifecycle.start()
@@ -64,7 +70,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         servicers=[
             Servicing(
                 service_pb2_grpc.add_InferenceServiceServicer_to_server,
-                InferenceServicer(runtime.rpc, Inference(deployments, runtime.tracer, media.inline), lifecycle),
+                InferenceServicer(runtime.rpc, inference, lifecycle),
                 "headrace.inference.v1.InferenceService",
             )
         ],
