@@ -1,0 +1,1 @@
+"""What headrace's inference costs over the engines that it runs, measured beside them."""
