@@ -8,12 +8,14 @@ from pathlib import Path
 
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.adapters.triton.engine import TritonEngine
+from headrace_inference.adapters.triton.metrics import TritonMetrics
 from headrace_inference.ports import Engine
 from headrace_kit.config import Secrets
 from headrace_kit.config.deployments import (
     BaseDeployment,
     LiteLlmDeployment,
     LlamaCppDeployment,
+    OnnxDeployment,
     ServerDeployment,
     TritonGpuDeployment,
 )
@@ -30,11 +32,13 @@ class Engines:
         triton: the channel to Triton, shared by all deployments on it.
         secrets: where credentials are.
         files: the catalogue's files on this machine.
+        triton_metrics: Triton's own metrics, where there are any.
     """
 
     triton: TritonClient
     secrets: Secrets
     files: Files
+    triton_metrics: TritonMetrics | None = None
 
     def make(self, name: str, config: BaseDeployment) -> Engine:
         """The engine of a deployment; cheap, and contacts nothing."""
@@ -54,4 +58,10 @@ class Engines:
             from headrace_inference.adapters.litellm.engine import LiteLlmEngine
 
             return LiteLlmEngine(name, config, self.secrets)
-        return TritonEngine(name, self.triton, getattr(config, "labels", ()))
+        return TritonEngine(
+            name,
+            self.triton,
+            getattr(config, "labels", ()),
+            streams=not isinstance(config, OnnxDeployment),
+            metrics=self.triton_metrics,
+        )

@@ -24,13 +24,11 @@ class EngineProcess:
     """A loaded model in a process of its own. `start` makes it.
 
     Attributes:
-        socket_name: of the engine's HTTP server.
-        api_key: that it wants.
+        address: of the engine in it, see `EngineClient`.
     """
 
-    def __init__(self, process: Process, socket_name: str, api_key: str) -> None:
-        self.socket_name = socket_name
-        self.api_key = api_key
+    def __init__(self, process: Process, address: Mapping[str, Any]) -> None:
+        self.address = address
         self._process = process
 
     @classmethod
@@ -53,7 +51,7 @@ class EngineProcess:
         if "error" in reply:
             await _kill(process)
             raise Upstream(str(reply["error"]), code="engine_failed")
-        return cls(process, reply["socket"], reply["key"])
+        return cls(process, reply["address"])
 
     @property
     def pid(self) -> int:

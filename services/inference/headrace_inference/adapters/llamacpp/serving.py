@@ -29,7 +29,7 @@ class Serving:
     def __init__(self, process: EngineProcess, settings: Mapping[str, Any]) -> None:
         self.process = process
         self._settings = settings
-        self._client = EngineClient(process.socket_name, process.api_key)
+        self._client = EngineClient(process.address, settings)
         self._watcher = Watcher()
         self._open = 0
         self._idle = asyncio.Event()
@@ -56,11 +56,7 @@ class Serving:
 
     async def stats(self) -> EngineStats:
         """What the engine measures of itself. Raises OSError or ValueError when it does not answer."""
-        values = await asyncio.to_thread(self._metrics)
-        running, waiting = values.get("llamacpp:requests_processing"), values.get("llamacpp:requests_deferred")
-        return EngineStats(
-            running=None if running is None else int(running), waiting=None if waiting is None else int(waiting)
-        )
+        return EngineStats(**await asyncio.to_thread(self._client.stats))
 
     async def stop(self) -> None:
         """End the process as soon as no request is in work."""
@@ -84,12 +80,3 @@ class Serving:
         self._open -= 1
         if not self._open:
             self._idle.set()
-
-    def _metrics(self) -> dict[str, float]:
-        connection = self._client.connect()
-        try:
-            text = connection.get_text("/metrics")
-        finally:
-            connection.close()
-        lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
-        return {words[0]: float(words[1]) for words in lines if len(words) == 2}

@@ -1,6 +1,7 @@
 """The process that runs llama.cpp: one JSON document of settings on stdin, one JSON reply on stdout.
 
-Reply: `{"socket", "key"}` once it serves, or `{"error"}`. It ends when its stdin does, so never outlives its parent.
+Reply: `{"address"}` of the engine once it serves, or `{"error"}`. It ends when its stdin does, so it never outlives its
+parent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main() -> None:
         reply.write(json.dumps({"error": str(error)}) + "\n")
         reply.flush()
         return
-    reply.write(json.dumps({"socket": engine.socket_name, "key": engine.api_key}) + "\n")
+    reply.write(json.dumps({"address": engine.address}) + "\n")
     reply.flush()
     sys.stdin.read()
     # Its memory goes with the process; taking the model apart first would only take time.

@@ -12,19 +12,34 @@ from grpc import aio
 from tritonclient.grpc import service_pb2 as pb
 
 from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.adapters.triton.metrics import TritonMetrics
 from headrace_inference.adapters.triton.wire import (
     ALIVE,
+    STATS_REQUEST,
     decode_chunk,
+    decode_stats,
     encode_generation,
     output,
     pack_bytes,
     rows_request,
 )
-from headrace_inference.ports import Chunk, Embeddings, Engine, EngineState, Generation, Labels, Scores, Usage
-from headrace_kit.errors import BadInput, Upstream
+from headrace_inference.ports import (
+    Chunk,
+    Embeddings,
+    Engine,
+    EngineState,
+    EngineStats,
+    Generation,
+    Labels,
+    Scores,
+    Usage,
+)
+from headrace_kit.errors import BadInput, HeadraceError, Upstream
 
 ROWS = 64
 """Rows of one request: the most that a rendered model takes."""
+
+_STATS_S = 2.0
 
 
 class _TooLong(msgspec.Struct):
@@ -40,14 +55,26 @@ class TritonEngine(Engine):
         model: Triton's name of it.
         client: shared by all deployments on that Triton.
         labels: of a classifier, in the order of its outputs.
+        streams: whether it is one of our streaming models, which tell of themselves.
+        metrics: Triton's own, for models that do not.
     """
 
     takes_over = True
 
-    def __init__(self, model: str, client: TritonClient, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: str,
+        client: TritonClient,
+        labels: Sequence[str] = (),
+        *,
+        streams: bool = True,
+        metrics: TritonMetrics | None = None,
+    ) -> None:
         self._model = model
         self._client = client
         self._labels = tuple(labels)
+        self._streams = streams
+        self._metrics = metrics
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """See `Engine`."""
@@ -107,6 +134,18 @@ class TritonEngine(Engine):
             )
         rows = (scores[row * width : (row + 1) * width] for row in range(len(texts)))
         return Labels([dict(zip(self._labels, row, strict=True)) for row in rows], _usage(responses))
+
+    async def stats(self) -> EngineStats:
+        """See `Engine`."""
+        if not self._streams:
+            return EngineStats() if self._metrics is None else await self._metrics.of(self._model)
+        try:
+            async with asyncio.timeout(_STATS_S), aclosing(self._client.stream(self._model, STATS_REQUEST)) as answers:
+                async for answer in answers:
+                    return decode_stats(answer)
+        except (HeadraceError, TimeoutError):
+            pass
+        return EngineStats()
 
     async def health(self) -> EngineState:
         """See `Engine`."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from tritonclient.grpc import service_pb2 as pb
 
-from headrace_inference.ports import Chunk, Generation, TokenLogprob, ToolCall, Usage
+from headrace_inference.ports import Chunk, EngineStats, Generation, TokenLogprob, ToolCall, Usage
 from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstream
 
 _ERRORS: dict[str, type[HeadraceError]] = {
@@ -107,8 +107,12 @@ def encode_generation(generation: Generation) -> bytes:
     if sampling.tools:
         document["tools"] = sampling.tools
         document["tool_choice"] = sampling.tool_choice or "auto"
+    if generation.tenant:
+        document["tenant"] = generation.tenant
     if generation.adapter:
         document["adapter"] = generation.adapter
+    if generation.max_draft_tokens is not None:
+        document["max_draft_tokens"] = generation.max_draft_tokens
     if generation.want_stats:
         document["want_stats"] = True
     return _ENCODER.encode(document)
@@ -152,6 +156,33 @@ def decode_chunk(data: bytes) -> Chunk:
             usage.accepted_draft_tokens,
         ),
     )
+
+
+STATS_REQUEST = b'{"stats":true}'
+"""Asks one of our streaming models what it measures of itself."""
+
+
+class _Stats(msgspec.Struct):
+    kv_cache_used: float | None = None
+    running: int | None = None
+    waiting: int | None = None
+
+
+class _StatsAnswer(msgspec.Struct):
+    stats: _Stats
+
+
+def decode_stats(data: bytes) -> EngineStats:
+    """The answer to `STATS_REQUEST`.
+
+    Raises:
+        Upstream: it is something else.
+    """
+    try:
+        stats = msgspec.json.decode(data, type=_StatsAnswer).stats
+    except msgspec.MsgspecError as error:
+        raise Upstream("the engine sent something that is not statistics", code="engine_failed") from error
+    return EngineStats(stats.kv_cache_used, stats.running, stats.waiting)
 
 
 def cancel_document(request_id: str) -> bytes:

@@ -6,18 +6,53 @@ import json
 import socket
 import threading
 
+from .prefixes import Prefixes
+from .slots import Slots
+
 
 class EngineClient:
-    """Requests to an engine, from any process of this machine that knows its socket and key."""
+    """Requests to an engine, from the one process of this machine that sends it requests.
 
-    def __init__(self, socket_name, api_key):
-        self.socket_name = socket_name
-        self.api_key = api_key
+    Args:
+        address: `{"socket", "key", "vault"}` of the `Engine`: name of its socket, key that it wants, and paths of files
+            in its memory.
+        settings: the deployment's `settings.json`.
+
+    Attributes:
+        slots: who may use which slot.
+        prefixes: what is kept besides, or None.
+    """
+
+    def __init__(self, address, settings):
+        self.address = address
+        self.prefixes = None
+        if address["vault"]:
+            self.prefixes = Prefixes(address["vault"], settings["prompt_cache_mib"] << 20)
+        self.slots = Slots(settings["slots"], self.prefixes, settings.get("prefix_caching", True))
+        self._cells = settings["slots"] * settings["context_tokens"]
         self._template = None
 
     def connect(self):
         """A connection for one request."""
-        return Connection(self.socket_name, self.api_key)
+        return Connection(self.address["socket"], self.address["key"])
+
+    def read(self, path):
+        """The JSON document at `path`. Raises OSError where the engine is gone."""
+        connection = self.connect()
+        try:
+            return connection.get(path)
+        finally:
+            connection.close()
+
+    def stats(self):
+        """`{"running", "waiting", "kv_cache_used"}`: answers in work, requests in the queue, share of the cache in use.
+
+        Raises:
+            OSError: the engine is gone.
+        """
+        busy = [slot for slot in self.read("/slots") if slot["is_processing"]]
+        used = sum(slot.get("n_prompt_tokens", 0) for slot in busy)
+        return {"running": len(busy), "waiting": self.slots.counts()[1], "kv_cache_used": used / self._cells}
 
     def template(self):
         """The model's chat template.
@@ -26,11 +61,7 @@ class EngineClient:
             OSError: the engine is gone.
         """
         if self._template is None:
-            connection = self.connect()
-            try:
-                self._template = connection.get("/props").get("chat_template") or ""
-            finally:
-                connection.close()
+            self._template = self.read("/props").get("chat_template") or ""
         return self._template
 
 
@@ -55,12 +86,8 @@ class Connection(http.client.HTTPConnection):
 
     def get(self, path):
         """The JSON document at `path`."""
-        return json.loads(self.get_text(path))
-
-    def get_text(self, path):
-        """The text at `path`."""
         self.request("GET", path, headers={"Authorization": "Bearer " + self._api_key})
-        return self.getresponse().read().decode()
+        return json.loads(self.getresponse().read())
 
     def post(self, path, body):
         """The response to a JSON document."""

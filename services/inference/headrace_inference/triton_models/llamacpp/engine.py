@@ -9,11 +9,11 @@ import secrets
 
 import xllamacpp
 
-from . import load_log, lora
+from . import load_log, lora, prefixes, speculation
 from .connection import EngineClient
 
-NGRAM = 6
-"""Tokens that must recur before what followed them is proposed again: fewer propose much that is refused."""
+_MORE_CONNECTIONS = 4
+"""Beside one for each answer in work: for looks at the slots, and for moving what is in them."""
 
 
 def make_params(settings, socket_name, api_key):
@@ -22,27 +22,29 @@ def make_params(settings, socket_name, api_key):
     params.model.path = settings["model"]
     params.hostnames = [socket_name]
     params.api_keys = [api_key]
-    params.n_threads_http = settings["max_in_flight"] + 2
-    params.endpoint_metrics = True
+    params.n_threads_http = settings["slots"] + _MORE_CONNECTIONS
     params.endpoint_slots = True
+    params.slot_save_path = prefixes.FOLDER
     params.ui = False
     params.verbosity = 1
     params.n_parallel = settings["slots"]
-    params.kv_unified = True
+    # A cache for each slot: in a common one attention passes over the cells of all slots, idle ones too.
+    params.kv_unified = False
     params.n_ctx = settings["slots"] * settings["context_tokens"]
     params.kv_unified_per_slot = settings["context_tokens"]
     # A prompt is read in pieces of this size; between two of them others decode and a cancel is seen.
-    params.n_batch = params.n_ubatch = settings["batch_tokens"]
-    params.cache_ram_mib = settings["prompt_cache_mib"]
+    params.n_ubatch = settings["batch_tokens"]
+    params.n_batch = max(params.n_ubatch, speculation.step_tokens(settings))
+    # Its own store of prefixes knows no tenants; `Slots` and `Prefixes` do what it does.
+    params.cache_ram_mib = 0
+    params.cache_idle_slots = False
+    kind = settings.get("kv_dtype", "auto")
+    if kind != "auto":
+        params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, "GGML_TYPE_" + kind.upper())
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     lora.load(params, settings)
-    speculation = settings.get("speculation")
-    if speculation:
-        # The map is the request's own: nothing of one tenant's text is proposed to another.
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
-        params.speculative.ngram_map_k.size_n = NGRAM
-        params.speculative.ngram_map_k.size_m = speculation["max_draft_tokens"]
+    speculation.configure(params, settings)
     return params
 
 
@@ -57,15 +59,28 @@ class Engine(EngineClient):
     """
 
     def __init__(self, settings):
-        super().__init__("@headrace-%d-%s.sock" % (os.getpid(), secrets.token_hex(8)), secrets.token_hex(32))
-        params = make_params(settings, self.socket_name, self.api_key)
+        # On a fatal error llama.cpp would start a debugger and keep the process for a minute.
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+        keeps = settings.get("prefix_caching", True) and settings["prompt_cache_mib"]
+        address = {
+            "socket": "@headrace-%d-%s.sock" % (os.getpid(), secrets.token_hex(8)),
+            "key": secrets.token_hex(32),
+            "vault": prefixes.vault() if keeps else [],
+        }
+        super().__init__(address, settings)
+        params = make_params(settings, address["socket"], address["key"])
         with load_log.recorded() as log:
             try:
                 self._server = xllamacpp.Server(params)
             except RuntimeError as error:
                 reason = load_log.reason(log()) or error
                 raise RuntimeError("llama.cpp could not load %s: %s" % (settings["model"], reason)) from error
+        if settings.get("speculation") and not self.read("/slots")[0]["speculative"]:
+            self.close()
+            reason = load_log.reason(log()) or "llama.cpp does not say why"
+            raise RuntimeError("llama.cpp cannot speculate with %s: %s" % (settings["speculation"]["draft"], reason))
 
     def close(self):
         """Stop the engine and free its memory."""
         self._server = None
+        prefixes.forget(self.address["vault"])

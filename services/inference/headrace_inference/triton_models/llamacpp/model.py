@@ -15,7 +15,9 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "settings.json").read_text("utf-8"))
         self._engine = Engine(settings)
-        self._calls = Calls(lambda call: serve(self._engine, settings, call), settings["max_in_flight"])
+        self._calls = Calls(
+            lambda call: serve(self._engine, settings, call), settings["max_in_flight"], self._engine.stats
+        )
 
     def execute(self, requests):
         self._calls.start(requests)

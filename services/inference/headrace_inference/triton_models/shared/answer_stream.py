@@ -6,6 +6,7 @@ A request is one JSON document in tensor `request`; an answer is a series of JSO
     {"error": {"code", "message", "param"?}}                             which then is the last one, or
     {}                                                                   every 2 s without anything else: still alive.
 The request {"cancel": "<id>"} on the same stream ends the request that Triton knows by that id.
+The request {"stats": true} is answered by one document, {"stats": {"running"?, "waiting"?, "kv_cache_used"?}}.
 A model whose process has died sends nothing any more, and Triton does not say so: silence is the sign.
 """
 

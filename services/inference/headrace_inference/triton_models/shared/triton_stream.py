@@ -6,10 +6,11 @@ import threading
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from .answer_stream import AnswerStream, Watcher, encode_error
+from .answer_stream import AnswerStream, Watcher, encode, encode_error
 from .failures import RequestFailed
 
 _CANCEL = b'{"cancel":'
+_STATS = b'{"stats":'
 _ASK_EVERY_S = 0.2
 """How often Triton is asked whether the client is there: clients that leave say so, this finds those that died.
 
@@ -95,10 +96,12 @@ class Calls:
     Args:
         serve: produces the answer on `call.stream`; may raise `RequestFailed`.
         limit: requests at one time; more end at once with `engine_busy`.
+        stats: returns what the engine measures of itself, as a document; may raise OSError. Default: nothing is known.
     """
 
-    def __init__(self, serve, limit):
+    def __init__(self, serve, limit, stats=dict):
         self._serve = serve
+        self._stats = stats
         self._slots = threading.BoundedSemaphore(limit)
         self._watcher = Watcher()
         self._lock = threading.Lock()
@@ -111,6 +114,9 @@ class Calls:
             raw = bytes(pb_utils.get_input_tensor_by_name(request, "request").as_numpy().reshape(-1)[0])
             if raw.startswith(_CANCEL):
                 self._cancel(json.loads(raw)["cancel"])
+            elif raw.startswith(_STATS):
+                threading.Thread(target=self._tell, args=(sender,), daemon=True).start()
+                continue
             elif self._slots.acquire(blocking=False):
                 # Known by its id before its thread runs, so that a cancel right behind it finds it.
                 key, call = request.request_id(), Call(sender)
@@ -131,6 +137,14 @@ class Calls:
             call = self._open.get(key)
         if call is not None:
             call.cancel()
+
+    def _tell(self, sender):
+        try:
+            _send(sender, encode({"stats": self._stats()}))
+        except Exception as error:
+            _send(sender, encode_error("engine_failed", "the engine does not answer: %r" % error))
+        finally:
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _run(self, key, call, raw, sender):
         try:
