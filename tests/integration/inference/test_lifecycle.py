@@ -30,6 +30,7 @@ from headrace_protos.inference.v1 import service_pb2_grpc as rpc
 
 PATIENCE_S = 120
 STREAMS = 12
+SYSTEM = " ".join(f"Rule {number}: answer in one sentence, and name what you do not know." for number in range(1, 13))
 
 
 class World:
@@ -93,7 +94,7 @@ def first() -> dict[str, Any]:
             "context_tokens": 1024,
             "slots": 2,
             "max_output_tokens": 64,
-            "warmup": {"system_prompt": "You are a helpful assistant who answers in one sentence."},
+            "warmup": {"system_prompt": SYSTEM},
         },
     }
 
@@ -247,14 +248,12 @@ async def test_what_comes_into_the_config_is_loaded_before_the_config_is_reporte
 
 
 async def test_the_system_prompt_is_in_the_cache_before_the_first_request(world):
-    system = chat_pb2.Message(
-        role="system", parts=[chat_pb2.ContentPart(text=first()["small"]["warmup"]["system_prompt"])]
-    )
+    system = chat_pb2.Message(role="system", parts=[chat_pb2.ContentPart(text=SYSTEM)])
     request = ask("small", "Name a colour.", max_tokens=4)
     request.messages.insert(0, system)
     await world.call("WarmDeployment", pb.WarmDeploymentRequest(deployment="small"))
     found = await world.call("Generate", request)
-    assert found.usage.cached_input_tokens >= 10
+    assert found.usage.cached_input_tokens >= 0.8 * found.usage.input_tokens >= 100
 
 
 async def runs(world: World, request: pb.GetLoadRequest, count: int) -> bool:
