@@ -242,3 +242,14 @@ def test_texts_of_like_length_are_batched_within_the_limit(inside):
         assert max(lengths[index] for index in batch) * len(batch) <= 100
     assert [lengths[index] for batch in made for index in batch] == sorted(lengths)
     assert list(texts.batches([500], max_tokens=100)) == [[0]], "a text longer than the limit goes alone"
+
+
+def test_a_model_tells_of_itself_beside_its_requests(scripted):
+    request = Request(b'{"stats":true}')
+    silent = [say(scripted, {"tokens": 1, "fail_after": 0, "error": "hang"}) for _ in range(3)]
+    scripted.execute([request])
+    assert request.sender.ended.wait(10)
+    assert request.sender.chunks == [{"stats": {}}], "the scripted engine measures nothing"
+    for sender in silent:
+        sender.gone = True
+        assert sender.ended.wait(10)
