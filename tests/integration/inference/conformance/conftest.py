@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from inference_suite.hosted import LITELLM_WARNS
 from inference_suite.llamacpp import LlamaServer
 from inference_suite.replay import Replay
 from inference_suite.subject import Subject
@@ -19,19 +20,20 @@ from inference_suite.triton import Triton
 from inference_suite.waiting import until
 
 import headrace_local
+from headrace_inference.adapters.engines import Engines
 from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.catalogue import files as files_of
-from headrace_inference.adapters.engines import Engines
 from headrace_inference.ports import Engine
 from headrace_kit.config import Environment, Secrets
-from headrace_kit.config.deployments import LlamaCppDeployment, ServerDeployment, TritonGpuDeployment
+from headrace_kit.config.deployments import LiteLlmDeployment, LlamaCppDeployment, ServerDeployment, TritonGpuDeployment
 from headrace_kit.config.load import load
 
 SUBJECTS = (
     "triton",
     "llamacpp",
     "openai_compatible",
+    pytest.param("litellm", marks=LITELLM_WARNS),
     "recorded_vllm",
     "recorded_sglang",
     "recorded_nim",
@@ -64,16 +66,6 @@ def llama_server() -> Iterator[LlamaServer]:
     server = LlamaServer(small_model(), "small", slots=SLOTS, context_tokens=2048)
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def triton(tmp_path_factory) -> Iterator[Triton]:
-    started = Triton(tmp_path_factory.mktemp("triton"))
-    started.start()
-    try:
-        yield started
-    finally:
-        started.stop()
 
 
 def server_engine(engine: str, address: str, name: str = "small", **options) -> Engine:
@@ -114,6 +106,31 @@ async def subject_openai_compatible(llama_server) -> AsyncIterator[Subject]:
     )
     await engine.close()
     await absent.close()
+
+
+@pytest.fixture
+async def subject_litellm(llama_server) -> AsyncIterator[Subject]:
+    """llama.cpp's own HTTP server, spoken to by litellm: a real engine behind the adapter for hosted providers."""
+    options = {"model": "openai/small", "context_tokens": 2048}
+    there = LiteLlmDeployment(address=f"{llama_server.address()}/v1", **options)
+    engine = engines(None).make("hosted", there)
+    absent = engines(None).make("absent", LiteLlmDeployment(address="http://127.0.0.1:9/v1", **options))
+    await engine.load()
+    yield Subject(
+        engine,
+        llama_server.running,
+        absent,
+        refused={"prompt": "prompt", "regex": "response_format", "top_k": "top_k", "image": "messages[0].content[1]"},
+        elsewhere={
+            **NO_TEXTS,
+            "n": "llama.cpp's server counts only one of several answers that come whole",
+            "broken_schema": "llama.cpp's server does not say which field it refuses",
+            "tools": "llama.cpp's server cannot make this model call tools: its template has none",
+        },
+        slots=SLOTS,
+        kill=llama_server.kill,
+        long_words=4000,
+    )
 
 
 async def _recorded(name: str, refused: dict[str, str]) -> AsyncIterator[Subject]:

@@ -52,7 +52,8 @@ class TritonGpuEngine(Engine):
 
     The models take plain text: the chat template and tokenizer of the catalogue entry make the prompt.
     Cancelling: TensorRT-LLM's model is sent a stop, which it heeds at once. vLLM's backend listens to a cancelled call
-    only, and looks at that with each token: a request that waits or is being read runs on to its first token.
+    only, and looks at that with each token: a request that waits or is being read runs on to its first token. Triton
+    2.51 may crash over such a cancel; newer ones, which this backend is pinned to, could not be tried.
 
     Args:
         name: the deployment.

@@ -36,8 +36,11 @@ class TritonPythonModel:
         self._thread.join()
 
     def _respond(self):
-        """One thread sends for all requests, as in the original."""
+        """One thread sends and counts for all requests: Triton 2.51 crashes where several ask it things at once."""
         while (item := self._responses.get()) is not None:
+            if isinstance(item, int):
+                self._running.increment(item)
+                continue
             sender, response, final = item
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0)
 
@@ -49,7 +52,7 @@ class TritonPythonModel:
         self._responses.put((sender, pb_utils.InferenceResponse(error=failure), True))
 
     def _infer(self, request, sender, aborted):
-        self._running.increment(1)
+        self._responses.put(1)
         try:
             self._generate(request, sender, aborted)
         except Exception as error:
@@ -58,7 +61,7 @@ class TritonPythonModel:
             self._responses.put((sender, pb_utils.InferenceResponse(output_tensors=[text], error=failure), True))
         finally:
             self._aborted.pop(request.request_id(), None)
-            self._running.increment(-1)
+            self._responses.put(-1)
 
     def _generate(self, request, sender, aborted):
         prompt = pb_utils.get_input_tensor_by_name(request, "text_input").as_numpy()

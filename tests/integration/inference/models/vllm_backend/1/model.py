@@ -49,15 +49,18 @@ class TritonPythonModel:
         self._thread.join()
 
     def _respond(self):
-        """One thread sends for all requests, as in the original: Triton 2.51 crashes where several ask for cancels."""
+        """One thread sends and counts for all requests: Triton 2.51 crashes where several ask it things at once."""
         while (item := self._responses.get()) is not None:
+            if isinstance(item, int):
+                self._running.increment(item)
+                continue
             call, response, final = item
             call.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0)
             if not final:
                 call.cancelled = call.sender.is_cancelled()
 
     def _infer(self, call):
-        self._running.increment(1)
+        self._responses.put(1)
         try:
             self._generate(call)
         except Exception as error:
@@ -65,7 +68,7 @@ class TritonPythonModel:
             text = pb_utils.Tensor("text_output", np.asarray(["N/A"], dtype=np.object_))
             self._responses.put((call, pb_utils.InferenceResponse(output_tensors=[text], error=failure), True))
         finally:
-            self._running.increment(-1)
+            self._responses.put(-1)
 
     def _generate(self, call):
         request = call.request
