@@ -21,14 +21,14 @@ from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
 class Script:
     """What a deployment does with one call: its texts as chunks, then `error`, or an end with `finish` and usage.
 
-    With `hang` it says its texts and then nothing until it is cancelled. `logprob` is that of each token; a text is one
-    token.
+    With `hang` it says its texts and then nothing until it is cancelled. `logprob` is that of each token, None where
+    the engine reports none; a text is one token.
     """
 
     texts: Sequence[str] = ("hello",)
     error: Exception | None = None
     finish: str = "stop"
-    logprob: float = -0.1
+    logprob: float | None = -0.1
     hang: bool = False
     input_tokens: int = 10
 
@@ -67,7 +67,7 @@ class FakeEngine:
             for text in ["".join(said)] if whole and script.error is None and not script.hang else said:
                 count = len(said) if whole else 1
                 stats = inference.TokenStats(
-                    tokens=count, sum_logprob=script.logprob * count, min_logprob=script.logprob
+                    tokens=count, sum_logprob=(script.logprob or 0) * count, min_logprob=script.logprob
                 )
                 yield inference.GenerateChunk(text=text, stats=stats)
             if script.hang:

@@ -69,6 +69,14 @@ async def test_an_answer_without_statistics_is_not_trusted(rig, ask):
     assert text(await read(rig, ask("assistant"))) == "told"
 
 
+async def test_an_answer_whose_engine_reports_no_log_probabilities_is_not_trusted(rig, ask):
+    rig.engine.scripts["small"] = [Script(["unsure"], logprob=None)]
+    rig.engine.scripts["large"] = [Script(["told"])]
+    assert text(await read(rig, ask("assistant"))) == "told"
+    first = rig.closed()[0]
+    assert (first.verdict, first.HasField("confidence")) == ("rejected", False)
+
+
 async def test_the_opened_event_is_written_before_the_engine_is_asked(rig, ask):
     rig.journal.full = True
     with pytest.raises(NotReady):

@@ -108,3 +108,12 @@ def test_a_chunk_carries_what_it_has_and_a_whole_answer_puts_the_pieces_together
     assert (whole.choices[0].stats.sum_logprob, whole.choices[0].stats.min_logprob) == (-2.5, -2.0)
     assert whole.choices[1].tool_calls[0].arguments == "{}"
     assert (whole.usage.input_tokens, whole.usage.accepted_draft_tokens) == (5, 1)
+
+
+def test_tokens_without_log_probabilities_have_no_least_one():
+    chunks = [Chunk(text="a", tokens=2), Chunk(finish_reason="stop", usage=Usage(1, 0, 2))]
+    stats = chunk_proto(chunks[0]).stats
+    assert (stats.tokens, stats.HasField("min_logprob")) == (2, False)
+    assert not response_of(chunks).choices[0].stats.HasField("min_logprob")
+    sure = chunk_proto(Chunk(text="a", tokens=1, min_logprob=0.0)).stats
+    assert sure.HasField("min_logprob")

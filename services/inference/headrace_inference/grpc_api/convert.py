@@ -134,7 +134,7 @@ def chunk_proto(chunk: Chunk) -> pb.GenerateChunk:
         stats = found.stats
         stats.tokens = chunk.tokens
         stats.sum_logprob = chunk.sum_logprob
-        if chunk.min_logprob:
+        if chunk.min_logprob is not None:
             stats.min_logprob = chunk.min_logprob
     if chunk.index:
         found.index = chunk.index
@@ -211,11 +211,11 @@ class _Choice:
             call.name = piece.name or call.name
             call.arguments += piece.arguments
         if chunk.tokens:
-            known = found.stats.tokens > 0
             found.stats.tokens += chunk.tokens
             found.stats.sum_logprob += chunk.sum_logprob
-            lowest = chunk.min_logprob or 0.0
-            found.stats.min_logprob = min(found.stats.min_logprob, lowest) if known else lowest
+            if chunk.min_logprob is not None:
+                # Unset it reads as 0, which is the most that a log probability can be.
+                found.stats.min_logprob = min(found.stats.min_logprob, chunk.min_logprob)
 
     def proto(self) -> pb.Choice:
         self._found.text = "".join(self._text)
