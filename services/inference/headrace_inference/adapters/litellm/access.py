@@ -17,6 +17,9 @@ REFUSALS = 3
 HOLD_S = 30.0
 """How long it stays out, unless the secret changes: then a call tries again."""
 
+UNREACHED_S = 2.0
+"""The same after a call that reached nobody."""
+
 
 class Access:
     """Reads the key at each call, so that a rotated secret is seen, and remembers what the provider made of it.
@@ -36,6 +39,7 @@ class Access:
         self._refusals = 0
         self._refused_at = 0.0
         self._refused_key = b""
+        self._unreached_at: float | None = None
 
     @property
     def secret(self) -> str:
@@ -59,6 +63,11 @@ class Access:
     def taken(self) -> None:
         """The provider took a call, whatever became of it."""
         self._refusals = 0
+        self._unreached_at = None
+
+    def unreached(self) -> None:
+        """Nobody listens where the provider should be."""
+        self._unreached_at = self._clock()
 
     def state(self) -> EngineState:
         """`ready`, or `failed` and why."""
@@ -70,6 +79,8 @@ class Access:
         if held and _digest(key) == self._refused_key:
             what = f"the key in secret {self.secret!r}" if self.secret else "calls without a key"
             return EngineState("failed", f"the provider refuses {what}")
+        if self._unreached_at is not None and self._clock() - self._unreached_at < UNREACHED_S:
+            return EngineState("failed", "the provider cannot be reached")
         return EngineState("ready")
 
 

@@ -25,6 +25,8 @@ class Stream:
         self._finish = ""
         self._usage: Usage | None = None
         self._called = False
+        self._counted = 0
+        self._scored = False
 
     def piece(self, part: Any) -> Chunk | None:
         """The chunk of a part of the stream; None where it adds nothing to the answer."""
@@ -41,7 +43,10 @@ class Stream:
         text, reasoning = delta.content or "", getattr(delta, "reasoning_content", None) or ""
         if not (text or reasoning or calls or tokens):
             return None
-        return _chunk(0, text, reasoning, calls, tokens, want_logprobs=self._want_logprobs)
+        chunk = _chunk(0, text, reasoning, calls, tokens, want_logprobs=self._want_logprobs)
+        self._counted += chunk.tokens
+        self._scored = self._scored or bool(tokens)
+        return chunk
 
     def end(self, *, ended_by_provider: bool) -> Chunk:
         """The last chunk. Raises Upstream when the provider's stream broke off."""
@@ -50,21 +55,30 @@ class Stream:
         reason = _FINISH.get(self._finish, "stop")
         if self._called and reason == "stop":
             reason = "tool_calls"
-        return Chunk(finish_reason=reason, usage=self._usage or Usage())
+        found = self._usage or Usage()
+        # A piece counts as one token at least; how many they were is known now. Beside scored ones it would mislead.
+        uncounted = 0 if self._scored else max(0, found.output_tokens - self._counted)
+        return Chunk(finish_reason=reason, tokens=uncounted, usage=found)
 
 
 def whole(answer: Any, *, want_logprobs: bool) -> Iterator[Chunk]:
     """The chunks of an answer that came as a whole."""
+    found = usage(answer.usage)
+    share = found.output_tokens // max(1, len(answer.choices))  # providers count all answers together
     for choice in answer.choices:
         message = choice.message
         calls = tuple(_calls(getattr(message, "tool_calls", None) or ()))
         reasoning = getattr(message, "reasoning_content", None) or ""
-        yield _chunk(
-            choice.index, message.content or "", reasoning, calls, _logprobs(choice), want_logprobs=want_logprobs
-        )
+        tokens = _logprobs(choice)
+        chunk = _chunk(choice.index, message.content or "", reasoning, calls, tokens, want_logprobs=want_logprobs)
+        yield chunk
         reason = _FINISH.get(choice.finish_reason or "", "stop")
-        yield Chunk(index=choice.index, finish_reason="tool_calls" if calls and reason == "stop" else reason)
-    yield Chunk(usage=usage(answer.usage))
+        yield Chunk(
+            index=choice.index,
+            finish_reason="tool_calls" if calls and reason == "stop" else reason,
+            tokens=0 if tokens else max(0, share - chunk.tokens),
+        )
+    yield Chunk(usage=found)
 
 
 def _chunk(
@@ -82,7 +96,7 @@ def _chunk(
         reasoning=reasoning,
         tool_calls=calls,
         logprobs=tuple(tokens) if want_logprobs else (),
-        tokens=len(tokens),  # without log probabilities nobody counts the tokens of a piece
+        tokens=len(tokens) or int(bool(text or reasoning or calls)),
         sum_logprob=sum(token.logprob for token in tokens),
         min_logprob=min((token.logprob for token in tokens), default=None),
     )

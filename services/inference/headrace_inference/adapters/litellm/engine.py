@@ -139,6 +139,8 @@ class LiteLlmEngine(Engine):
         found: HeadraceError = translated(error, litellm, self._name, self._access.secret, (key or "",))
         if found.code == "engine_auth":
             self._access.refused(key)
+        elif found.code == "engine_unreached":
+            self._access.unreached()
         elif isinstance(found, BadInput):
             self._access.taken()
         return found

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import Any
 
+import httpx
+
 from headrace_kit.errors import BadInput, Blocked, Busy, HeadraceError, NotReady, Upstream
 
 _MOST_CHARS = 400
@@ -65,13 +67,30 @@ def translated(error: BaseException, litellm: ModuleType, deployment: str, secre
     if isinstance(error, kinds.NotFoundError) or status == 404:
         return Upstream(f"the provider of deployment {deployment!r} does not know its model", code="engine_no_model")
     if isinstance(error, kinds.BadRequestError | kinds.UnprocessableEntityError) or status in (400, 413, 422):
-        return BadInput(f"the provider refused the request: {said}", code="engine_refused", param=_param(error))
+        param = _param(error)
+        code = "invalid_json_schema" if (param or "").startswith("response_format") else "engine_refused"
+        return BadInput(f"the provider refused the request: {said}", code=code, param=param)
     if isinstance(error, kinds.ServiceUnavailableError) or status in (503, 529) or _code(error) in _OVERLOADED:
         return NotReady(
             f"the provider of deployment {deployment!r} is overloaded or down",
             retry_after_s=retry_after_s(error) or _DEFAULT_RETRY_S,
         )
+    if _unreached(error):
+        return NotReady(
+            f"the provider of deployment {deployment!r} cannot be reached",
+            code="engine_unreached",
+            retry_after_s=_DEFAULT_RETRY_S,
+        )
     return Upstream(f"the provider of deployment {deployment!r} failed", code="engine_failed")
+
+
+def _unreached(error: BaseException | None) -> bool:
+    """Whether no connection was made, at the root of it."""
+    while error is not None:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _refused_key(deployment: str, secret: str) -> str:
