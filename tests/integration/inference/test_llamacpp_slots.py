@@ -1,0 +1,137 @@
+"""Slots of llama.cpp as requests see them: batched together, prefixes by tenant, and freed by a cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from inference_suite.answers import gather
+from inference_suite.local import chat, loaded, weights
+from inference_suite.waiting import until
+
+from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
+from headrace_inference.ports import Generation
+
+SYSTEM = "You are the assistant of the lighthouse museum on Skerry Island. " + " ".join(
+    f"Rule {number}: visitors of group {number} meet at gate {number % 7}." for number in range(30)
+)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LONG = "Count from one to a thousand in words."
+PROMPT = "word " * 900
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine() -> AsyncIterator[LlamaCppEngine]:
+    """One for all tests here: each uses tenants of its own."""
+    async with loaded({"model": weights("small")}, slots=3, max_output_tokens=900) as one:
+        yield one
+
+
+def told(tenant: str, question: str, **more) -> Generation:
+    messages = ({"role": "system", "content": SYSTEM}, {"role": "user", "content": question})
+    return chat(messages, tenant=tenant, max_tokens=2, **more)
+
+
+async def cached(engine: LlamaCppEngine, generation: Generation) -> tuple[int, int]:
+    """Tokens of the prompt that were there already, and all."""
+    usage = (await gather(engine, generation)).usage
+    return usage.cached_input_tokens, usage.input_tokens
+
+
+async def running(engine: LlamaCppEngine, wanted: int) -> bool:
+    return (await engine.stats()).running == wanted
+
+
+async def waiting(engine: LlamaCppEngine, wanted: int) -> bool:
+    return (await engine.stats()).waiting == wanted
+
+
+async def drain(engine: LlamaCppEngine, generation: Generation) -> None:
+    async for _ in engine.generate(generation):
+        pass
+
+
+async def leave(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_tenants_prompt_is_read_once_and_never_for_another(engine):
+    assert (await cached(engine, told("ann", "Where is gate 3?")))[0] == 0
+    hit, whole = await cached(engine, told("ann", "And gate 5?"))
+    assert hit > 0.9 * whole
+    assert (await cached(engine, told("bob", "Where is gate 3?")))[0] == 0, "exactly ann's prompt"
+    hit, whole = await cached(engine, told("ann", "Thanks"))
+    assert hit > 0.9 * whole
+
+
+async def test_prefixes_outlive_their_slots_for_their_tenant_only(engine):
+    names = [f"tenant-{number}" for number in range(4)]
+    for name in names:  # more than there are slots
+        assert (await cached(engine, told(name, "Hello")))[0] == 0
+    hits = [await cached(engine, told(name, "And now?")) for name in names]
+    assert [hit > 0.9 * whole for hit, whole in hits].count(True) >= 3, hits
+    assert (await cached(engine, told("tenant-x", "Hello")))[0] == 0
+
+
+async def test_a_system_prompt_of_the_platform_is_warm_for_every_tenant(engine):
+    system = "The platform's own words. " + SYSTEM
+    warm = chat(({"role": "system", "content": system}, {"role": "user", "content": "Hello"}), max_tokens=2)
+    await gather(engine, warm)
+    for name in ("one", "two", "three", "four"):
+        messages = ({"role": "system", "content": system}, {"role": "user", "content": f"I am {name}"})
+        hit, whole = await cached(engine, chat(messages, tenant=name, max_tokens=2))
+        assert hit > 0.9 * whole, name
+
+
+async def test_slots_really_run_together(engine):
+    streams = [asyncio.create_task(drain(engine, chat(LONG, max_tokens=200, tenant=f"t{n}"))) for n in range(5)]
+    await until(lambda: running(engine, 3))
+    stats = await engine.stats()
+    assert (stats.running, stats.waiting) == (3, 2)
+    assert stats.kv_cache_used is not None
+    assert 0 < stats.kv_cache_used < 1
+    await leave(*streams)
+    await until(lambda: running(engine, 0))
+    assert (await engine.stats()).kv_cache_used == 0
+
+
+async def test_several_answers_beside_single_ones_and_the_cache_afterwards(engine):
+    several = await asyncio.gather(
+        gather(engine, told("many", "Name a colour.", n=3)),
+        *(gather(engine, told(f"few-{number}", "Name a colour.")) for number in range(3)),
+    )
+    assert several[0].usage.output_tokens == 6
+    assert [answer.usage.output_tokens for answer in several[1:]] == [2, 2, 2]
+    hit, whole = await cached(engine, told("many", "Name a colour."))
+    assert hit > 0.9 * whole
+    assert (await cached(engine, told("nobody", "Name a colour.")))[0] == 0
+
+
+@pytest.mark.parametrize("said", [LONG, PROMPT], ids=["decoding", "prefill"])
+async def test_leaving_frees_the_engines_slots(engine, said):
+    streams = [asyncio.create_task(drain(engine, chat(said, max_tokens=800, tenant=f"l{n}"))) for n in range(3)]
+    await until(lambda: running(engine, 3))
+    await leave(*streams)
+    took = await until(lambda: running(engine, 0))
+    print(f"three slots free after {took * 1000:.0f} ms")
+    if said == PROMPT:  # what was read before the cancel is in the slot, and not the whole
+        hit, whole = await cached(engine, chat(said, max_tokens=1, tenant="l0"))
+        assert hit < whole / 2
+
+
+async def test_leaving_the_queue_leaves_it_at_once_and_nobody_else(engine):
+    holders = [asyncio.create_task(drain(engine, chat(LONG, max_tokens=800, tenant="h"))) for _ in range(3)]
+    await until(lambda: running(engine, 3))
+    queued = [asyncio.create_task(drain(engine, chat("Hi", max_tokens=1, tenant="q"))) for _ in range(2)]
+    await until(lambda: waiting(engine, 2))
+    await leave(queued[0])
+    await until(lambda: waiting(engine, 1))
+    assert not any(task.done() for task in holders)
+    await leave(holders[0])
+    await queued[1]
+    await leave(*holders)
+    await until(lambda: running(engine, 0))
