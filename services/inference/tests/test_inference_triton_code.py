@@ -220,6 +220,17 @@ def test_what_waits_is_due_when_its_choice_may_send_again(inside):
     assert sent[2:] == [{}]
 
 
+def test_looking_often_does_not_put_off_the_sign_of_life(inside):
+    sent: list[bytes] = []
+    module = inside("shared.answer_stream")
+    stream = module.AnswerStream(sent.append)
+    start = stream.due - module.BEAT_S
+    for tenths in range(1, 10 * module.BEAT_S * 3 + 1):
+        stream.tick(start + tenths / 10)
+    assert len(sent) in (2, 3)
+    assert set(sent) == {b"{}"}
+
+
 def test_choices_are_batched_apart(inside):
     stream_module = inside("shared.answer_stream")
     sent: list[dict] = []

@@ -137,8 +137,10 @@ class AnswerStream:
         with self._lock:
             if self._closed:
                 return
+            if now < self.due:
+                return
             waiting = [(index, pending) for index, pending in self._pending.items() if pending.some]
-            if not waiting and now >= self.due:
+            if not waiting:
                 self.due = now + BEAT_S
                 self._send(b"{}")
                 return
