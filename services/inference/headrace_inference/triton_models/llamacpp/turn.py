@@ -16,7 +16,11 @@ _PATIENCE_S = 60.0
 
 def wanted(document, body):
     """What a request wants of the slots, for the engine's request `body`."""
-    prompt = [body.get("tools"), body.get("messages")] if "messages" in body else body["prompt"]
+    prompt = body.get("prompt")
+    if "messages" in body:
+        # Templates put tools before the conversation.
+        tools = body.get("tools") or body.get("chat_template_kwargs", {}).get("tools")
+        prompt = [tools, body["messages"]]
     text = json.dumps(prompt, ensure_ascii=False)
     return Wanted(document.get("tenant") or "", document.get("adapter") or "", text, document.get("n") or 1)
 
