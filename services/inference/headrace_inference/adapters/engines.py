@@ -49,7 +49,7 @@ class Engines:
         if isinstance(config, TritonGpuDeployment):
             from headrace_inference.adapters.triton.gpu import TritonGpuEngine
 
-            return TritonGpuEngine(name, config, self.triton, self.files)
+            return TritonGpuEngine(name, config, self.triton, self.files, self.triton_metrics)
         if isinstance(config, ServerDeployment):
             from headrace_inference.adapters.openai_compatible.engine import OpenAiCompatibleEngine
 

@@ -40,6 +40,7 @@ SUBJECTS = (
     "recorded_tgi",
     "standin_vllm",
     "standin_tensorrtllm",
+    *(("vllm",) if "HEADRACE_VLLM_URL" in os.environ else ()),
 )
 SLOTS = 4
 NO_TEXTS = {
@@ -82,7 +83,10 @@ def no_files(entry: str) -> dict[str, Path]:
 
 
 async def running_in_standin(triton: Triton, name: str) -> int:
-    return round(await triton.metric("standin_running", {"model": name}))
+    labels = {"model": name}
+    return round(
+        await triton.metric("standin_running", labels) + await triton.metric("vllm:num_requests_running", labels)
+    )
 
 
 @pytest.fixture
@@ -256,6 +260,28 @@ async def _standin(triton: Triton, tmp_path: Path, name: str, engine: str, refus
         tool_choice="auto",
     )
     await client.close()
+
+
+@pytest.fixture
+async def subject_vllm() -> AsyncIterator[Subject]:
+    """A real vLLM that somebody runs, see the recordings' README; its model need not be able to call tools."""
+    url, name = os.environ["HEADRACE_VLLM_URL"], os.environ.get("HEADRACE_VLLM_MODEL", "small")
+    engine, absent = server_engine("vllm", url, name), server_engine("vllm", "http://127.0.0.1:9")
+
+    async def running() -> int:
+        stats = await engine.stats()
+        return (stats.running or 0) + (stats.waiting or 0)
+
+    yield Subject(
+        engine,
+        running,
+        absent,
+        refused={"image": "messages[0].content[1]"},
+        elsewhere={**NO_TEXTS, "kill": "it is not ours to end", "tools": "its model may have no template for them"},
+        long_words=40_000,
+    )
+    await engine.close()
+    await absent.close()
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from headrace_inference.adapters.triton.gpu_wire import (
     tensorrtllm_request,
     vllm_request,
 )
-from headrace_inference.ports import Chunk, Engine, EngineState, Generation
+from headrace_inference.adapters.triton.metrics import TritonMetrics
+from headrace_inference.ports import Chunk, Engine, EngineState, EngineStats, Generation
 from headrace_kit.config.deployments import TritonGpuDeployment
 from headrace_kit.errors import BadInput, HeadraceError, NotReady, Upstream
 
@@ -60,6 +61,7 @@ class TritonGpuEngine(Engine):
         config: its config.
         client: the Triton that runs it.
         files: gives the files of a catalogue entry, by name.
+        metrics: of that Triton, for what the engine measures of itself.
     """
 
     takes_over = True
@@ -70,11 +72,13 @@ class TritonGpuEngine(Engine):
         config: TritonGpuDeployment,
         client: TritonClient,
         files: Callable[[str], Mapping[str, Path]],
+        metrics: TritonMetrics | None = None,
     ) -> None:
         self._name = name
         self._config = config
         self._client = client
         self._files = files
+        self._metrics = metrics
         self._made: Prompter | None = None
         self._loras: dict[str, Lora] | None = None
 
@@ -118,6 +122,10 @@ class TritonGpuEngine(Engine):
             if plain.state != "ready":
                 return EngineState("ready", f"its plain instance is {plain.state}: {plain.detail}".rstrip(": "))
         return state
+
+    async def stats(self) -> EngineStats:
+        """See `Engine`. Of the instance that speculates, where there are two."""
+        return EngineStats() if self._metrics is None else await self._metrics.of(self._name)
 
     async def load(self) -> None:
         """See `Engine`."""

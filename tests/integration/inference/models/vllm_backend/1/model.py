@@ -33,9 +33,9 @@ class _Call:
 
 class TritonPythonModel:
     def initialize(self, args):
-        family = pb_utils.MetricFamily(name="standin_running", description="Requests", kind=pb_utils.MetricFamily.GAUGE)
-        self._family = family
-        self._running = family.Metric(labels={"model": args["model_name"]})
+        name, kind = "vllm:num_requests_running", pb_utils.MetricFamily.GAUGE
+        self._family = pb_utils.MetricFamily(name=name, description="Number of requests running.", kind=kind)
+        self._running = self._family.Metric(labels={"model": args["model_name"], "version": args["model_version"]})
         self._responses = queue.Queue()
         self._thread = threading.Thread(target=self._respond)
         self._thread.start()
