@@ -70,8 +70,9 @@ async def serve(log, tenant, requests):
             reserved_output_tokens=64,
             ended_us=5,
             guard_findings=["pii.email:mask"],
+            price_version="2026-11",
         )
-        end.usage.CopyFrom(Usage(input_tokens=10, output_tokens=3))
+        end.usage.CopyFrom(Usage(input_tokens=10, output_tokens=3, cache_write_input_tokens=4))
         await log.append(end)
     return ids
 
@@ -122,9 +123,11 @@ async def test_a_row_for_every_attempt_whatever_is_lost_or_repeated(postgres, va
         280,
     )
     states = await postgres.fetch(
-        "SELECT DISTINCT state, reserved_output_tokens, guard_findings FROM ledger WHERE tenant = %s", tenant
+        "SELECT DISTINCT state, reserved_output_tokens, guard_findings, cache_write_input_tokens, price_version "
+        "FROM ledger WHERE tenant = %s",
+        tenant,
     )
-    assert states == [("closed", 64, ["pii.email:mask"])]
+    assert states == [("closed", 64, ["pii.email:mask"], 4, "2026-11")]
 
 
 async def test_two_writers_at_once_write_each_row_once(postgres, valkey, log):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 
@@ -50,6 +51,13 @@ models:
         (GOOD + "  m: {deployment: smal}\n", 15, "models.m.deployment", "did you mean 'small'?"),
         (GOOD + "  m: {deployment: small, retry: {attempts: 0}}\n", 15, "models.m.retry.attempts", "greater than or"),
         (GOOD + "  m: {deployment: small, fallbacks: [minilm]}\n", 15, "models.m", "the same task"),
+        (GOOD + "  m: {deployment: small, adapter: legal}\n", 15, "models.m.adapter", "deployments.small.adapters"),
+        (
+            GOOD + "  m: {adapter: legal, cascade: [{deployment: small}]}\n",
+            15,
+            "models.m",
+            "each stage names its own",
+        ),
         (GOOD + "  m:\n    cascade: [{deployment: small}, {deployment: large}]\n", 15, "models.m", "needs accept"),
         (GOOD + "rollouts:\n  assistnt: {candidate: {}, steps: []}\n", 16, "rollouts.assistnt.candidate", "at least 1"),
         (
@@ -128,6 +136,15 @@ def test_merge_patch_follows_rfc_7396():
     assert merge_patch({"a": [1]}, {"a": [2, 3]}) == {"a": [2, 3]}
 
 
+def test_an_adapter_belongs_to_its_deployment():
+    adapters = "adapters: {legal: {model: qwen}, legal-v2: {model: qwen}}"
+    text = GOOD.replace("small: {engine: triton-llamacpp,", f"small: {{{adapters}, engine: triton-llamacpp,")
+    config = parse(text + "  lawyer: {deployment: small, adapter: legal}\n")
+    assert config.models["lawyer"].stages[0].adapter == "legal"
+    assert config.candidate("lawyer", {"adapter": "legal-v2"}).stages[0].adapter == "legal-v2"
+    assert config.candidate("lawyer", {"deployment": "large"}).stages[0].adapter is None
+
+
 def test_a_candidate_may_swap_cascade_for_deployment():
     config = parse(GOOD)
     assert config.candidate("assistant", {"deployment": "large"}).stages[0].deployment == "large"
@@ -137,6 +154,9 @@ def test_a_candidate_may_swap_cascade_for_deployment():
 def test_cost_is_exact_in_nano_dollars():
     price = Price(input_usd_per_million="0.05", cached_input_usd_per_million="0.01", output_usd_per_million="0.10")
     assert price.cost_nano_usd(1000, 200, 500) == 800 * 50 + 200 * 10 + 500 * 100
+    assert price.cost_nano_usd(1000, 200, 0, 300) == 500 * 50 + 200 * 10 + 300 * 50
+    written = price.model_copy(update={"cache_write_usd_per_million": Decimal("0.0625")})
+    assert written.cost_nano_usd(1000, 200, 0, 300) == 500 * 50 + 200 * 10 + 18_750
 
 
 def test_every_field_of_the_schema_is_described():

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from headrace_gateway.ledger.writer import advance
 from headrace_gateway.ports import Envelope
 from headrace_kit.errors import NotFound, NotReady, Upstream
-from headrace_protos.common.v1.chat_pb2 import Usage
+from headrace_protos.common.v1.chat_pb2 import ToolCall, Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1 import messages_pb2 as inference
 from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
@@ -31,6 +31,9 @@ class Script:
     logprob: float | None = -0.1
     hang: bool = False
     input_tokens: int = 10
+    cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    tool_calls: Sequence[ToolCall] = ()
 
 
 @dataclass
@@ -70,12 +73,19 @@ class FakeEngine:
                     tokens=count, sum_logprob=(script.logprob or 0) * count, min_logprob=script.logprob
                 )
                 yield inference.GenerateChunk(text=text, stats=stats)
+            for piece in script.tool_calls:
+                yield inference.GenerateChunk(tool_calls=[piece])
             if script.hang:
                 self.hanging.set()
                 await asyncio.Event().wait()
             if script.error is not None:
                 raise script.error
-            usage = Usage(input_tokens=script.input_tokens, output_tokens=len(said))
+            usage = Usage(
+                input_tokens=script.input_tokens,
+                cached_input_tokens=script.cached_input_tokens,
+                output_tokens=len(said),
+                cache_write_input_tokens=script.cache_write_input_tokens,
+            )
             call.finished = True
             yield inference.GenerateChunk(finish_reason=script.finish, usage=usage)
         except (asyncio.CancelledError, GeneratorExit):

@@ -20,6 +20,7 @@ from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
 from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import usd
+from headrace_gateway.parts import check_parts
 from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan
@@ -111,6 +112,7 @@ class Pipeline:
         ctx.operation, ctx.stream = call.operation, call.stream
         ctx.outcome.request_id, ctx.outcome.trace_id = ctx.request_id, ctx.trace_id
         plan = self._arm(ctx, call)
+        check_parts(plan, call.messages)
         guard = self._guard(ctx, plan, call)
         self._guard_input(ctx, guard, call)
         passages = await retrieve(self.retriever, ctx, plan, call)

@@ -37,6 +37,17 @@ deployments:
   small: {engine: triton-scripted, price: {input_usd_per_million: 1, output_usd_per_million: 2}}
   large: {engine: triton-scripted, price: {input_usd_per_million: 10, output_usd_per_million: 20}}
   spare: {engine: triton-scripted}
+  seer:
+    engine: litellm
+    model: anthropic/claude-sonnet-4-5
+    accepts: [image, audio]
+    price:
+      version: "2026-11"
+      input_usd_per_million: 3
+      cached_input_usd_per_million: 0.3
+      cache_write_usd_per_million: 3.75
+      output_usd_per_million: 15
+  tuned: {engine: triton-llamacpp, model: weights, adapters: {legal: {model: legal}}}
   minilm: {engine: triton-python, task: embed, model: minilm, dimensions: 2}
   reranker: {engine: triton-python, task: rerank, model: minilm}
 catalogue:
@@ -44,12 +55,23 @@ catalogue:
     format: onnx
     licence: Apache-2.0
     files: [{name: model.onnx, sha256: "%s", size: 3, sources: [{hub: a/b/c.onnx}]}]
+  weights:
+    format: gguf
+    licence: Apache-2.0
+    files: [{name: model.gguf, sha256: "%s", size: 3, sources: [{hub: a/b/c.gguf}]}]
+  legal:
+    format: gguf
+    licence: Apache-2.0
+    files: [{name: legal.gguf, sha256: "%s", size: 3, sources: [{hub: a/b/d.gguf}]}]
 models:
   plain: {deployment: small, retry: {attempts: 1}}
   sturdy: {deployment: small, retry: {attempts: 3}, fallbacks: [spare]}
   assistant:
     cascade: [{deployment: small, accept: {signal: mean_logprob, at_least: -0.5}}, {deployment: large}]
     retry: {attempts: 1}
+  seeing: {deployment: seer}
+  glimpsing: {deployment: seer, fallbacks: [spare]}
+  lawyer: {deployment: tuned, adapter: legal, fallbacks: [spare]}
   guarded: {deployment: small, guardrails: standard}
   grounded: {deployment: small, collections: [handbook], passages: 2}
   minilm: {deployment: minilm}
@@ -63,7 +85,7 @@ guardrails:
     input: [{check: ban_list, words: [otter], action: block}]
 collections:
   handbook: {tenant: dev}
-""" % ("a" * 64)
+""" % (("a" * 64,) * 3)
 
 KEYS = {
     "dev": ApiKey("k-dev", "dev", "dev", frozenset(), digest_of("hr_dev")),

@@ -164,3 +164,24 @@ async def test_a_deployment_can_be_named_by_admins_only(rig, ask):
     ctx.identity = Identity("gateway", "dev", "k", scopes=frozenset({"admin"}))
     with pytest.raises(NotFound, match="did you mean 'large'"):
         await read(rig, ask("assistant", options=Options(route="lage")), ctx)
+
+
+async def test_cached_tokens_have_their_prices_and_the_list_is_recorded(rig, ask):
+    rig.engine.scripts["seer"] = [
+        Script(["a", "b"], input_tokens=1000, cached_input_tokens=600, cache_write_input_tokens=300)
+    ]
+    ctx = rig.context()
+    await read(rig, ask("seeing"), ctx)
+    [event] = rig.closed()
+    assert event.cost_nano_usd == 100 * 3000 + 600 * 300 + 300 * 3750 + 2 * 15000 == ctx.cost_nano_usd
+    assert (event.price_version, event.usage.cache_write_input_tokens) == ("2026-11", 300)
+
+
+async def test_an_adapter_is_asked_of_its_own_deployment_only(rig, ask):
+    rig.engine.scripts["tuned"] = [Script([], error=Upstream("gone"))]
+    await read(rig, ask("lawyer"))
+    assert [(call.deployment, call.request.adapter) for call in rig.engine.calls] == [
+        ("tuned", "legal"),
+        ("tuned", "legal"),
+        ("spare", ""),
+    ]

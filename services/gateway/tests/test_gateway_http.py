@@ -232,15 +232,6 @@ def test_every_field_is_honoured_or_refused_by_name():
                 assert field.name in honoured
 
 
-async def test_parts_other_than_text_are_refused_by_place(rig):
-    parts = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
-    async with client(rig) as http:
-        answer = await http.post(
-            "/v1/chat/completions", json={"model": "plain", "messages": [{"role": "user", "content": parts}]}
-        )
-    assert answer.status_code == 400 and answer.json()["error"]["param"] == "messages[0].content[1]"
-
-
 async def test_all_of_a_request_reaches_the_engine(rig):
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
     body = {

@@ -120,6 +120,12 @@ class Config(Section):
         names += [(name, (*where, "fallbacks")) for name in model.fallbacks]
         for name, place in names:
             _known(name, self.deployments, "deployments", place)
+        for number, stage in enumerate(model.stages):
+            if stage.adapter is not None:
+                place = (*where, "cascade", number, "adapter") if model.cascade else (*where, "adapter")
+                deployment = self.deployments[stage.deployment]
+                known = deployment.adapters if isinstance(deployment, LanguageDeployment) else {}
+                _known(stage.adapter, known, f"deployments.{stage.deployment}.adapters", place)
         kinds = {tasks(self.deployments[name]) for name, _ in names}
         if len(kinds) > 1:
             raise _failure(where, "all deployments of a model must do the same task")

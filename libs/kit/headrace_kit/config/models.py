@@ -22,6 +22,7 @@ class Stage(Section):
     """One step of a cascade."""
 
     deployment: Name = Field(description="Entry of `deployments`.")
+    adapter: Name | None = Field(None, description="LoRA adapter of the deployment that answers. Default: none.")
     accept: Accept | None = Field(None, description="Condition; an answer below it goes on to the next stage.")
 
 
@@ -35,6 +36,7 @@ class Model(Section):
     """A model as product teams see it: a cascade of deployments with its policies."""
 
     deployment: Name | None = Field(None, description="Short for a cascade of one stage.")
+    adapter: Name | None = Field(None, description="LoRA adapter of that deployment. Stages of a cascade name theirs.")
     cascade: tuple[Stage, ...] = Field((), description="Stages in order; all but the last need `accept`.")
     fallbacks: tuple[Name, ...] = Field(
         (), description="Deployments tried in order when the last stage's engine fails."
@@ -50,6 +52,8 @@ class Model(Section):
     def _stages(self) -> Model:
         if (self.deployment is None) == (not self.cascade):
             raise ValueError("a model has exactly one of deployment and cascade")
+        if self.adapter is not None and self.cascade:
+            raise ValueError("adapter goes with deployment: in a cascade each stage names its own")
         for number, stage in enumerate(self.cascade[:-1]):
             if stage.accept is None:
                 raise ValueError(f"cascade[{number}] needs accept: only the last stage goes without")
@@ -60,4 +64,4 @@ class Model(Section):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The cascade, also where the config only names a deployment."""
-        return self.cascade or (Stage(deployment=self.deployment or ""),)
+        return self.cascade or (Stage(deployment=self.deployment or "", adapter=self.adapter),)

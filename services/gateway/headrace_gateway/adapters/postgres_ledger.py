@@ -19,7 +19,9 @@ _COLUMNS = (
     "shadow", "config_hash", "trace_id", "operation", "started_at", "started_us", "first_token_us", "ended_us",
     "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "reserved_output_tokens",
     "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "guard_findings",
+    "cache_write_input_tokens", "price_version",
 )  # fmt: skip
+_NOT_THERE_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 _KEY = {"request_id", "stage", "attempt"}
 _INSERT = (
     f"INSERT INTO gateway.ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
@@ -56,7 +58,7 @@ class PostgresLedger:
                         await cursor.executemany(_INSERT, [_values(event) for event in ordered])
                     for log_id in sorted(positions):
                         await self._note(cursor, log_id, positions[log_id])
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        except _NOT_THERE_YET as error:
             raise NotReady("the ledger's tables are not there yet", retry_after_s=1) from error
 
     async def _note(self, cursor: psycopg.AsyncCursor[Any], log_id: str, positions: list[int]) -> None:
@@ -76,7 +78,7 @@ class PostgresLedger:
             rows = await self._store.fetch(
                 "SELECT log_id, sequence FROM gateway.log_progress WHERE log_id = ANY(%s::uuid[])", log_ids
             )
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        except _NOT_THERE_YET as error:
             raise NotReady("the ledger's tables are not there yet", retry_after_s=1) from error
         return {str(log_id): sequence for log_id, sequence in rows}
 
@@ -112,4 +114,5 @@ def _values(event: RequestEvent) -> tuple[Any, ...]:
         usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.reasoning_tokens,
         event.reserved_output_tokens, event.cost_nano_usd, event.cache, event.finish_reason, event.error_code,
         event.verdict, event.confidence if event.HasField("confidence") else None, list(event.guard_findings),
+        usage.cache_write_input_tokens, event.price_version,
     )  # fmt: skip

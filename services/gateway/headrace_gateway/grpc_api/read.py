@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
+from headrace_gateway.parts import AUDIO_FORMATS
 from headrace_kit.errors import BadInput
 from headrace_protos.common.v1.chat_pb2 import Message, Sampling
 from headrace_protos.gateway.v1 import messages_pb2 as pb
@@ -17,6 +18,8 @@ _BOUNDS = {
     "presence_penalty": (-2, 2),
     "top_logprobs": (0, 20),
 }
+_MAX_REGEX_CHARS = 4096
+_DETAILS = ("", "auto", "low", "high")
 _MAX_N, _MAX_STOPS, _MAX_TOOLS, _MAX_COLLECTIONS, _MAX_CHARS = 16, 4, 128, 16, 256
 
 
@@ -49,9 +52,13 @@ def _check_message(message: Message, where: str) -> None:
     if not message.parts and message.role != "assistant":
         raise BadInput(f"{where}.parts is empty", code="missing_required_parameter", param=f"{where}.parts")
     for place, part in enumerate(message.parts):
-        if part.WhichOneof("part") != "text":
-            at = f"{where}.parts[{place}]"
-            raise BadInput(f"{at}: only text is supported yet", code="unsupported_parameter", param=at)
+        at, kind = f"{where}.parts[{place}]", part.WhichOneof("part")
+        if kind is None:
+            raise BadInput(f"{at} is empty", code="missing_required_parameter", param=at)
+        if kind == "image" and not (part.image.url and part.image.detail in _DETAILS):
+            raise BadInput(f"{at}.image has a url, and detail auto, low or high", param=f"{at}.image")
+        if kind == "audio" and not (part.audio.data and part.audio.format in AUDIO_FORMATS):
+            raise BadInput(f"{at}.audio has data, and format {' or '.join(AUDIO_FORMATS)}", param=f"{at}.audio")
     if message.role == "tool" and not message.tool_call_id:
         raise BadInput(f"{where}.tool_call_id is missing", param=f"{where}.tool_call_id")
 
@@ -67,8 +74,16 @@ def _check_sampling(sampling: Sampling) -> None:
         raise BadInput(f"sampling.n is at most {_MAX_N}", param="sampling.n")
     if len(sampling.stop) > _MAX_STOPS or not all(sampling.stop):
         raise BadInput(f"at most {_MAX_STOPS} stop strings, none empty", param="sampling.stop")
-    if sampling.response_format.type not in ("", "text", "json_object", "json_schema"):
-        raise BadInput("response_format.type is text, json_object or json_schema", param="sampling.response_format")
+    form = sampling.response_format
+    if form.type not in ("", "text", "json_object", "json_schema", "regex"):
+        raise BadInput(
+            "response_format.type is text, json_object, json_schema or regex", param="sampling.response_format"
+        )
+    if (form.type == "regex") != bool(form.regex) or len(form.regex) > _MAX_REGEX_CHARS:
+        raise BadInput(
+            f"response_format.regex goes with type regex, and has at most {_MAX_REGEX_CHARS} characters",
+            param="sampling.response_format.regex",
+        )
     names = [tool.name for tool in sampling.tools]
     if len(names) > _MAX_TOOLS or not all(names):
         raise BadInput(f"at most {_MAX_TOOLS} tools, each with a name", param="sampling.tools")

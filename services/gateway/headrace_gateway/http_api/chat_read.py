@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 
 from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
 from headrace_gateway.http_api.chat_schema import (
+    AudioPart,
     ChatBody,
     ChatMessage,
     CompletionBody,
     HeadraceOptions,
+    ImagePart,
     JsonFormat,
     JsonSchemaFormat,
     NamedTool,
+    Part,
     Sampled,
     TextPart,
     refused,
@@ -51,6 +56,7 @@ def read_chat(raw: bytes) -> tuple[GenerateCall, ChatBody]:
         sampling.response_format.CopyFrom(
             pb.ResponseFormat(type="json_schema", name=wanted.name, schema_json=_encode(wanted.schema).decode())
         )
+    _regex(body, sampling)
     _tools(body, sampling)
     return call, body
 
@@ -70,6 +76,7 @@ def read_completion(raw: bytes) -> tuple[GenerateCall, CompletionBody]:
     if not prompt:
         raise BadInput("prompt is empty", param="prompt")
     call.prompt = prompt
+    _regex(body, call.sampling)
     return call, body
 
 
@@ -131,13 +138,7 @@ def _message(turn: ChatMessage, number: int) -> pb.Message:
         message.parts.add(text=turn.content)
     elif turn.content is not None:
         for place, part in enumerate(turn.content):
-            if not isinstance(part, TextPart):
-                kind = part.__struct_config__.tag
-                at = f"{where}.content[{place}]"
-                raise BadInput(
-                    f"{at}: parts of type {kind!r} are not supported yet; send text", code=_NOT_YET, param=at
-                )
-            message.parts.add(text=part.text)
+            message.parts.append(_part(part, f"{where}.content[{place}]"))
     elif turn.role != "assistant":
         raise BadInput(f"{where}.content is missing", code="missing_required_parameter", param=f"{where}.content")
     if turn.tool_calls:
@@ -150,6 +151,31 @@ def _message(turn: ChatMessage, number: int) -> pb.Message:
             raise BadInput(f"{where}.tool_call_id is missing", param=f"{where}.tool_call_id")
         message.tool_call_id = turn.tool_call_id
     return message
+
+
+def _part(part: Part, where: str) -> pb.ContentPart:
+    if isinstance(part, TextPart):
+        return pb.ContentPart(text=part.text)
+    if isinstance(part, ImagePart):
+        return pb.ContentPart(image=pb.ImagePart(url=part.image_url.url, detail=part.image_url.detail))
+    if isinstance(part, AudioPart):
+        try:
+            data = base64.b64decode(part.input_audio.data, validate=True)
+        except ValueError:
+            at = f"{where}.input_audio.data"
+            raise BadInput(f"{at} is not base64", param=at) from None
+        return pb.ContentPart(audio=pb.AudioPart(data=data, format=part.input_audio.format))
+    kind = part.__struct_config__.tag
+    raise BadInput(f"{where}: parts of type {kind!r} are not supported", code=_NOT_YET, param=where)
+
+
+def _regex(body: Sampled, sampling: pb.Sampling) -> None:
+    """`headrace.regex`: OpenAI has no form of an answer by a regex."""
+    if body.headrace is None or body.headrace.regex is None:
+        return
+    if sampling.HasField("response_format"):
+        raise BadInput("headrace.regex and response_format are two forms of one answer", param="headrace.regex")
+    sampling.response_format.CopyFrom(pb.ResponseFormat(type="regex", regex=body.headrace.regex))
 
 
 def _tools(body: ChatBody, sampling: pb.Sampling) -> None:

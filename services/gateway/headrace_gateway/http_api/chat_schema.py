@@ -16,23 +16,30 @@ class TextPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="text")
     text: str
 
 
-class ImageAddress(Struct):
-    """An image by address."""
+class ImageAddress(Struct, forbid_unknown_fields=True):
+    """An image by address, or as a data URL."""
 
-    url: str
-    detail: str = "auto"
+    url: Annotated[str, Meta(min_length=1)]
+    detail: Literal["auto", "low", "high"] = "auto"
 
 
-class ImagePart(Struct, tag_field="type", tag="image_url"):
+class ImagePart(Struct, forbid_unknown_fields=True, tag_field="type", tag="image_url"):
     """An image."""
 
     image_url: ImageAddress
 
 
-class AudioPart(Struct, tag_field="type", tag="input_audio"):
+class Audio(Struct, forbid_unknown_fields=True):
+    """Audio as base64."""
+
+    data: Annotated[str, Meta(min_length=1)]
+    format: Literal["wav", "mp3"]
+
+
+class AudioPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="input_audio"):
     """Audio."""
 
-    input_audio: Any
+    input_audio: Audio
 
 
 class FilePart(Struct, tag_field="type", tag="file"):
@@ -151,6 +158,7 @@ class HeadraceOptions(Struct, forbid_unknown_fields=True):
     groups: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=256)] = []
     cache: Literal["bypass"] | None = None
     route: str | None = None
+    regex: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
 
 
 class Sampled(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -94,7 +94,9 @@ class Attempt:
     def close(self, journal: Journal, metrics: Metrics) -> None:
         """Write the closed event, and tell the outcome, the trace and the metrics."""
         ctx, usage = self.ctx, self.usage
-        cost = self.target.price.cost_nano_usd(usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+        cost = self.target.price.cost_nano_usd(
+            usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.cache_write_input_tokens
+        )
         code = self._code()
         ctx.cost_nano_usd += cost
         if self.verdict != "rejected":
@@ -154,6 +156,8 @@ class Attempt:
         attributes[genai.USAGE_OUTPUT_TOKENS] = usage.output_tokens
         if usage.cached_input_tokens:
             attributes[genai.USAGE_CACHE_READ_INPUT_TOKENS] = usage.cached_input_tokens
+        if usage.cache_write_input_tokens:
+            attributes[genai.USAGE_CACHE_CREATION_INPUT_TOKENS] = usage.cache_write_input_tokens
         if self._first_us:
             attributes[genai.RESPONSE_TIME_TO_FIRST_CHUNK] = (self._first_us - self._started_us) / 1e6
         if self.finish_reason:
@@ -186,6 +190,7 @@ class Attempt:
             started_us=self._started_us,
             cache=ctx.outcome.cache,
             reserved_output_tokens=self._reserved,
+            price_version=self.target.price.version or "",
         )
         event.time.FromNanoseconds(ctx.wall_ns())
         return event

@@ -169,5 +169,5 @@ class Attempts:
 
 
 def _of(request: GenerateRequest, target: Target) -> GenerateRequest:
-    request.deployment = target.name
+    request.deployment, request.adapter = target.name, target.adapter
     return request

@@ -15,13 +15,18 @@ TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A deployment as an attempt sees it. Token limits are 0 where the engine has none."""
+    """A deployment as an attempt sees it. Token limits are 0 where the engine has none.
+
+    `accepts` is what messages may hold besides text, `adapter` the LoRA adapter that the model asks it for.
+    """
 
     name: str
     engine: str
     price: Price
     max_output_tokens: int
     context_tokens: int
+    accepts: tuple[str, ...] = ()
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,15 @@ class ModelPlan:
         known = [stage.target.context_tokens for stage in self.stages if stage.target.context_tokens]
         return min(known, default=0)
 
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        """What messages may hold besides text: `image`, `audio`, where every deployment that may answer takes it."""
+        targets = (*(stage.target for stage in self.stages), *self.fallbacks)
+        return tuple(kind for kind in targets[0].accepts if all(kind in target.accepts for target in targets))
 
-def compile_target(name: str, config: Config) -> Target:
-    """The deployment `name` of a valid config."""
+
+def compile_target(name: str, config: Config, adapter: str | None = None) -> Target:
+    """The deployment `name` of a valid config, asked for an adapter of it."""
     deployment = config.deployments[name]
     return Target(
         name=name,
@@ -68,6 +79,8 @@ def compile_target(name: str, config: Config) -> Target:
         price=deployment.price,
         max_output_tokens=getattr(deployment, "max_output_tokens", 0),
         context_tokens=getattr(deployment, "context_tokens", 0),
+        accepts=getattr(deployment, "accepts", ()),
+        adapter=adapter or "",
     )
 
 
@@ -76,7 +89,9 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
     return ModelPlan(
         name=name,
         task=tasks(config.deployments[model.stages[0].deployment])[0],
-        stages=tuple(StagePlan(compile_target(stage.deployment, config), stage.accept) for stage in model.stages),
+        stages=tuple(
+            StagePlan(compile_target(stage.deployment, config, stage.adapter), stage.accept) for stage in model.stages
+        ),
         fallbacks=tuple(compile_target(fallback, config) for fallback in model.fallbacks),
         policy=policies[model.guardrails] if model.guardrails else None,
         collections=model.collections,
