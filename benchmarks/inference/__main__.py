@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -62,8 +61,8 @@ def main() -> None:
         if given.json:
             print(json.dumps({"part": name, "figures": [figure.document() for figure in figures]}), flush=True)
         else:
-            load = os.getloadavg()[0]
-            show(f"{title} ({os.cpu_count()} cores, load {load:.1f})", peer, figures, Console(file=sys.stdout))
+            machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+            show(f"{title} ({machine})", peer, figures, Console(width=max(150, Console().width)))
 
 
 if __name__ == "__main__":

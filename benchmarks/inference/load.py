@@ -42,6 +42,11 @@ class Round:
         return self.tokens / self.wall_s
 
     @property
+    def first_ms(self) -> float:
+        """Median time to the first token in milliseconds."""
+        return statistics.median(answer.first_s for answer in self.answers) * 1000
+
+    @property
     def busiest_ms_per_token(self) -> float:
         """CPU milliseconds an output token of the busiest thread: the one that computes the model."""
         return self.cpu.busiest_s * 1000 / max(1, self.tokens)
