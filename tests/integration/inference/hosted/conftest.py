@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from inference_suite.hosted import PIXEL
 from inference_suite.provider import KEY, Provider
 
 from headrace_inference.adapters.litellm.engine import LiteLlmEngine
@@ -22,11 +24,17 @@ MODELS = {
 }
 
 
+async def picture(_: web.Request) -> web.Response:
+    """A picture of one pixel."""
+    return web.Response(body=base64.b64decode(PIXEL.partition(",")[2]), content_type="image/png")
+
+
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     """A provider on a free port."""
     playing = Provider()
     application = web.Application(client_max_size=64 * 1024 * 1024)
+    application.router.add_get("/picture.png", picture)
     application.router.add_route("*", "/{rest:.*}", playing.handle)
     # A client that hangs up cancels its handler: that is how the tests see it.
     runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1)
