@@ -16,11 +16,11 @@ from headrace_kit.errors import BadInput, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ASKED = (
-    "Tell me about the sea and the many animals that live in it, in a few sentences please. Whales and seals breathe "
-    "air and come up for it; fish do not. Corals look like plants, and are animals that build reefs with their skeletons. "
-    "Squids and octopuses have no bones at all. Far down, where no light comes, some animals make their own, to be "
-    "found by a mate or to find something to eat. Birds live from the sea, too, and some of them hardly ever see the land. "
-    "What do you find most remarkable about all this, and why? Answer as a friend would."
+    "Tell me about the sea and the many animals that live in it, in a few sentences please. Whales and seals "
+    "breathe air and come up for it; fish do not. Corals look like plants, and are animals that build reefs with "
+    "their skeletons. Squids and octopuses have no bones at all. Far down, where no light comes, some animals make "
+    "their own, to be found by a mate or to find something to eat. Birds live from the sea, too, and some of them "
+    "hardly ever see the land. What do you find most remarkable about all this? Answer as a friend would."
 )
 NAMES = ("", "one", "two")
 
