@@ -196,7 +196,8 @@ async def subject_triton(triton) -> AsyncIterator[Subject]:
     await triton.until_loaded(client, "small")
 
     async def running() -> int:
-        return (await engine.stats()).running or 0
+        stats = await engine.stats()
+        return (stats.running or 0) + (stats.waiting or 0)
 
     yield Subject(
         engine,
