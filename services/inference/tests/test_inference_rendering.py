@@ -75,7 +75,7 @@ def test_settings_carry_what_the_config_says(repository, tmp_path):
     assert small["slots"] == 3
     assert small["model"] == str(tmp_path / "w")
     assert small["speculation"] == {"method": "ngram", "max_draft_tokens": 5, "ngram_tokens": 6, "draft": None}
-    assert (small["batch_tokens"], small["prompt_cache_mib"], small["kv_dtype"]) == (64, 64, "auto")
+    assert (small["batch_tokens"], small["prompt_cache_mib"], small["kv_dtype"]) == (32, 64, "auto")
     assert json.loads((repository / "plain" / "1" / "settings.json").read_text())["speculation"] is None
     order = json.loads((repository / "order" / "1" / "settings.json").read_text())
     assert (order["max_input_tokens"], order["tokenizer"]) == (512, str(tmp_path / "t"))

@@ -20,12 +20,13 @@ SYSTEM = "You are the assistant of the lighthouse museum on Skerry Island. " + "
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LONG = "Count from one to a thousand in words."
 PROMPT = "word " * 900
+SLOTS, CELLS, STEP = 3, 3 * 1024, 32
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine() -> AsyncIterator[LlamaCppEngine]:
     """One for all tests here: each uses tenants of its own."""
-    async with loaded({"model": weights("small")}, slots=3, max_output_tokens=900) as one:
+    async with loaded({"model": weights("small")}, slots=SLOTS, batch_tokens=STEP, max_output_tokens=900) as one:
         yield one
 
 
@@ -42,6 +43,15 @@ async def cached(engine: LlamaCppEngine, generation: Generation) -> tuple[int, i
 
 async def running(engine: LlamaCppEngine, wanted: int) -> bool:
     return (await engine.stats()).running == wanted
+
+
+async def working(engine: LlamaCppEngine, wanted: int) -> bool:
+    stats = await engine.stats()
+    return (stats.running or 0) + (stats.waiting or 0) == wanted
+
+
+async def read_tokens(engine: LlamaCppEngine, least: int) -> bool:
+    return ((await engine.stats()).kv_cache_used or 0) * CELLS >= least
 
 
 async def waiting(engine: LlamaCppEngine, wanted: int) -> bool:
@@ -111,16 +121,28 @@ async def test_several_answers_beside_single_ones_and_the_cache_afterwards(engin
     assert (await cached(engine, told("nobody", "Name a colour.")))[0] == 0
 
 
-@pytest.mark.parametrize("said", [LONG, PROMPT], ids=["decoding", "prefill"])
-async def test_leaving_frees_the_engines_slots(engine, said):
-    streams = [asyncio.create_task(drain(engine, chat(said, max_tokens=800, tenant=f"l{n}"))) for n in range(3)]
-    await until(lambda: running(engine, 3))
-    await leave(*streams)
+async def test_leaving_an_answer_frees_the_engines_slots(engine):
+    streams = [engine.generate(chat(LONG, max_tokens=800, tenant=f"l{number}")) for number in range(3)]
+    for stream in streams:
+        await anext(stream)
+    assert await running(engine, 3)
+    await asyncio.gather(*(stream.aclose() for stream in streams))
     took = await until(lambda: running(engine, 0))
-    print(f"three slots free after {took * 1000:.0f} ms")
-    if said == PROMPT:  # what was read before the cancel is in the slot, and not the whole
-        hit, whole = await cached(engine, chat(said, max_tokens=1, tenant="l0"))
-        assert hit < whole / 2
+    print(f"three slots free {took * 1000:.0f} ms after their answers were left")
+
+
+async def test_leaving_while_the_prompt_is_read_stops_the_reading(engine):
+    prompts = [chat(f"{number} {PROMPT}", max_tokens=1, tenant=f"p{number}") for number in range(3)]
+    streams = [asyncio.create_task(drain(engine, prompt)) for prompt in prompts]
+    await until(lambda: working(engine, 3))
+    await until(lambda: read_tokens(engine, 2 * STEP))
+    read = ((await engine.stats()).kv_cache_used or 0) * CELLS
+    await leave(*streams)
+    took = await until(lambda: working(engine, 0))
+    print(f"three slots free {took * 1000:.0f} ms after their prompts were left, {read:.0f} tokens read")
+    hits = [(await cached(engine, prompt))[0] for prompt in prompts]
+    assert max(hits) <= read + 3 * STEP
+    assert sum(hit > STEP for hit in hits) == 1, "one prompt is read at a time: the others were not begun"
 
 
 async def test_leaving_the_queue_leaves_it_at_once_and_nobody_else(engine):

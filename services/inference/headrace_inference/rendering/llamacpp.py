@@ -11,8 +11,8 @@ from headrace_kit.config.deployments.capabilities import keeps_prefixes
 from headrace_kit.config.deployments.language import NGRAM_TOKENS
 from headrace_kit.errors import BadInput
 
-BATCH_TOKENS = 64
-"""Prompt tokens that llama.cpp reads in one go on a CPU: more gains little and makes a cancel wait."""
+BATCH_TOKENS = 32
+"""Prompt tokens that llama.cpp reads in one go on a CPU: more gains little, and others and a cancel wait for it."""
 
 
 def settings(name: str, deployment: LlamaCppDeployment, places: Places) -> dict[str, Any]:

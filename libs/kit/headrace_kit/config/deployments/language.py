@@ -125,7 +125,7 @@ class LanguageDeployment(BaseDeployment):
     slots: int = Field(4, ge=1, le=4096, description="Requests that run at once, batched; further ones wait.")
     batch_tokens: int | None = Field(
         None, ge=16, le=1_048_576,
-        description="Most tokens computed in one step over all requests. Default: the engine's own (llama.cpp: 64).",
+        description="Most tokens computed in one step over all requests. Default: the engine's own (llama.cpp: 32).",
     )  # fmt: skip
     max_output_tokens: int = Field(1024, ge=1, le=1_048_576, description="Limit where a request names none, in tokens.")
     quantization: Quantization | None = Field(

@@ -7,6 +7,7 @@ import socket
 import threading
 
 from .prefixes import Prefixes
+from .prompts import Prompts
 from .slots import Slots
 
 
@@ -21,6 +22,7 @@ class EngineClient:
     Attributes:
         slots: who may use which slot.
         prefixes: what is kept besides, or None.
+        prompts: those that are being read.
     """
 
     def __init__(self, address, settings):
@@ -29,6 +31,7 @@ class EngineClient:
         if address["vault"]:
             self.prefixes = Prefixes(address["vault"], settings["prompt_cache_mib"] << 20)
         self.slots = Slots(settings["slots"], self.prefixes, settings.get("prefix_caching", True))
+        self.prompts = Prompts(settings["batch_tokens"])
         self._cells = settings["slots"] * settings["context_tokens"]
         self._template = None
 
@@ -52,7 +55,8 @@ class EngineClient:
         """
         busy = [slot for slot in self.read("/slots") if slot["is_processing"]]
         used = sum(slot.get("n_prompt_tokens", 0) for slot in busy)
-        return {"running": len(busy), "waiting": self.slots.counts()[1], "kv_cache_used": used / self._cells}
+        waiting = self.slots.counts()[1] + self.prompts.waiting()
+        return {"running": len(busy), "waiting": waiting, "kv_cache_used": used / self._cells}
 
     def template(self):
         """The model's chat template.

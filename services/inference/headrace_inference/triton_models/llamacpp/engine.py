@@ -33,8 +33,7 @@ def make_params(settings, socket_name, api_key):
     params.n_ctx = settings["slots"] * settings["context_tokens"]
     params.kv_unified_per_slot = settings["context_tokens"]
     # A prompt is read in pieces of this size; between two of them others decode and a cancel is seen.
-    params.n_ubatch = settings["batch_tokens"]
-    params.n_batch = max(params.n_ubatch, speculation.step_tokens(settings))
+    params.n_batch = params.n_ubatch = max(settings["batch_tokens"], speculation.step_tokens(settings))
     # Its own store of prefixes knows no tenants; `Slots` and `Prefixes` do what it does.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False

@@ -28,13 +28,16 @@ def serve(engine, settings, call):
     if lease is None:
         return
     slot = turn.Turn(engine, lease)
+    reading = engine.prompts.ask(lease.fresh)
+    call.on_cancel(reading.leave)
     answer = Answer(call.stream, request, document.get("top_logprobs") or 0)
     connection = engine.connect()
-    call.on_cancel(connection.abort)
     try:
+        reading.wait()
+        call.on_cancel(connection.abort)
         if not call.cancelled.is_set():
             slot.prepare(request.body)
-            _read(connection.post(request.path, request.body), answer, request.body, slot)
+            _read(connection.post(request.path, request.body), answer, request.body, slot, reading)
         if call.cancelled.is_set():
             return
         usage = answer.usage()
@@ -48,10 +51,11 @@ def serve(engine, settings, call):
     finally:
         call.on_cancel(None)
         connection.close()
+        reading.leave()
         slot.close()
 
 
-def _read(response, answer, body, slot):
+def _read(response, answer, body, slot, reading):
     """Feed the engine's answer to `answer` until it ends."""
     if response.status != 200:
         raise RequestFailed(*error_of(json.loads(response.read()).get("error") or {}, body))
@@ -59,4 +63,6 @@ def _read(response, answer, body, slot):
         if "error" in event:
             raise RequestFailed(*error_of(event["error"], body))
         slot.started()
+        if "prompt_progress" not in event:
+            reading.leave()
         answer.take(event)

@@ -60,15 +60,17 @@ class Lease:
         keep: the `Content` in it that is worth keeping before it goes, or None.
         restore: the entry of `Prefixes` to put into it first, or None.
         reuse: whether the request may build on what is in it.
+        fresh: characters of the prompt that are not in it.
     """
 
-    def __init__(self, wanted, number, others, keep, restore, reuse):
+    def __init__(self, wanted, number, others, keep, restore, reuse, fresh):
         self.wanted = wanted
         self.number = number
         self.others = others
         self.keep = keep
         self.restore = restore
         self.reuse = reuse
+        self.fresh = fresh
 
 
 class Ticket:
@@ -152,12 +154,14 @@ class Slots:
             self._queue.popleft().call(self._lease(wanted, free))
 
     def _lease(self, wanted, free):
-        slot, keep, entry, reuse = self._choose(wanted, free)
+        slot, keep, entry, reuse, common = self._choose(wanted, free)
         # The engine takes the first free slots for further answers, and empties them afterwards.
         others = [other for other in free if other is not slot][: wanted.answers - 1]
         for taken in (slot, *others):
             taken.busy, taken.content = True, None
-        return Lease(wanted, slot.number, [other.number for other in others], keep, entry, reuse)
+        return Lease(
+            wanted, slot.number, [other.number for other in others], keep, entry, reuse, len(wanted.text) - common
+        )
 
     def _choose(self, wanted, free):
         best, common = None, MIN_SHARED - 1
@@ -172,10 +176,11 @@ class Slots:
                 entry = self._prefixes.find(wanted, common + MIN_SHARED)
         if entry is None and best is not None:
             rest = len(best.content.text) - common
-            return best, self._worth(best.content) if rest > common else None, None, True
+            return best, self._worth(best.content) if rest > common else None, None, True, common
         slot = min(free, key=lambda slot: (slot.content is not None, slot.used))
         reuse = self._reuse and (entry is not None or usable(slot.content, wanted))
-        return slot, self._worth(slot.content), entry, reuse
+        common = 0 if entry is None else shared(entry.content.text, wanted.text)
+        return slot, self._worth(slot.content), entry, reuse, common
 
     def _worth(self, content):
         """`content`, if it should be kept before something else takes its slot."""
