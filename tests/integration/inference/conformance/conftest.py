@@ -279,7 +279,6 @@ async def subject_vllm() -> AsyncIterator[Subject]:
         absent,
         refused={"image": "messages[0].content[1]"},
         elsewhere={**NO_TEXTS, "kill": "it is not ours to end", "tools": "its model may have no template for them"},
-        long_words=40_000,
     )
     await engine.close()
     await absent.close()

@@ -170,7 +170,7 @@ class Answer:
                 TokenLogprob(
                     entry.token,
                     _value(entry.logprob),
-                    tuple((top.token, _value(top.logprob)) for top in (entry.top_logprobs or ())[: self._top]),
+                    self._best([(top.token, _value(top.logprob)) for top in entry.top_logprobs or ()]),
                 )
                 for entry in found.content
             ]
@@ -178,13 +178,14 @@ class Answer:
         values = found.token_logprobs or [None] * len(tokens)
         tops = found.top_logprobs or [None] * len(tokens)
         return [
-            TokenLogprob(token, _value(value), self._best(top))
+            TokenLogprob(
+                token, _value(value), self._best([(other, _value(of_other)) for other, of_other in (top or {}).items()])
+            )
             for token, value, top in zip(tokens, values, tops, strict=True)
         ]
 
-    def _best(self, top: dict[str, float | None] | None) -> tuple[tuple[str, float], ...]:
-        """A completion's alternatives hold the token itself too, so that there may be one too many."""
-        found = [(token, _value(value)) for token, value in (top or {}).items()]
+    def _best(self, found: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+        """The best alternatives first. Servers put the token itself first, or one too many."""
         return tuple(sorted(found, key=lambda entry: -entry[1])[: self._top])
 
 
