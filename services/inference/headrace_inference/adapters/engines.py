@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from headrace_inference.adapters.llamacpp.checks import check
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.adapters.triton.engine import TritonEngine
 from headrace_inference.adapters.triton.metrics import TritonMetrics
@@ -18,6 +20,7 @@ from headrace_kit.config.deployments import (
     OnnxDeployment,
     ServerDeployment,
     TritonGpuDeployment,
+    tasks,
 )
 
 Files = Callable[[str], Mapping[str, Path]]
@@ -64,4 +67,6 @@ class Engines:
             getattr(config, "labels", ()),
             streams=not isinstance(config, OnnxDeployment),
             metrics=self.triton_metrics,
+            tasks=tasks(config),
+            refuse=partial(check, config=config) if isinstance(config, LlamaCppDeployment) else None,
         )

@@ -12,14 +12,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace_inference.adapters.llamacpp.checks import check
 from headrace_inference.adapters.triton.wire import ALIVE, decode_chunk, encode_generation
 from headrace_inference.ports import Chunk, Engine, EngineState, EngineStats, Generation
 from headrace_inference.rendering.llamacpp import settings
 from headrace_inference.rendering.places import Places
-from headrace_inference.triton_models.llamacpp import limits
-from headrace_inference.triton_models.shared.failures import RequestFailed
 from headrace_kit.config.deployments import LlamaCppDeployment, entries_of
-from headrace_kit.errors import BadInput, HeadraceError, NotReady, Upstream
+from headrace_kit.errors import HeadraceError, NotReady, Upstream
 
 if TYPE_CHECKING:
     from headrace_inference.adapters.llamacpp.serving import Serving
@@ -42,7 +41,6 @@ class LlamaCppEngine(Engine):
         self._name = name
         self._config = config
         self._files = files
-        self._limits = {"slots": config.slots, "tool_parser": config.tool_parser, "adapters": config.adapters}
         self._serving: Serving | None = None
         self._state = EngineState("unloaded")
         self._loading = asyncio.Lock()
@@ -62,18 +60,7 @@ class LlamaCppEngine(Engine):
 
     def check(self, generation: Generation) -> None:
         """See `Engine`."""
-        sampling = generation.sampling
-        document = {
-            "n": sampling.n,
-            "messages": generation.messages,
-            "tools": sampling.tools,
-            "tool_choice": sampling.tool_choice,
-            "adapter": generation.adapter,
-        }
-        try:
-            limits.check(document, self._limits)
-        except RequestFailed as failure:
-            raise BadInput(failure.message, code=failure.code, param=failure.param) from failure
+        check(generation, self._config)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """See `Engine`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -57,6 +57,8 @@ class TritonEngine(Engine):
         labels: of a classifier, in the order of its outputs.
         streams: whether it is one of our streaming models, which tell of themselves.
         metrics: Triton's own, for models that do not.
+        tasks: what the model does, `generate`, `embed`, `rerank` or `classify`.
+        refuse: raises BadInput for a generation that the model cannot do; None: it takes everything.
     """
 
     takes_over = True
@@ -69,15 +71,26 @@ class TritonEngine(Engine):
         *,
         streams: bool = True,
         metrics: TritonMetrics | None = None,
+        tasks: Sequence[str] = ("generate", "embed", "rerank", "classify"),
+        refuse: Callable[[Generation], None] | None = None,
     ) -> None:
         self._model = model
         self._client = client
         self._labels = tuple(labels)
         self._streams = streams
         self._metrics = metrics
+        self._tasks = tasks
+        self._refuse = refuse
+
+    def check(self, generation: Generation) -> None:
+        """See `Engine`."""
+        self._does("generate")
+        if self._refuse is not None:
+            self._refuse(generation)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """See `Engine`."""
+        self.check(generation)
         async with aclosing(self._client.stream(self._model, encode_generation(generation))) as documents:
             async for document in documents:
                 if document != ALIVE:
@@ -85,6 +98,7 @@ class TritonEngine(Engine):
 
     async def embed(self, texts: Sequence[str], *, truncate: bool) -> Embeddings:
         """See `Engine`."""
+        self._does("embed")
         requests = []
         for start in range(0, len(texts), ROWS):
             part = texts[start : start + ROWS]
@@ -104,6 +118,7 @@ class TritonEngine(Engine):
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
         """See `Engine`."""
+        self._does("rerank")
         encoded = query.encode()
         requests = []
         for start in range(0, len(documents), ROWS):
@@ -119,6 +134,7 @@ class TritonEngine(Engine):
 
     async def classify(self, texts: Sequence[str]) -> Labels:
         """See `Engine`."""
+        self._does("classify")
         requests = []
         for start in range(0, len(texts), ROWS):
             part = texts[start : start + ROWS]
@@ -158,6 +174,10 @@ class TritonEngine(Engine):
     async def unload(self) -> None:
         """See `Engine`."""
         await self._client.unload(self._model)
+
+    def _does(self, task: str) -> None:
+        if task not in self._tasks:
+            raise BadInput(f"this deployment cannot {task}", code="unsupported", param="deployment")
 
     async def _all(self, requests: Sequence[pb.ModelInferRequest]) -> list[pb.ModelInferResponse]:
         """All responses in order; the first failure cancels the others."""
