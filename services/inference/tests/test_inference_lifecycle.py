@@ -19,7 +19,7 @@ from headrace_inference.metrics import Metrics
 from headrace_inference.ports import EngineState, EngineStats, Generation
 from headrace_kit.config import parse
 from headrace_kit.config.snapshot import Snapshot
-from headrace_kit.errors import HeadraceError, NotFound, NotReady, Upstream
+from headrace_kit.errors import BadInput, HeadraceError, NotFound, NotReady, Upstream
 
 WEIGHTS = {
     "format": "gguf",
@@ -323,6 +323,28 @@ async def test_what_leaves_the_config_and_comes_back_goes_on():
         await world.settled()
         assert world.state("b") == "ready"
         assert world.made["b"][0].unloads == 0
+
+
+class ServerEngine(FakeEngine):
+    """As a server of its own: it keeps its weights as long as it runs."""
+
+    async def unload(self) -> None:
+        raise BadInput("stop the server", code="unsupported")
+
+
+async def test_connections_are_closed_also_where_an_engine_cannot_be_unloaded(caplog):
+    async with World(snapshot(first={}, second={}), ServerEngine) as world:
+        await world.settled()
+        world.lifecycle.apply(snapshot(first={"slots": 1}))
+        await world.settled()
+        old, new = world.made["first"]
+        (gone,) = world.made["second"]
+        async with asyncio.timeout(10):
+            while not (old.closed and gone.closed):
+                await asyncio.sleep(0)
+        assert not new.closed
+    assert new.closed
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_unloading_waits_for_open_streams_and_lasts_until_it_is_loaded_again():

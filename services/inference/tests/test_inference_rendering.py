@@ -35,7 +35,7 @@ deployments:
   vectors: {engine: triton-python, task: embed, model: texts, dimensions: 384}
   order: {engine: triton-python, task: rerank, model: texts, max_input_tokens: 512}
 """ % {"zeros": "0" * 64}
-INSTALLED = {"numpy", "onnxruntime", "tokenizers", "xllamacpp", "llguidance", "triton_python_backend_utils"}
+INSTALLED = {"gguf", "numpy", "onnxruntime", "tokenizers", "xllamacpp", "llguidance", "triton_python_backend_utils"}
 
 
 @pytest.fixture

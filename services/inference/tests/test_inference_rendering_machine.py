@@ -86,8 +86,18 @@ def test_quantization_is_compared_with_the_file(tmp_path):
     files = {"words": {"model.gguf": gguf_file(tmp_path / "m.gguf", SHAPE)}}
     text = f"catalogue:\n{entry('words', 1)}deployments: {{it: {{engine: triton-llamacpp, model: words, %s}}}}"
     assert artefacts(parse(text % "quantization: q4_k_m"), "it", files).models
-    with pytest.raises(BadInput, match=r"deployments\.it\.quantization is q8_0, but 'words' is q4_k_m"):
-        artefacts(parse(text % "quantization: q8_0"), "it", files)
+    with pytest.raises(BadInput, match=r"deployments\.it\.quantization is q6_k, but 'words' is q4_k_m"):
+        artefacts(parse(text % "quantization: q6_k"), "it", files)
+
+
+@pytest.mark.parametrize(
+    ("asked", "weights"), [("threads: 1", "null"), ("quantization: q4_k_m", "null"), ("quantization: q8_0", '"q8_0"')]
+)
+def test_weights_are_converted_to_q8_0_when_they_are_loaded(tmp_path, asked, weights):
+    files = {"words": {"model.gguf": gguf_file(tmp_path / "m.gguf", SHAPE)}}
+    text = f"catalogue:\n{entry('words', 1)}deployments: {{it: {{engine: triton-llamacpp, model: words, {asked}}}}}"
+    (model,) = artefacts(parse(text), "it", files).models
+    assert f'"weights": {weights}' in model.files["settings.json"]
 
 
 def test_a_checkpoint_is_compared_too_and_its_adapters_ranks_are_read(tmp_path):

@@ -22,10 +22,10 @@ def settings(name: str, deployment: LlamaCppDeployment, places: Places) -> dict[
         BadInput: an entry has no GGUF file, or the file is not of the kind that the config says.
         NotReady: a file is not on this machine.
     """
-    _check_kind(name, deployment, places)
     keeps = keeps_prefixes(deployment.engine, deployment)
     return {
         "model": places.path(deployment.model, ".gguf"),
+        "weights": "q8_0" if _converts(name, deployment, places) else None,
         "context_tokens": deployment.context_tokens,
         "slots": deployment.slots,
         "threads": deployment.threads,
@@ -57,15 +57,16 @@ def _speculation(deployment: LlamaCppDeployment, places: Places) -> dict[str, An
     }
 
 
-def _check_kind(name: str, deployment: LlamaCppDeployment, places: Places) -> None:
-    """The weights' kind is what the file holds; `quantization` is a promise that is checked."""
+def _converts(name: str, deployment: LlamaCppDeployment, places: Places) -> bool:
+    """Whether the weights are converted when they are loaded; other kinds than q8_0 are a promise that is checked."""
     path = places.local(deployment.model, ".gguf")
-    if deployment.quantization is None or path is None:
-        return
-    found = gguf.read(path).kind
+    found = gguf.read(path).kind if path is not None and deployment.quantization is not None else ""
+    if deployment.quantization == "q8_0":
+        return found != "q8_0"
     if found and found != deployment.quantization:
         raise BadInput(
             f"deployments.{name}.quantization is {deployment.quantization}, but {deployment.model!r} is {found}: "
-            "say so, or take another file",
+            "say so, take another file, or q8_0, to which weights are converted",
             param=f"deployments.{name}.quantization",
         )
+    return False

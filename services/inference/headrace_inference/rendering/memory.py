@@ -29,6 +29,10 @@ ENGINE_BYTES = 96 * MIB
 _BITS = {"auto": 16.0, "q8_0": 8.5, "q4_0": 4.5, "fp8": 8.0}
 """Of one number in the cache; the `q` kinds carry a 16 bit scale for each 32 numbers."""
 
+_WEIGHT_BITS = {"q4_0": 4.5, "q4_1": 5.0, "q4_k_m": 4.9, "q5_0": 5.5, "q5_1": 6.0, "q5_k_m": 5.7, "q6_k": 6.6,
+                "f16": 16.0, "bf16": 16.0}  # fmt: skip
+"""Of one weight, by the kind of a GGUF file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -64,14 +68,24 @@ def estimate(name: str, deployment: BaseDeployment, places: Places) -> Estimate 
         return None
     draft = deployment.speculation.draft
     adapters = [adapter.model for adapter in deployment.adapters.values()]
+    weights = {entry: places.size(entry) for entry in (deployment.model, *([draft] if draft else []), *adapters)}
+    weights[deployment.model] = round(weights[deployment.model] * _growth(deployment, places))
     caches = [_llamacpp_cache(deployment, entry, places) for entry in (deployment.model, draft) if entry]
     return Estimate(
         name,
-        {entry: places.size(entry) for entry in (deployment.model, *([draft] if draft else []), *adapters)},
+        weights,
         sum(cache or 0 for cache in caches) + deployment.prefix_cache_mib * MIB,
         ENGINE_BYTES,
         whole=None not in caches,
     )
+
+
+def _growth(deployment: LlamaCppDeployment, places: Places) -> float:
+    """How much larger weights get that are converted when they are loaded."""
+    path = places.local(deployment.model, ".gguf")
+    if deployment.quantization != "q8_0" or path is None:
+        return 1.0
+    return _BITS["q8_0"] / _WEIGHT_BITS.get(gguf.read(path).kind, _BITS["q8_0"])
 
 
 def gpu_bytes_per_token(deployment: TritonGpuDeployment, places: Places) -> int | None:

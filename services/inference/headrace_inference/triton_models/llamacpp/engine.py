@@ -9,7 +9,7 @@ import secrets
 
 import xllamacpp
 
-from . import load_log, lora, prefixes, speculation
+from . import load_log, lora, prefixes, speculation, weights
 from .connection import EngineClient
 
 _MORE_CONNECTIONS = 4
@@ -19,7 +19,6 @@ _MORE_CONNECTIONS = 4
 def make_params(settings, socket_name, api_key):
     """llama.cpp's parameters for a deployment's `settings.json`."""
     params = xllamacpp.CommonParams()
-    params.model.path = settings["model"]
     params.hostnames = [socket_name]
     params.api_keys = [api_key]
     params.n_threads_http = settings["slots"] + _MORE_CONNECTIONS
@@ -68,13 +67,16 @@ class Engine(EngineClient):
         }
         super().__init__(address, settings)
         params = make_params(settings, address["socket"], address["key"])
-        with load_log.recorded() as log:
+        with weights.prepared(settings) as path, load_log.recorded() as log:
+            params.model.path = path
             try:
                 self._server = xllamacpp.Server(params)
             except RuntimeError as error:
                 reason = load_log.reason(log()) or error
                 raise RuntimeError("llama.cpp could not load %s: %s" % (settings["model"], reason)) from error
-        if settings.get("speculation") and not self.read("/slots")[0]["speculative"]:
+        # Its server hangs when it is stopped before it listens: from here on it does.
+        speculates = self.read("/slots")[0]["speculative"]
+        if settings.get("speculation") and not speculates:
             self.close()
             reason = load_log.reason(log()) or "llama.cpp does not say why"
             raise RuntimeError("llama.cpp cannot speculate with %s: %s" % (settings["speculation"]["draft"], reason))
