@@ -50,6 +50,7 @@ class FakeEngine(Engine):
         self.served: list[Generation] = []
         self.loads = 0
         self.unloads = 0
+        self.closed = False
         self.open = 0
         """Requests in the engine now."""
         self.now = EngineState("ready")
@@ -111,6 +112,10 @@ class FakeEngine(Engine):
             self.now = EngineState("failed", str(self.load_error))
             raise self.load_error
         self.now = EngineState("ready")
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        self.closed = True
 
     async def unload(self) -> None:
         """See `Engine`."""

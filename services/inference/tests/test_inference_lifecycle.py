@@ -339,9 +339,7 @@ async def test_connections_are_closed_also_where_an_engine_cannot_be_unloaded(ca
         await world.settled()
         old, new = world.made["first"]
         (gone,) = world.made["second"]
-        async with asyncio.timeout(10):
-            while not (old.closed and gone.closed):
-                await asyncio.sleep(0)
+        await until(lambda: old.closed and gone.closed)
         assert not new.closed
     assert new.closed
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -22,7 +22,7 @@ from headrace_inference.domain.warm import warm
 from headrace_inference.ports import Artefacts, Preparation
 from headrace_kit.config.deployments import BaseDeployment
 from headrace_kit.config.snapshot import Snapshot
-from headrace_kit.errors import HeadraceError, NotReady
+from headrace_kit.errors import BadInput, HeadraceError, NotReady
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -89,6 +89,7 @@ class Lifecycle:
             if not deployment.engine.takes_over:
                 with contextlib.suppress(HeadraceError):
                     await deployment.engine.unload()
+            await deployment.engine.close()
 
     def apply(self, snapshot: Snapshot) -> None:
         """Take a new config, in the background: what is new or changed is loaded, what is gone drained and unloaded."""
@@ -282,8 +283,11 @@ class Lifecycle:
         await old.left()
         try:
             await old.engine.unload()
+        except BadInput:
+            pass  # a server of its own keeps its weights, and what serves now may be on it
         except HeadraceError as error:
             _log.error("the old version of deployment %s could not be unloaded: %s", name, error.message)
+        await old.engine.close()
 
     async def _retire(self, deployment: Deployment) -> None:
         await asyncio.sleep(self._grace_s)
@@ -291,8 +295,11 @@ class Lifecycle:
             try:
                 if deployment.phase != "unloaded":
                     await self._unload(deployment)
+            except BadInput:
+                pass  # a server of its own keeps its weights
             except HeadraceError as error:
                 _log.error("deployment %s could not be unloaded: %s", deployment.name, error.message)
+            await deployment.engine.close()
             await self._artefacts.remove(deployment.name)
             self._deployments.drop(deployment.name)
             del self._plans[deployment.name]
