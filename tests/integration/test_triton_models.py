@@ -134,7 +134,8 @@ async def test_forty_streams_at_once_each_arrive_whole_and_in_order(gateway):
 
 
 async def test_the_small_model_answers_with_usage_and_log_probabilities(gateway):
-    chunks = await gateway.chunks(ask("small", "Say hello.", max_tokens=8, temperature=0, top_logprobs=2))
+    prompt = "Say hello. " + "The river is wide and the stone is old. " * 10  # short beginnings are not looked for
+    chunks = await gateway.chunks(ask("small", prompt, max_tokens=8, temperature=0, top_logprobs=2))
     assert "".join(chunk.text for chunk in chunks).strip()
     assert chunks[-1].finish_reason in ("stop", "length")
     assert chunks[-1].usage.input_tokens > 5
@@ -144,7 +145,7 @@ async def test_the_small_model_answers_with_usage_and_log_probabilities(gateway)
     for entry in entries:
         assert entry.logprob <= 0
         assert 1 <= len(entry.top) <= 2
-    again = await gateway.call("Generate", ask("small", "Say hello.", max_tokens=8, temperature=0))
+    again = await gateway.call("Generate", ask("small", prompt, max_tokens=8, temperature=0))
     assert again.choices[0].text == "".join(chunk.text for chunk in chunks)
     assert again.usage.cached_input_tokens > 0, "the prompt was still in a slot"
 
