@@ -45,9 +45,6 @@ class TritonClient:
 
     Args:
         address: host:port of its gRPC endpoint.
-
-    Attributes:
-        name: of this client, see `wire.gathered`.
     """
 
     def __init__(self, address: str) -> None:
@@ -58,8 +55,6 @@ class TritonClient:
         self._indexed = -_INDEX_FRESH_S
         self._lock = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
-        self.name = secrets.token_hex(8)
-        self._streams: dict[bytes, ModelStream] = {}
         self._healing: set[str] = set()
         self._healed: dict[str, float] = {}
 
@@ -78,28 +73,20 @@ class TritonClient:
             stream_request(model, document, request_id),
             stream_request(model, cancel_document(request_id), request_id + "-cancel"),
             _WIND_DOWN_S,
-            self._streams,
         )
         begun = False
         try:
             while True:
                 response = await stream.next(SILENCE_S)
-                begun = begun or response is not None
-                if isinstance(response, bytes):
-                    if not response:
-                        return
-                    yield response
-                    continue
                 if response is None:
-                    if stream.gathered:
-                        continue  # the rest is on its way, with the chunks of others
                     raise Upstream("Triton closed the stream before its end", code="engine_failed")
+                begun = True
                 if response.error_message:
                     raise await self._failed(model, response.error_message)
                 inferred = response.infer_response
                 for contents in inferred.raw_output_contents:
                     yield unpack_one(contents)
-                if inferred.parameters["triton_final_response"].bool_param and not stream.gathered:
+                if inferred.parameters["triton_final_response"].bool_param:
                     return
         except aio.AioRpcError as error:
             raise self._gone(error, begun) from error

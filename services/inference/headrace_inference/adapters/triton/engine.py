@@ -19,7 +19,6 @@ from headrace_inference.adapters.triton.wire import (
     decode_chunk,
     decode_stats,
     encode_generation,
-    gathered,
     output,
     pack_bytes,
     rows_request,
@@ -92,8 +91,7 @@ class TritonEngine(Engine):
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
         """See `Engine`."""
         self.check(generation)
-        document = gathered(encode_generation(generation), self._client.name)
-        async with aclosing(self._client.stream(self._model, document)) as documents:
+        async with aclosing(self._client.stream(self._model, encode_generation(generation))) as documents:
             async for document in documents:
                 if document != ALIVE:
                     yield decode_chunk(document)

@@ -15,12 +15,10 @@ from typing import TypeAlias
 from grpc import aio
 from tritonclient.grpc import service_pb2 as pb
 
-from headrace_inference.adapters.triton.wire import gathered_in, is_gathered
-
 _AHEAD = 32
 """Responses that may wait for a slow reader before gRPC's flow control holds Triton back."""
 
-Item: TypeAlias = pb.ModelStreamInferResponse | bytes | aio.AioRpcError | asyncio.InvalidStateError | None
+Item: TypeAlias = pb.ModelStreamInferResponse | aio.AioRpcError | asyncio.InvalidStateError | None
 
 
 class ModelStream:
@@ -32,10 +30,6 @@ class ModelStream:
         cancel: what is sent when the reader leaves early. None: the call is cancelled at gRPC's level after all, for
             models of others that listen to nothing else.
         patience_s: seconds that the model gets to end an answer nobody wants, before the call is cancelled after all.
-        streams: by the ids of their requests those among which chunks are dealt out that come gathered; it takes part.
-
-    Attributes:
-        gathered: chunks of it came, or will come, gathered: `b""` ends them, not the final response.
     """
 
     def __init__(
@@ -44,7 +38,6 @@ class ModelStream:
         request: pb.ModelInferRequest,
         cancel: pb.ModelInferRequest | None,
         patience_s: float,
-        streams: dict[bytes, ModelStream] | None = None,
     ) -> None:
         self._call = call
         self._request = request
@@ -60,16 +53,10 @@ class ModelStream:
         self._written = asyncio.Event()
         self._answered = False
         self._left = False
-        self.gathered = False
-        self._next_number = 0
-        self._early: dict[int, bytes] = {}
-        self._key = request.id.encode()
-        self._streams = {} if streams is None else streams
-        self._streams[self._key] = self
         self._reading = asyncio.create_task(self._read())
 
-    async def next(self, silence_s: float | None = None) -> pb.ModelStreamInferResponse | bytes | None:
-        """The next response, a chunk that came gathered, or None when Triton closed the stream.
+    async def next(self, silence_s: float | None = None) -> pb.ModelStreamInferResponse | None:
+        """The next response, or None when Triton closed the stream.
 
         Args:
             silence_s: longest wait for it.
@@ -96,7 +83,6 @@ class ModelStream:
     def leave(self) -> Coroutine[None, None, None]:
         """Nobody reads any more. The caller runs what is returned as a task: it ends the answer and the stream."""
         self._left = True
-        self._streams.pop(self._key, None)
         if self._patience is not None:
             self._patience.cancel()
         self._items.clear()
@@ -133,13 +119,7 @@ class ModelStream:
             while (response := await self._call.read()) is not aio.EOF:
                 final = response.infer_response.parameters["triton_final_response"].bool_param
                 self._answered = self._answered or final or bool(response.error_message)
-                contents = response.infer_response.raw_output_contents
-                if contents and is_gathered(contents[0]):
-                    for key, number, piece in gathered_in(contents[0]):
-                        if (stream := self._streams.get(key)) is not None:
-                            stream._take(number, piece)
-                else:
-                    await self._give(response)
+                await self._give(response)
                 if self._answered:
                     await self._call.done_writing()
             await self._give(None)
@@ -147,17 +127,6 @@ class ModelStream:
             await self._give(error)
         finally:
             self._written.set()
-
-    def _take(self, number: int, piece: bytes) -> None:
-        """A chunk, in the order of their numbers whatever order they come in."""
-        self.gathered = True
-        self._early[number] = piece
-        while (found := self._early.pop(self._next_number, None)) is not None:
-            self._next_number += 1
-            self._answered = self._answered or not found
-            self._items.append(found)
-        if self._items:
-            _wake(self._wanted)
 
     async def _give(self, item: Item) -> None:
         while len(self._items) >= _AHEAD and not self._left:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from tritonclient.grpc import service_pb2 as pb
 
 from headrace_inference.ports import Chunk, EngineStats, Generation, TokenLogprob, ToolCall, Usage
-from headrace_inference.triton_models.shared.gather import FRAME, MARK
 from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstream
 
 _ERRORS: dict[str, type[HeadraceError]] = {
@@ -225,23 +224,3 @@ def pack_bytes(values: Sequence[bytes]) -> bytes:
 def unpack_one(contents: bytes) -> bytes:
     """The one element of a BYTES tensor."""
     return contents[4:]
-
-
-def gathered(document: bytes, client: str) -> bytes:
-    """A request document whose chunks may come together with those of the client's other requests."""
-    return b'{"gather":' + _ENCODER.encode(client) + b"," + document[1:]
-
-
-def is_gathered(contents: bytes) -> bool:
-    """Whether an output has chunks of several requests, see `triton_models/shared/gather.py`."""
-    return contents[4:5] == MARK
-
-
-def gathered_in(contents: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-    """Id of the request, number among its chunks, and chunk; empty for the end."""
-    start, end = 5, len(contents)
-    while start < end:
-        key, number, size = FRAME.unpack_from(contents, start)
-        start += FRAME.size
-        yield key, number, contents[start : start + size]
-        start += size

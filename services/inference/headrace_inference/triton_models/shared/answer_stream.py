@@ -7,7 +7,6 @@ A request is one JSON document in tensor `request`; an answer is a series of JSO
     {}                                                                   every 2 s without anything else: still alive.
 The request {"cancel": "<id>"} on the same stream ends the request that Triton knows by that id.
 The request {"stats": true} is answered by one document, {"stats": {"running"?, "waiting"?, "kv_cache_used"?}}.
-With `"gather": "<client>"` in it, chunks may come in the responses to other requests of that client, see `gather`.
 A model whose process has died sends nothing any more, and Triton does not say so: silence is the sign.
 """
 
@@ -209,7 +208,7 @@ class Watcher:
         period_s: time between two looks, in seconds.
     """
 
-    def __init__(self, period_s=FLUSH_S):
+    def __init__(self, period_s=0.02):
         self._period_s = period_s
         self._lock = threading.Lock()
         self._watched = set()

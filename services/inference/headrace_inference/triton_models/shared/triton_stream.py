@@ -8,7 +8,6 @@ import triton_python_backend_utils as pb_utils
 
 from .answer_stream import AnswerStream, Watcher, encode, encode_error
 from .failures import RequestFailed
-from .gather import Member, Outbox
 
 _CANCEL = b'{"cancel":'
 _STATS = b'{"stats":'
@@ -24,11 +23,9 @@ class Call:
 
     def __init__(self, sender):
         self.document = {}
-        self.stream = AnswerStream(self._say)
+        self.stream = AnswerStream(lambda chunk: _send(sender, chunk))
         self.cancelled = threading.Event()
         self._sender = sender
-        self._outbox = None
-        self._member = None
         self._ask_at = 0.0
         self._on_cancel = None
         self._ending = threading.Lock()
@@ -50,17 +47,6 @@ class Call:
         self.document = document
         self.stream.logprobs = document.get("top_logprobs") is not None
 
-    def gather(self, outbox, key):
-        """Speak through the client's outbox from here on, as the request `key`."""
-        self._outbox, self._member = outbox, Member(key, lambda document: _send(self._sender, document))
-        outbox.join(self._member)
-
-    def _say(self, chunk):
-        if self._outbox is None:
-            _send(self._sender, chunk)
-        else:
-            self._outbox.put(self._member, chunk)
-
     def on_cancel(self, callback):
         """Call `callback` when the client goes away; at once if it has gone already. None takes it back."""
         with self._lock:
@@ -75,8 +61,6 @@ class Call:
             if self.cancelled.is_set():
                 return
             self.cancelled.set()
-            if self._member is not None:
-                self._member.leaving = True
             callback = self._on_cancel
         if callback:
             callback()
@@ -104,8 +88,6 @@ class Call:
         with self._ending:
             self._ended = True
         self.stream.close()
-        if self._outbox is not None:
-            self._outbox.leave(self._member)
 
 
 class Calls:
@@ -124,7 +106,6 @@ class Calls:
         self._watcher = Watcher()
         self._lock = threading.Lock()
         self._open = {}
-        self._outboxes = {}
 
     def start(self, requests):
         """Take Triton's requests; returns at once."""
@@ -150,9 +131,6 @@ class Calls:
     def close(self):
         """Cancel what is open."""
         self._watcher.close()
-        with self._lock:
-            for outbox in self._outboxes.values():
-                outbox.close()
 
     def _cancel(self, key):
         with self._lock:
@@ -170,7 +148,7 @@ class Calls:
 
     def _run(self, key, call, raw, sender):
         try:
-            self._answer(key, call, raw)
+            self._answer(call, raw)
         except Exception as error:
             pb_utils.Logger.log_error("a response was lost: %r" % error)
         finally:
@@ -179,23 +157,10 @@ class Calls:
             self._slots.release()
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _outbox(self, client):
-        """Where the requests of a client meet."""
-        with self._lock:
-            found = self._outboxes.get(client)
-            if found is None:
-                for name in [name for name, outbox in self._outboxes.items() if outbox.idle()]:
-                    self._outboxes.pop(name).close()
-                found = self._outboxes[client] = Outbox()
-            return found
-
-    def _answer(self, key, call, raw):
+    def _answer(self, call, raw):
         self._watcher.watch(call)
         try:
             call.read(raw)
-            client = call.document.pop("gather", None)
-            if client:
-                call.gather(self._outbox(client), key.encode())
             self._serve(call)
         except RequestFailed as failure:
             if not call.cancelled.is_set():
