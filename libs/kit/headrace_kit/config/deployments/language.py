@@ -129,8 +129,9 @@ class LanguageDeployment(BaseDeployment):
     )  # fmt: skip
     max_output_tokens: int = Field(1024, ge=1, le=1_048_576, description="Limit where a request names none, in tokens.")
     quantization: Quantization | None = Field(
-        None, description="How the weights are stored. Default: what the files say. GGUF files are checked against it; to "
-        "`q8_0` they are converted when they are first loaded. For files that llama.cpp computes slowly (q4_1, q5_1) "
+        None,
+        description="How the weights are stored. Default: what the files say. GGUF files are checked against it; "
+        "to `q8_0` they are converted when first loaded. For files that llama.cpp computes slowly (q4_1, q5_1) "
         "that halves the time for prompts and makes speculation pay, with up to 1.7 times the memory.",
     )
     parallel: Parallel = Field(default_factory=Parallel, description="GPUs.")
