@@ -1,4 +1,5 @@
-"""`python -m benchmarks.inference [PART ...] [--json] [--rounds N] [--prompts FILE]`, or `make bench-inference`.
+"""`python -m benchmarks.inference [PART ...] [--json] [--rounds N] [--prompts FILE]
+[--passages FILE]`, or `make bench-inference`.
 
 Parts: streams, speculation, prefix, embeddings, memory; all by default. Each starts Triton, inference and the peer that
 it compares with on free ports, measures both in turn, prints one table and stops them. Ratios are of CPU time wherever
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, a line for each part")
     parser.add_argument("--prompts", type=Path, help="file with one user message a line, instead of made ones")
+    parser.add_argument("--passages", type=Path, help="file with one passage to quote a line, instead of the docs'")
     parser.add_argument("--model", default="smollm2-135m", help="catalogue entry of the default config")
     parser.add_argument("--slots", type=int, default=8, help="requests that the engine works on at one time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the engines")
@@ -46,7 +48,7 @@ def main() -> None:
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     options = Options(
-        prompts=Prompts(given.prompts),
+        prompts=Prompts(given.prompts, given.passages),
         model=given.model,
         slots=given.slots,
         threads=given.threads,

@@ -16,11 +16,15 @@ def main() -> None:
     file = Path(sys.argv[1])
     sys.path.insert(0, str(file.parent))
     from triton_models.llamacpp.engine import make_params
+    from triton_models.llamacpp.weights import prepared
 
-    params = make_params(json.loads(file.read_text("utf-8")), "127.0.0.1", "")
+    settings = json.loads(file.read_text("utf-8"))
+    params = make_params(settings, "127.0.0.1", "")
     params.api_keys = []
     params.port = 0
-    server = xllamacpp.Server(params)
+    with prepared(settings) as path:
+        params.model.path = path
+        server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     sys.stdin.read()
 

@@ -37,6 +37,7 @@ class Options:
         return {
             "engine": "triton-llamacpp",
             "model": self.model,
+            "quantization": "q8_0",
             "context_tokens": 2048,
             "slots": self.slots,
             "threads": self.threads,

@@ -21,6 +21,7 @@ from headrace_protos.inference.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1 import service_pb2_grpc
 
 PATIENCE_S = 600.0
+_READY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,16 @@ class Headrace:
         """Wait until the service has seen that the deployment serves.
 
         Raises:
-            RuntimeError: it failed; the message says why.
+            RuntimeError: it does not within a minute; the message says why.
         """
+        until = time.monotonic() + _READY_S
         while True:
             answer = await self.call("ListDeployments", pb.ListDeploymentsRequest())
             found = next(entry for entry in answer.deployments if entry.name == self.deployment)
             if found.state == "ready":
                 return
-            if found.state == "failed" and "does not answer" not in found.detail:
-                raise RuntimeError(f"{self.deployment}: {found.detail}")
+            if time.monotonic() > until:
+                raise RuntimeError(f"{self.deployment} is {found.state}: {found.detail}")
             await asyncio.sleep(0.1)
 
     async def ask(self, ask: Ask) -> Answer:

@@ -11,8 +11,6 @@ from benchmarks.inference.load import Pairs, Round, compare, run
 from benchmarks.inference.options import Options
 from benchmarks.inference.peers import Ask, Headrace
 
-_WARM_UP = 4
-
 
 async def measure(options: Options) -> list[Figure]:
     """Tokens a CPU second and time to the first token at 1, 8 and 32 streams; tokens a second at 8 over 1."""
@@ -26,7 +24,8 @@ async def measure(options: Options) -> list[Figure]:
         levels: dict[int, Pairs] = {}
         try:
             for side in (ours, bare):
-                await run(side, [Ask(prompt, 8) for prompt in options.prompts.take(_WARM_UP)], _WARM_UP)
+                # Every slot has then seen the template's beginning.
+                await run(side, [Ask(prompt, 8) for prompt in options.prompts.take(2 * options.slots)], options.slots)
             for streams in options.streams:
                 asks = [
                     [Ask(prompt, options.tokens) for prompt in options.prompts.take(max(streams, 4))]

@@ -99,8 +99,7 @@ async def test_a_process_that_dies_ends_its_streams_and_comes_back():
         os.kill(before, signal.SIGKILL)
         ended = await asyncio.gather(*reading, return_exceptions=True)
         assert [type(end) for end in ended] == [Upstream] * 3
-        await until(lambda: _is(engine, "ready"))
-        assert engine.pid != before
+        await until(lambda: _serves_anew(engine, before))
         assert (await gather(engine, chat("Hi", max_tokens=3))).usage.output_tokens == 3
 
 
@@ -167,6 +166,10 @@ async def _drain(stream) -> None:
 
 async def _is(engine, state: str) -> bool:
     return (await engine.health()).state == state
+
+
+async def _serves_anew(engine, before: int) -> bool:
+    return await _is(engine, "ready") and engine.pid != before
 
 
 async def _busy(engine) -> bool:

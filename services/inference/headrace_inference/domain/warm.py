@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import aclosing
 
 from headrace_inference.ports import Engine, Generation, Sampling
@@ -28,6 +29,9 @@ def warm_ups(config: BaseDeployment) -> list[Generation]:
         made.append(Generation(messages=(user,), sampling=sampling))
     if system is not None:
         made.append(Generation(messages=({"role": "system", "content": system}, user), sampling=sampling))
+    if config.speculation.method != "none":
+        # An instance that does not draft has caches of its own.
+        made += [dataclasses.replace(generation, max_draft_tokens=0) for generation in made]
     return made
 
 

@@ -71,11 +71,13 @@ def estimate(name: str, deployment: BaseDeployment, places: Places) -> Estimate 
     weights = {entry: places.size(entry) for entry in (deployment.model, *([draft] if draft else []), *adapters)}
     weights[deployment.model] = round(weights[deployment.model] * _growth(deployment, places))
     caches = [_llamacpp_cache(deployment, entry, places) for entry in (deployment.model, draft) if entry]
+    # llama.cpp that drafts has a second instance beside it that does not.
+    instances = 1 if deployment.speculation.method == "none" else 2
     return Estimate(
         name,
         weights,
-        sum(cache or 0 for cache in caches) + deployment.prefix_cache_mib * MIB,
-        ENGINE_BYTES,
+        (sum(cache or 0 for cache in caches) + deployment.prefix_cache_mib * MIB) * instances,
+        ENGINE_BYTES * instances,
         whole=None not in caches,
     )
 

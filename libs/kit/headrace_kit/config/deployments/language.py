@@ -44,9 +44,9 @@ class Speculation(Section):
     )
     adaptive: bool = Field(
         True,
-        description="Turn speculation down or off while it does not pay, by measured acceptance and batch occupancy: "
-        "by request where the engine can, else by sending requests to the plain instance, where there is one, "
-        "else by the engine's own schedule over batch sizes, where it has one.",
+        description="Turn speculation off while it does not pay, by measured acceptance and batch occupancy: requests "
+        "go to an instance that does not draft. llama.cpp has one beside each that does; elsewhere it is the plain "
+        "instance, where there is one, else the engine's own schedule over batch sizes, where it has one.",
     )
 
     @model_validator(mode="after")

@@ -17,5 +17,9 @@ class LlamaCppDeployment(LanguageDeployment):
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of the engine.")
     prefix_cache_mib: int = Field(
-        64, ge=0, le=1_048_576, description="Memory in which prefixes of requests that have ended are kept, in MiB."
+        64,
+        ge=0,
+        le=1_048_576,
+        description="Memory in which prefixes are kept that slots hold no longer, in MiB. Prefixes are used again for "
+        "their own tenant only, but for those of the platform's own prompts.",
     )

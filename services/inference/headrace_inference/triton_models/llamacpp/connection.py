@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 
+from . import speculation
 from .prefixes import Prefixes
 from .prompts import Prompts
 from .slots import Slots
@@ -16,13 +17,14 @@ class EngineClient:
 
     Args:
         address: `{"socket", "key", "vault"}` of the `Engine`: name of its socket, key that it wants, and paths of files
-            in its memory.
+            in its memory; and `plain`, the same of the plain instance, where there is one.
         settings: the deployment's `settings.json`.
 
     Attributes:
         slots: who may use which slot.
         prefixes: what is kept besides, or None.
         prompts: those that are being read.
+        plain: the instance that does not draft, beside one that does; else None.
     """
 
     def __init__(self, address, settings):
@@ -31,9 +33,19 @@ class EngineClient:
         if address["vault"]:
             self.prefixes = Prefixes(address["vault"], settings["prompt_cache_mib"] << 20)
         self.slots = Slots(settings["slots"], self.prefixes, settings.get("prefix_caching", True))
-        self.prompts = Prompts(settings["batch_tokens"])
+        self.prompts = Prompts(speculation.batch_tokens(settings))
         self._cells = settings["slots"] * settings["context_tokens"]
         self._template = None
+        plain = address.get("plain")
+        self.plain = EngineClient(plain, speculation.without(settings)) if plain else None
+
+    def of(self, document):
+        """The instance that a request is for.
+
+        llama.cpp drafts for all requests or for none, and reports no log probabilities of drafted tokens.
+        """
+        told = document.get("top_logprobs") is not None or document.get("want_stats")
+        return self.plain if self.plain is not None and (told or document.get("max_draft_tokens") == 0) else self
 
     def connect(self):
         """A connection for one request."""
@@ -53,10 +65,15 @@ class EngineClient:
         Raises:
             OSError: the engine is gone.
         """
-        busy = [slot for slot in self.read("/slots") if slot["is_processing"]]
-        used = sum(slot.get("n_prompt_tokens", 0) for slot in busy)
-        waiting = self.slots.counts()[1] + self.prompts.waiting()
-        return {"running": len(busy), "waiting": waiting, "kv_cache_used": used / self._cells}
+        instances = [self] if self.plain is None else [self, self.plain]
+        running = waiting = used = 0
+        for instance in instances:
+            busy = [slot for slot in instance.read("/slots") if slot["is_processing"]]
+            running += len(busy)
+            used += sum(slot.get("n_prompt_tokens", 0) for slot in busy)
+            waiting += instance.slots.counts()[1] + instance.prompts.waiting()
+        cells = self._cells * len(instances)
+        return {"running": running, "waiting": waiting, "kv_cache_used": used / cells}
 
     def template(self):
         """The model's chat template.

@@ -19,6 +19,7 @@ _MORE_CONNECTIONS = 4
 def make_params(settings, socket_name, api_key):
     """llama.cpp's parameters for a deployment's `settings.json`."""
     params = xllamacpp.CommonParams()
+    params.model.path = settings["model"]
     params.hostnames = [socket_name]
     params.api_keys = [api_key]
     params.n_threads_http = settings["slots"] + _MORE_CONNECTIONS
@@ -32,7 +33,7 @@ def make_params(settings, socket_name, api_key):
     params.n_ctx = settings["slots"] * settings["context_tokens"]
     params.kv_unified_per_slot = settings["context_tokens"]
     # A prompt is read in pieces of this size; between two of them others decode and a cancel is seen.
-    params.n_batch = params.n_ubatch = max(settings["batch_tokens"], speculation.step_tokens(settings))
+    params.n_batch = params.n_ubatch = speculation.batch_tokens(settings)
     # Its own store of prefixes knows no tenants; `Slots` and `Prefixes` do what it does.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
@@ -59,29 +60,42 @@ class Engine(EngineClient):
     def __init__(self, settings):
         # On a fatal error llama.cpp would start a debugger and keep the process for a minute.
         os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+        self._servers = []
+        self._vault = []
+        try:
+            with weights.prepared(settings) as path, load_log.recorded() as log:
+                address = self._start(settings, path, log)
+                if settings.get("speculation"):
+                    address["plain"] = self._start(speculation.without(settings), path, log)
+        except RuntimeError:
+            self.close()
+            raise
+        super().__init__(address, settings)
+
+    def close(self):
+        """Stop the engine and free its memory."""
+        self._servers.clear()
+        prefixes.forget(self._vault)
+
+    def _start(self, settings, path, log):
         keeps = settings.get("prefix_caching", True) and settings["prompt_cache_mib"]
         address = {
             "socket": "@headrace-%d-%s.sock" % (os.getpid(), secrets.token_hex(8)),
             "key": secrets.token_hex(32),
             "vault": prefixes.vault() if keeps else [],
         }
-        super().__init__(address, settings)
+        self._vault += address["vault"]
         params = make_params(settings, address["socket"], address["key"])
-        with weights.prepared(settings) as path, load_log.recorded() as log:
-            params.model.path = path
-            try:
-                self._server = xllamacpp.Server(params)
-            except RuntimeError as error:
-                reason = load_log.reason(log()) or error
-                raise RuntimeError("llama.cpp could not load %s: %s" % (settings["model"], reason)) from error
-        # Its server hangs when it is stopped before it listens: from here on it does.
-        speculates = self.read("/slots")[0]["speculative"]
+        params.model.path = path
+        try:
+            self._servers.append(xllamacpp.Server(params))
+        except RuntimeError as error:
+            reason = load_log.reason(log()) or error
+            raise RuntimeError("llama.cpp could not load %s: %s" % (settings["model"], reason)) from error
+        # Its server hangs when it is stopped before it listens: once it has answered it does.
+        speculates = EngineClient(address, settings).read("/slots")[0]["speculative"]
         if settings.get("speculation") and not speculates:
-            self.close()
             reason = load_log.reason(log()) or "llama.cpp does not say why"
-            raise RuntimeError("llama.cpp cannot speculate with %s: %s" % (settings["speculation"]["draft"], reason))
-
-    def close(self):
-        """Stop the engine and free its memory."""
-        self._server = None
-        prefixes.forget(self.address["vault"])
+            draft = settings["speculation"]["draft"] or settings["speculation"]["method"]
+            raise RuntimeError("%s cannot draft for %s: %s" % (draft, path, reason))
+        return address

@@ -6,7 +6,8 @@ import re
 import tempfile
 
 _REASON = re.compile(
-    r"(?:error loading model|failed to open GGUF file|gguf_init_from_\w+|llama_adapter_lora_init\w*): (.+)"
+    r"(?:error loading model|failed to open GGUF file|gguf_init_from_\w+|llama_adapter_lora_init\w*"
+    r"|failed to initialize speculative decoding context): (.+)"
 )
 _ADAPTER = re.compile(r"failed to load lora adapter '([^']+)'")
 _AGAIN = "failed to load model from"

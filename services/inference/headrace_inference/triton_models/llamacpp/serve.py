@@ -21,6 +21,7 @@ def serve(engine, settings, call):
         RequestFailed: the answer ends with this error.
     """
     document = call.document
+    engine = engine.of(document)
     request = engine_request(document, settings, engine.template)
     ticket = engine.slots.ask(turn.wanted(document, request.body))
     call.on_cancel(ticket.leave)

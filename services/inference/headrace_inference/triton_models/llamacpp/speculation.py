@@ -5,10 +5,6 @@ what followed them there. It has no state, so nothing of one request is proposed
 for all, and the maps keep what they counted of the request before in the same slot.
 """
 
-import xllamacpp
-
-_TYPES = xllamacpp.common_speculative_type
-
 LEAST_PROBABLE = 0.5
 """Draft models: a token that the draft finds less probable ends the proposal. Checking one costs a CPU half a step."""
 
@@ -18,14 +14,17 @@ def configure(params, settings):
     wanted = settings.get("speculation")
     if not wanted:
         return
+    import xllamacpp
+
+    types = xllamacpp.common_speculative_type
     most = wanted["max_draft_tokens"]
     if wanted["method"] == "ngram":
-        params.speculative.types = [_TYPES.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.types = [types.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
         params.speculative.ngram_simple.size_m = most
         # llama.cpp proposes nothing at all when fewer tokens are to follow than have to match.
         params.speculative.ngram_simple.size_n = min(wanted["ngram_tokens"], most)
         return
-    params.speculative.types = [_TYPES.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    params.speculative.types = [types.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
     draft = params.speculative.draft
     draft.mparams.path = wanted["draft"]
     draft.n_max = most
@@ -33,7 +32,15 @@ def configure(params, settings):
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = settings["threads"]
 
 
-def step_tokens(settings):
-    """Tokens of one step of all slots when each has a full draft: the engine's batch must hold them."""
+def batch_tokens(settings):
+    """Tokens that the engine computes in one step: it must hold all slots with a full draft each."""
     wanted = settings.get("speculation")
-    return settings["slots"] * (1 + (wanted["max_draft_tokens"] if wanted else 0))
+    return max(settings["batch_tokens"], settings["slots"] * (1 + (wanted["max_draft_tokens"] if wanted else 0)))
+
+
+def without(settings):
+    """Settings of the instance that does not draft, for requests that must not or for which it does not pay.
+
+    It reads prompts in pieces of the same size: other sizes round differently, and greedy answers are to be the same.
+    """
+    return {**settings, "speculation": None, "batch_tokens": batch_tokens(settings)}

@@ -17,8 +17,16 @@ import time
 FLUSH_S = 0.05
 """Shortest time between two chunks of a choice: a chunk costs the processes on its way as much as several tokens."""
 
+HOLD_S = 0.2
+"""Longest that a piece is held for the next one: with many streams in the engine each gets a token every 100 ms or so,
+and two of them share a chunk."""
+
 FLUSH_TOKENS = 16
 BEAT_S = 2
+LOOK_S = 0.05
+"""Longest time between two looks of the watcher while requests are open; below `HOLD_S`, so that it is never late."""
+
+_LEAST_PAUSE_S = 0.01
 
 
 class _Pending:
@@ -26,10 +34,12 @@ class _Pending:
 
     __slots__ = (
         "finish_reason",
+        "last_at",
         "logprobs",
         "min_logprob",
         "reasoning",
         "sent_at",
+        "since",
         "some",
         "sum_logprob",
         "text",
@@ -38,7 +48,7 @@ class _Pending:
     )
 
     def __init__(self, sent_at):
-        self.sent_at = sent_at
+        self.sent_at = self.last_at = self.since = sent_at
         self.clear()
 
     def clear(self):
@@ -76,23 +86,28 @@ class _Pending:
 
 
 class AnswerStream:
-    """Batches tokens into chunks: one leaves at once when the choice has sent nothing for `flush_s`, as its first one.
+    """Batches pieces into chunks: the first of a choice leaves at once.
 
-    Those that come sooner leave together, `flush_s` after the last chunk or when they are `flush_tokens`.
-    `add`, `end` and `fail` are called by the request's own thread, `tick` by the watcher.
+    Later ones leave together, at least two, with the piece that comes `flush_s` after the last chunk or makes them
+    `flush_tokens`. No piece waits longer than `hold_s` for the next; where the last two came further apart, it does not
+    wait at all. `add`, `end` and `fail` are called by the request's own thread, `tick` by the watcher.
 
     Args:
         send: takes one encoded chunk.
+        flush_s: seconds between two chunks of a choice.
+        hold_s: seconds that a piece may wait.
+        flush_tokens: tokens that leave at once.
 
     Attributes:
         logprobs: report every token's log probability, not only the sums.
         due: when `tick` has something to do, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, send, flush_s=FLUSH_S, flush_tokens=FLUSH_TOKENS):
+    def __init__(self, send, flush_s=FLUSH_S, hold_s=HOLD_S, flush_tokens=FLUSH_TOKENS):
         self.logprobs = False
         self._send = send
         self._flush_s = flush_s
+        self._hold_s = hold_s
         self._flush_tokens = flush_tokens
         self._lock = threading.Lock()
         self._pending = {}
@@ -107,6 +122,7 @@ class AnswerStream:
             pending = self._pending.get(index)
             if pending is None:
                 pending = self._pending[index] = _Pending(now)
+            alone = not pending.some
             pending.some = True
             if text:
                 pending.text.append(text)
@@ -126,11 +142,15 @@ class AnswerStream:
             first = index not in self._started and bool(text or reasoning or tools)
             if first:
                 self._started.add(index)
-            due = pending.sent_at + self._flush_s
-            if first or pending.tokens >= self._flush_tokens or now >= due:
+            slow = now - pending.last_at > self._hold_s
+            pending.last_at = now
+            if first or slow or pending.tokens >= self._flush_tokens:
                 self._flush(index, pending, now)
-            else:
-                self.due = min(self.due, due)
+            elif alone:
+                pending.since = now
+                self.due = min(self.due, now + self._hold_s)
+            elif now >= pending.sent_at + self._flush_s:
+                self._flush(index, pending, now)
 
     def tick(self, now):
         """Send what has waited long enough, and a sign of life; `now` is `time.monotonic()`."""
@@ -145,7 +165,7 @@ class AnswerStream:
                 self._send(b"{}")
                 return
             for index, pending in waiting:
-                if now >= pending.sent_at + self._flush_s:
+                if now >= pending.since + self._hold_s:
                     self._flush(index, pending, now)
             self._look_again(now)
 
@@ -184,7 +204,7 @@ class AnswerStream:
         due = now + BEAT_S
         for pending in self._pending.values():
             if pending.some:
-                due = min(due, pending.sent_at + self._flush_s)
+                due = min(due, pending.since + self._hold_s)
         self.due = due
 
 
@@ -202,14 +222,9 @@ def encode_error(code, message, param=None):
 
 
 class Watcher:
-    """One thread that looks after all open requests.
+    """One thread that looks after all open requests."""
 
-    Args:
-        period_s: time between two looks, in seconds.
-    """
-
-    def __init__(self, period_s=0.02):
-        self._period_s = period_s
+    def __init__(self):
         self._lock = threading.Lock()
         self._watched = set()
         self._wake = threading.Event()
@@ -246,7 +261,9 @@ class Watcher:
                 if not watched:
                     self._wake.clear()
             now = time.monotonic()
+            again = now + LOOK_S
             for call in watched:
                 if now >= call.due():
                     call.tick(now)
-            time.sleep(self._period_s)
+                again = min(again, call.due())
+            time.sleep(max(_LEAST_PAUSE_S, again - time.monotonic()))

@@ -9,17 +9,20 @@ from typing import Any
 
 import headrace_local
 from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
-from headrace_inference.catalogue import files as files_of
+from headrace_inference.catalogue import pull
 from headrace_inference.ports import Generation, Sampling
 from headrace_kit.config import Environment
 from headrace_kit.config.deployments import LlamaCppDeployment
 from headrace_kit.config.load import load
+from headrace_kit.config.snapshot import Snapshot
 
 
 def weights(deployment: str) -> Path:
-    """The GGUF file of a deployment of the default config."""
-    default = load(Path(headrace_local.__file__).with_name("headrace.yaml"))
-    return files_of(default, Environment(), default.deployments[deployment].model)["model.gguf"]
+    """The GGUF file of a deployment of the default config, fetched where it is not here yet."""
+    path = Path(headrace_local.__file__).with_name("headrace.yaml")
+    default = Snapshot(load(path), path)
+    entry = default.config.deployments[deployment].model
+    return pull(default, Environment(), [entry])[entry]["model.gguf"]
 
 
 def local_engine(files: Mapping[str, Path], **options: Any) -> LlamaCppEngine:
@@ -42,7 +45,7 @@ async def loaded(files: Mapping[str, Path], **options: Any) -> AsyncIterator[Lla
 
 
 def chat(said: str | tuple[dict[str, Any], ...], **more: Any) -> Generation:
-    """A greedy request; `adapter`, `tenant` and `want_stats` go to the generation, the rest is sampling."""
-    own = {name: more.pop(name) for name in ("adapter", "tenant", "want_stats") if name in more}
+    """A greedy request; what `Generation` has goes there, the rest is sampling."""
+    own = {name: more.pop(name) for name in ("adapter", "tenant", "want_stats", "max_draft_tokens") if name in more}
     messages = ({"role": "user", "content": said},) if isinstance(said, str) else said
     return Generation(messages=messages, sampling=Sampling(**{"temperature": 0, "max_tokens": 16, **more}), **own)
