@@ -204,6 +204,21 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(machine, monkeypatch)
     assert not list(machine.models.glob("*.tmp"))
 
 
+def test_what_an_engine_made_of_a_file_goes_with_it(machine):
+    wanted = machine.one("model.gguf", weights(1))
+    path = pull(wanted, machine.env, ["one"])["one"]["model.gguf"].resolve()
+    made = machine.models / "converted"
+    made.mkdir()
+    for name in (f"{path.name}-q8_0.gguf", f"{path.name}-abc.tmp", f"{'f' * 64}-q8_0.gguf"):
+        (made / name).write_bytes(bytes(8192))
+    removed = {item.path.name: item.reason for item in collect(wanted.config, machine.env)}
+    assert removed == {f"{path.name}-abc.tmp": "leftover", f"{'f' * 64}-q8_0.gguf": "leftover"}
+    (gone,) = collect(wanted.config, machine.env, unused=True)
+    assert (gone.name, gone.size) == ("one/model.gguf", len(weights(1)) + 8192)
+    assert not path.exists()
+    assert not list(made.iterdir())
+
+
 def test_an_entry_is_a_folder_with_its_files_under_their_names(machine):
     contents = {"model.gguf": weights(1), "tokenizer.json": b"{}", "1_Pooling/config.json": b'{"a": 1}'}
     wanted = machine.snapshot({"one": contents})

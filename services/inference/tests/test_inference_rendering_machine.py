@@ -155,7 +155,7 @@ def test_an_estimate_counts_weights_caches_drafts_and_adapters(tmp_path):
     places = Places(files, config.catalogue)
     whole = estimate("it", config.deployments["it"], places)
     assert whole.weights == {"words": 1000 * MIB, "draft": 100 * MIB, "lora": 10 * MIB}
-    assert whole.cache == 2 * (ELEMENTS * 3000 * 2) + 7 * MIB
+    assert whole.cache == 3 * (ELEMENTS * 3000 * 2) + 2 * 7 * MIB, "of the draft, and of the model in both instances"
     assert whole.whole
     small = estimate("small", config.deployments["small"], places)
     assert small.cache == int(ELEMENTS * 3000 * 8.5 / 8) + 7 * MIB

@@ -126,9 +126,12 @@ class Space:
             with self._store.unused(path.name) as idle:
                 if not idle:
                     continue
-                item = Removed(self._names.get(path.name, path.name), path.stat().st_size, "unused", path)
+                made = self._store.converted(path.name)
+                size = path.stat().st_size + sum(_held(one) for one in made)
+                item = Removed(self._names.get(path.name, path.name), size, "unused", path)
                 if not dry_run:
-                    path.unlink()
+                    for one in (*made, path):
+                        one.unlink()
             removed.append(item)
             freed += item.size
         return removed
@@ -144,6 +147,11 @@ class Space:
                     for one in (path, path.with_name(path.name + ".map")):
                         if one.exists():
                             yield Removed(self._names.get(sha256, one.name), _held(one), "unfinished", one)
+        for path in self._store.converted():
+            sha256 = path.name.partition("-")[0]
+            with self._store.unused(sha256) as idle:
+                if idle and (path.suffix == ".tmp" or not (self._store.folder / sha256).exists()):
+                    yield Removed(path.name, _held(path), "leftover", path)
         for path in sorted(self._store.folder.glob("*.tmp")):
             with self._store.unused(path.stem) as idle:
                 if idle:
@@ -151,6 +159,7 @@ class Space:
 
     def _occupied(self, without: Collection[str]) -> int:
         complete = sum(path.stat().st_size for path in self._store.complete())
+        complete += sum(_held(path) for path in self._store.converted() if path.name not in without)
         parts = (path for path in self._store.folder.glob("*.part") if path.name not in without)
         return complete + sum(_held(path) for path in parts)
 

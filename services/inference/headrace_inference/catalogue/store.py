@@ -6,6 +6,7 @@
 <folder>/<sha256>.part          bytes of a download that was not finished, see `partial`
 <folder>/<sha256>.part.map      which of them are there
 <folder>/<sha256>.tmp/          what a fetch needs meanwhile
+<folder>/converted/<sha256>-*   made of a file when an engine loaded it; goes when that file goes
 <folder>/entries/<entry>-<id>/  an entry's files under their own names, see `views`
 <folder>/wheels-<pid>-<id>/     packages of a pull
 """
@@ -64,6 +65,10 @@ class Store:
     def complete(self) -> Iterator[Path]:
         """All complete files, whoever's they are."""
         return (path for path in self.folder.iterdir() if _COMPLETE.fullmatch(path.name))
+
+    def converted(self, sha256: str = "*") -> list[Path]:
+        """What engines have made of a file, or of all, and what they had not finished."""
+        return sorted((self.folder / "converted").glob(f"{sha256}-*"))
 
     @contextmanager
     def lock(self, file: ModelFile) -> Iterator[None]:

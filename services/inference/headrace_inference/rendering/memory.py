@@ -70,13 +70,14 @@ def estimate(name: str, deployment: BaseDeployment, places: Places) -> Estimate 
     adapters = [adapter.model for adapter in deployment.adapters.values()]
     weights = {entry: places.size(entry) for entry in (deployment.model, *([draft] if draft else []), *adapters)}
     weights[deployment.model] = round(weights[deployment.model] * _growth(deployment, places))
-    caches = [_llamacpp_cache(deployment, entry, places) for entry in (deployment.model, draft) if entry]
     # llama.cpp that drafts has a second instance beside it that does not.
     instances = 1 if deployment.speculation.method == "none" else 2
+    models = [deployment.model] * instances + ([draft] if draft else [])
+    caches = [_llamacpp_cache(deployment, entry, places) for entry in models]
     return Estimate(
         name,
         weights,
-        (sum(cache or 0 for cache in caches) + deployment.prefix_cache_mib * MIB) * instances,
+        sum(cache or 0 for cache in caches) + deployment.prefix_cache_mib * MIB * instances,
         ENGINE_BYTES * instances,
         whole=None not in caches,
     )

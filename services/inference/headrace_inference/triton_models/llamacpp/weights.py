@@ -29,7 +29,7 @@ def prepared(settings):
     if not target.is_file():
         try:
             target.parent.mkdir(exist_ok=True)
-            handle, path = tempfile.mkstemp(dir=target.parent)
+            handle, path = tempfile.mkstemp(dir=target.parent, prefix=source.name + "-", suffix=".tmp")
         except OSError:
             target = None
             handle, path = tempfile.mkstemp(prefix="headrace-")
