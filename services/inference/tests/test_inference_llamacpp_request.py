@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,6 +151,14 @@ TOKEN = {"token": "a", "logprob": -0.5, "top_logprobs": [{"token": t, "logprob":
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
 
 
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_events_are_read_however_their_bytes_are_cut(cut):
+    raw = 'data: {"a": "é"}\n\nerror: {"b": 2}\n\ndata: {"c": 3}\n\n'.encode()
+    pieces = iter([raw[start : start + cut] for start in range(0, len(raw), cut)])
+    response = SimpleNamespace(read1=lambda size: next(pieces, b""))
+    assert list(events(response)) == [{"a": "é"}, {"error": {"b": 2}}, {"c": 3}]
+
+
 def test_events_become_chunks_and_the_usage_of_all_choices():
     lines = [
         {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}], "prompt_progress": {}},
@@ -163,8 +173,8 @@ def test_events_become_chunks_and_the_usage_of_all_choices():
         {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]},
         {"choices": [], "usage": USAGE, "timings": {"draft_n": 1, "draft_n_accepted": 0}},
     ]
-    raw = [b"data: " + json.dumps(line).encode() + b"\n" for line in lines]
-    read = events([b"\n", *raw, b"data: [DONE]\n", b"data: {never read\n"])
+    raw = b"\n" + b"".join(b"data: " + json.dumps(line).encode() + b"\n\n" for line in lines) + b"data: [DONE]\n\n"
+    read = events(io.BytesIO(raw + b"data: {never read\n"))
     sent, answer = answered(ask({}), *read, top=1, logprobs=True)
     assert answer.finished == {0, 1}
     assert answer.usage() == {

@@ -182,7 +182,9 @@ def test_unloading_ends_what_is_open(scripted):
 def test_the_first_token_leaves_at_once_and_later_ones_in_batches(inside):
     stream_module = inside("shared.answer_stream")
     sent: list[dict] = []
-    stream = stream_module.AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=60, flush_tokens=4)
+    stream = stream_module.AnswerStream(
+        lambda data: sent.append(json.loads(data)), flush_s=60, hold_s=60, flush_tokens=4
+    )
     stream.add(text="a", tokens=1)
     assert sent == [{"index": 0, "text": "a", "tokens": 1}]
     for letter in "bcdef":
@@ -198,17 +200,28 @@ def test_the_first_token_leaves_at_once_and_later_ones_in_batches(inside):
 
 
 def test_a_slow_choice_waits_for_nobody(inside):
-    """Tokens that come further apart than chunks may are not held back for one more."""
+    """Tokens that come further apart than one may wait are not held back for one more."""
     sent: list[dict] = []
-    stream = inside("shared.answer_stream").AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=0)
+    stream = inside("shared.answer_stream").AnswerStream(lambda data: sent.append(json.loads(data)), hold_s=-1)
     for letter in "abc":
         stream.add(text=letter, tokens=1)
     assert [chunk["text"] for chunk in sent] == ["a", "b", "c"]
 
 
-def test_what_waits_is_due_when_its_choice_may_send_again(inside):
+def test_with_many_streams_two_tokens_share_a_chunk(inside):
+    """Where a choice's tokens come further apart than chunks may, one waits for the next, whose coming sends both."""
     sent: list[dict] = []
-    stream = inside("shared.answer_stream").AnswerStream(lambda data: sent.append(json.loads(data)), flush_s=0.9)
+    stream = inside("shared.answer_stream").AnswerStream(
+        lambda data: sent.append(json.loads(data)), flush_s=0, hold_s=60
+    )
+    for letter in "abcdefg":
+        stream.add(text=letter, tokens=1)
+    assert [chunk["text"] for chunk in sent] == ["a", "bc", "de", "fg"]
+
+
+def test_what_waits_for_the_next_piece_waits_only_so_long(inside):
+    sent: list[dict] = []
+    stream = inside("shared.answer_stream").AnswerStream(lambda data: sent.append(json.loads(data)), hold_s=0.9)
     stream.add(text="first", tokens=1)
     sign_of_life = stream.due
     stream.add(text="second", tokens=1)

@@ -5,16 +5,16 @@ import json
 from ..shared.failures import RequestFailed
 from .grammar import Guard
 
-
 _AT_ONCE = 1 << 16
+"""Bytes."""
 
 
 def events(response):
     """The JSON documents of a server-sent event stream, until `[DONE]` or the end.
 
     Args:
-        response: the engine's. It is read in the pieces in which the engine wrote it, an event or more each: by lines
-            it would cost four times as much.
+        response: the engine's. It is read in the pieces in which the engine wrote it, an event or more each, which
+            costs less than by lines.
     """
     rest = b""
     while piece := response.read1(_AT_ONCE):
