@@ -26,10 +26,11 @@ _READY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: greedy, so that both sides say the same."""
+    """One request: greedy, so that both sides say the same. `regex` holds headrace's whole answer to a pattern."""
 
     prompt: str
     max_tokens: int
+    regex: str = ""
 
 
 @dataclass(slots=True)
@@ -100,12 +101,10 @@ class Headrace:
     async def ask(self, ask: Ask) -> Answer:
         """See `Side`."""
         message = chat_pb2.Message(role="user", parts=[chat_pb2.ContentPart(text=ask.prompt)])
-        request = pb.GenerateRequest(
-            deployment=self.deployment,
-            messages=[message],
-            sampling=chat_pb2.Sampling(max_tokens=ask.max_tokens, temperature=0),
-        )
-        return await self.stream(request)
+        sampling = chat_pb2.Sampling(max_tokens=ask.max_tokens, temperature=0)
+        if ask.regex:
+            sampling.response_format.type, sampling.response_format.regex = "regex", ask.regex
+        return await self.stream(pb.GenerateRequest(deployment=self.deployment, messages=[message], sampling=sampling))
 
     async def stream(self, request: pb.GenerateRequest) -> Answer:
         """The answer to any request."""

@@ -62,11 +62,15 @@ class Prompts:
 
     def copying(self, count: int) -> list[str]:
         """Prompts that ask for a text which they hold: each passage once, then again under another number."""
+        return [prompt for prompt, _ in self.quoting(count)]
+
+    def quoting(self, count: int) -> list[tuple[str, str]]:
+        """The same, each with the passage."""
         found = []
         for _ in range(count):
             self._number += 1
             said = self._passages[self._number % len(self._passages)]
-            found.append(f"Passage {self._number}:\n{said}\n\nRepeat the passage word for word.")
+            found.append((f"Passage {self._number}:\n{said}\n\nRepeat the passage word for word.", said))
         return found
 
     def _next(self, words: int) -> str:

@@ -145,7 +145,7 @@ async def test_the_small_model_answers_with_usage_and_log_probabilities(gateway)
     for entry in entries:
         assert entry.logprob <= 0
         assert 1 <= len(entry.top) <= 2
-    again = await gateway.call("Generate", ask("small", prompt, max_tokens=8, temperature=0))
+    again = await gateway.call("Generate", ask("small", prompt, max_tokens=8, temperature=0, top_logprobs=2))
     assert again.choices[0].text == "".join(chunk.text for chunk in chunks)
     assert again.usage.cached_input_tokens > 0, "the prompt was still in a slot"
 

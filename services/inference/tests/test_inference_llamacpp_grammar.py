@@ -135,10 +135,12 @@ def test_nested_schemas_with_references_enums_and_patterns_hold():
     assert not takes(schema_format(NESTED), json.dumps(good) + "x")
 
 
-def test_a_json_object_is_an_object_and_white_space_has_an_end():
+def test_a_json_object_is_an_object_with_whatever_white_space_the_engine_took():
     assert takes({"type": "json_object"}, '{"a": [1, {"b": null}]}')
     assert not takes({"type": "json_object"}, "[1]")
-    assert not takes({"type": "json_object"}, "{" + "\n" * 60 + "}")
+    assert takes({"type": "json_object"}, "{\n" + " " * 60 + '"a": 1}')
+    assert takes(schema_format({"const": '"whitespace_pattern": "'}), json.dumps('"whitespace_pattern": "'))
+    assert "{0,40}" in of_format({"type": "json_object"}), "the engine is told where to end"
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,13 @@ Preparing a larger one keeps all requests of the engine waiting.
 """
 
 _HEADER = "%llguidance {}\n"
+_SPACE = json.dumps({"whitespace_pattern": r"[ \n\t]{0,40}"})[1:-1]
+_ANY_SPACE = json.dumps({"whitespace_pattern": r"[ \n\t]*"})[1:-1]
+"""Quotes stand in both, so that neither is found within a schema's own texts."""
+
 _JSON_OPTIONS = {
     # Without a bound a small model may write line breaks for ever.
-    "whitespace_pattern": r"[ \n\t]{0,40}",
+    **json.loads("{%s}" % _SPACE),
     # Of alternatives whose exclusion cannot be decided ahead, any is taken.
     "coerce_one_of": True,
 }
@@ -215,6 +219,8 @@ class Guard:
     """
 
     def __init__(self, rule):
+        # The engine takes runs of space that together are longer than the bound, as deep indentation needs.
+        rule = rule.replace(_SPACE, _ANY_SPACE)
         self._matcher = LLMatcher(_bytes(), document({"start": rule}), log_level=0)
 
     def take(self, text):
