@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. `make` alone shows the list.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down restart status logs test lint format protos lock bench clean
+.PHONY: help up down restart status logs test lint format protos lock bench bench-inference bench-vllm clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -15,7 +15,7 @@ export PYTHON
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
-	  printf '%-14s %s\n' "$$name" "$$text"; done
+	  printf '%-23s %s\n' "$$name" "$$text"; done
 
 up: ## start the platform and print how to use it (CONFIG=my.yaml RUNTIME=process|ray FOREGROUND=1 HEADRACE_PORT_BASE=7900)
 	@$(BOOTSTRAP) services triton
@@ -70,7 +70,15 @@ bench: ## measure the platform on both hosts and print tables (ARGS="--runtime p
 	@$(BOOTSTRAP) dev triton
 	@$(PY) -m benchmarks.platform $(ARGS)
 
+bench-inference: ## measure inference beside the engines that it runs (ARGS="streams --rounds 3")
+	@$(BOOTSTRAP) dev triton
+	@$(PY) -m benchmarks.inference $(ARGS)
+
+bench-vllm: ## measure inference on llama.cpp beside vLLM on the CPU; installs vLLM, 5 GB, on first use
+	@$(BOOTSTRAP) dev triton vllm
+	@$(PY) -m benchmarks.inference vllm $(ARGS)
+
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi
-	@rm -rf .venv .venv-triton .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf .venv .venv-triton .venv-vllm .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

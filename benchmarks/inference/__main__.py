@@ -1,9 +1,10 @@
 """`python -m benchmarks.inference [PART ...] [--json] [--rounds N] [--prompts FILE]
 [--passages FILE]`, or `make bench-inference`.
 
-Parts: streams, speculation, prefix, embeddings, memory; all by default. Each starts Triton, inference and the peer that
-it compares with on free ports, measures both in turn, prints one table and stops them. Ratios are of CPU time wherever
-they can be, because other work on the machine disturbs those least.
+Parts: streams, speculation, prefix, embeddings, memory, which all run by default, and vllm, which runs only when it is
+named: `make bench-vllm`. Each starts Triton, inference and the peer that it compares with on free ports, measures both
+in turn, prints one table and stops them. Ratios are of CPU time wherever they can be, because other work on the machine
+disturbs those least.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.inference import embeddings, memory, prefix, speculation, streams
+from benchmarks.inference import embeddings, memory, prefix, speculation, streams, vllm
 from benchmarks.inference.figures import show
 from benchmarks.inference.options import Options
 from benchmarks.inference.prompts import Prompts
@@ -27,7 +28,10 @@ PARTS = {
     "prefix": (prefix.measure, "a prefix of 1,000 tokens, sent twice", ""),
     "embeddings": (embeddings.measure, "embeddings, and bare onnxruntime", "onnxruntime"),
     "memory": (memory.measure, "memory over many requests", "start"),
+    "vllm": (vllm.measure, "streams, and vLLM on the CPU", "vLLM"),
 }
+_BY_NAME_ONLY = {"vllm"}
+"""Parts that need more than is installed for all the others."""
 
 
 def main() -> None:
@@ -57,7 +61,7 @@ def main() -> None:
         tokens=given.tokens,
         requests=given.requests,
     )
-    for name in given.parts or PARTS:
+    for name in given.parts or [name for name in PARTS if name not in _BY_NAME_ONLY]:
         measure, title, peer = PARTS[name]
         figures = asyncio.run(measure(options))
         if given.json:

@@ -1,6 +1,7 @@
-"""Make the environments of a working copy: uv in .tools, packages in .venv, Triton in .venv-triton.
+"""Make the environments of a working copy: uv in .tools, packages in .venv, Triton in .venv-triton; vLLM in
+.venv-vllm, for a benchmark alone.
 
-    python3 infra/local/bootstrap.py services|dev|triton|uv...
+    python3 infra/local/bootstrap.py services|dev|triton|vllm|uv...
 
 Uses the standard library alone, changes nothing outside the working copy, and does nothing when an environment is
 already what its lock says.
@@ -21,11 +22,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
-VENV, TRITON_VENV = ROOT / ".venv", ROOT / ".venv-triton"
+VENV, TRITON_VENV, VLLM_VENV = ROOT / ".venv", ROOT / ".venv-triton", ROOT / ".venv-vllm"
 UV_LOCK = Path(__file__).with_name("uv.lock")
 PACKAGES = ("libs/*", "services/*", "infra/local")
 TRITON_VERSIONS = ((3, 11), (3, 12))
 """Pythons for which Triton has a backend and numpy 1 has wheels."""
+VLLM_VERSIONS = ((3, 11), (3, 12))
+"""Pythons for which every package of vllm.lock has wheels."""
 
 
 class Missing(Exception):
@@ -144,6 +147,11 @@ def triton_python() -> Python | None:
     )
 
 
+def vllm_python() -> Python | None:
+    """An interpreter for vLLM's environment; None where uv is to fetch one."""
+    return next((python for python in _interpreters() if python.version in VLLM_VERSIONS), None)
+
+
 def _interpreters() -> Iterator[Python]:
     """Every Python 3.11 and 3.12 on PATH that runs: names on PATH may be shims that do not."""
     seen = set()
@@ -230,6 +238,8 @@ def main(wanted: list[str]) -> int:
                     uv()
                 elif name == "triton":
                     ensure(TRITON_VENV, "triton", triton_python)
+                elif name == "vllm":
+                    ensure(VLLM_VENV, "vllm", vllm_python)
                 else:
                     ensure(VENV, name, lambda: this, also=("dev",) if name == "services" else ())
         except Missing as error:

@@ -34,7 +34,7 @@ def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for folder in ("requirements", "libs/kit", ".tools"):
         (root / folder).mkdir(parents=True)
     (root / "libs/kit/pyproject.toml").write_text("[project]\n")
-    for lock in ("services", "dev", "triton"):
+    for lock in ("services", "dev", "triton", "vllm"):
         (root / f"requirements/{lock}.lock").write_text(f"{lock}==1\n")
     fake = tmp_path / "uv"
     program(fake, FAKE_UV.format(calls=tmp_path / "calls"))
@@ -42,6 +42,7 @@ def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "TOOLS", root / ".tools")
     monkeypatch.setattr(module, "VENV", root / ".venv")
     monkeypatch.setattr(module, "TRITON_VENV", root / ".venv-triton")
+    monkeypatch.setattr(module, "VLLM_VENV", root / ".venv-vllm")
     monkeypatch.setattr(module, "real_uv", module.uv, raising=False)
     monkeypatch.setattr(module, "uv", lambda: str(fake))
     return module
@@ -180,6 +181,21 @@ def test_a_python_whose_library_is_missing_is_fetched_by_uv(bootstrap, pythons, 
     fake_python(pythons / "python3.11", "3.11", tmp_path)
     assert bootstrap.triton_python() is None
     assert calls(tmp_path) == ["python"]
+
+
+def test_vllm_gets_the_first_python_that_it_has_wheels_for(bootstrap, pythons, tmp_path):
+    assert bootstrap.vllm_python() is None
+    fake_python(pythons / "python3", "3.13", tmp_path)
+    fake_python(pythons / "python3.12", "3.12", tmp_path)
+    assert bootstrap.vllm_python().path == str(pythons / "python3.12")
+
+
+def test_vllm_is_in_an_environment_of_its_own_without_our_packages(bootstrap, tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "vllm_python", lambda: bootstrap.Python(sys.executable, (3, 11), shared=False))
+    assert bootstrap.main(["vllm"]) == 0
+    assert calls(tmp_path) == ["venv", "pip install"]
+    assert json.loads((bootstrap.VLLM_VENV / "headrace-stamp.json").read_text())["lock"] == "vllm"
+    assert not bootstrap.VENV.exists()
 
 
 @pytest.mark.parametrize(
