@@ -15,8 +15,8 @@ TIE = 1e-3
 
 PASSAGE = (
     "The Hartwell lighthouse was built in 1861 on the northern point of Skerry Island. Its first keeper, Amos "
-    "Birdwell, lived there with his wife and four children for twenty-three years. The lamp burned whale oil until 1884, when it "
-    "was replaced by kerosene, and in 1932 the light was electrified."
+    "Birdwell, lived there with his wife and four children for twenty-three years. The lamp burned whale oil until "
+    "1884, when it was replaced by kerosene, and in 1932 the light was electrified."
 )
 POLICY = (
     "A customer may return any unopened product within thirty days of delivery for a full refund. Opened products may "
