@@ -7,18 +7,20 @@ from headrace_inference.triton_models.llamacpp.prompts import CHARS_PER_TOKEN, P
 STEP = 32
 
 
-def test_short_prompts_go_together_and_a_long_one_alone():
+def test_the_next_prompt_is_there_when_those_before_it_fit_into_one_step():
     prompts = Prompts(STEP)
     short = [prompts.ask(10 * CHARS_PER_TOKEN) for _ in range(3)]
     long = prompts.ask(1000 * CHARS_PER_TOKEN)
     last = prompts.ask(0)
-    assert [reading.entered for reading in (*short, long, last)] == [True, True, True, False, False]
-    assert prompts.waiting() == 2, "the last one would fit, but came later"
+    assert [reading.entered for reading in (*short, long, last)] == [True, True, True, True, False]
+    assert prompts.waiting() == 1, "the last one would fit, but came later"
     for reading in short:
         reading.leave()
-    assert (long.wait(), last.entered) == (True, False)
-    long.leave()
+    long.read_to(STEP + 1)
+    assert not last.entered
+    long.read_to(STEP)
     assert last.wait()
+    long.leave()
     last.leave()
     last.leave()
     assert prompts.waiting() == 0

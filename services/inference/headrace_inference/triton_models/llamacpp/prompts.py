@@ -1,7 +1,8 @@
-"""Which prompts the engine reads at one time: as many as fit into one step, or one.
+"""Which prompts the engine has at one time: those that it will have read after the next step, and one more.
 
 The engine reads prompts one after the other anyway. One that it has taken in and not begun with notices only once a
-second that nobody wants it any more; one that waits here is gone at once.
+second that nobody wants it any more; one that waits here is gone at once. But when the engine has read a prompt, the
+next one must be there: it would make a step without any.
 """
 
 import threading
@@ -12,7 +13,12 @@ CHARS_PER_TOKEN = 3
 
 
 class Reading:
-    """One prompt: waiting, then being read, until `leave`."""
+    """One prompt: waiting, then being read, until `leave`.
+
+    Attributes:
+        tokens: how many of it are still to be read.
+        entered: whether it is its turn.
+    """
 
     def __init__(self, prompts, tokens):
         self.tokens = tokens
@@ -24,6 +30,10 @@ class Reading:
         """Returns when it is this one's turn, or after `leave`; says whether it is its turn."""
         self._called.wait()
         return self.entered
+
+    def read_to(self, left):
+        """The engine has read some of it, and has `left` tokens to read."""
+        self._prompts.read_to(self, left)
 
     def leave(self):
         """It is read, or nobody wants it any more. Any number of calls, from any thread."""
@@ -57,6 +67,12 @@ class Prompts:
             self._serve()
         return reading
 
+    def read_to(self, reading, left):
+        """So many tokens of a prompt are still to be read."""
+        with self._lock:
+            reading.tokens = left
+            self._serve()
+
     def leave(self, reading):
         """Take a prompt out, wherever it is."""
         with self._lock:
@@ -71,10 +87,7 @@ class Prompts:
             return len(self._queue)
 
     def _serve(self):
-        while self._queue:
-            tokens = sum(reading.tokens for reading in self._inside) + self._queue[0].tokens
-            if self._inside and tokens > self._step_tokens:
-                return
+        while self._queue and sum(reading.tokens for reading in self._inside) <= self._step_tokens:
             reading = self._queue.popleft()
             self._inside.append(reading)
             reading.call()

@@ -64,6 +64,9 @@ def _read(response, answer, body, slot, reading):
         if "error" in event:
             raise RequestFailed(*error_of(event["error"], body))
         slot.started()
-        if "prompt_progress" not in event:
+        progress = event.get("prompt_progress")
+        if progress is None:
             reading.leave()
+        else:
+            reading.read_to(progress["total"] - progress["processed"])
         answer.take(event)
