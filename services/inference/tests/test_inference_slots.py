@@ -217,3 +217,22 @@ def test_short_prompts_are_not_worth_keeping(prefixes):
     slots = Slots(1, prefixes)
     use(slots, wants("a"), tokens=20)
     assert lease(slots, wants("b")).keep is None
+
+
+def test_an_idle_slot_is_held_while_it_is_kept_and_not_afterwards(prefixes):
+    slots = Slots(1, prefixes)
+    taken = lease(slots, wants())
+    content = Content("a", "", SYSTEM, 400)
+    assert slots.worth_keeping(content)
+    assert not slots.hold(0, content), "it is in use"
+    slots.release(taken, content)
+    assert not slots.hold(0, Content("a", "", SYSTEM, 400)), "another request may have left the same"
+    assert slots.hold(0, content)
+    ticket = slots.ask(wants(text="more"))
+    assert ticket.lease is None
+    keep(prefixes, content, 100)
+    slots.let_go(0)
+    assert (ticket.lease.number, ticket.lease.keep) == (0, None)
+    slots.release(ticket.lease, content)
+    assert not slots.hold(0, content), "it is kept already"
+    assert not slots.worth_keeping(content)

@@ -140,6 +140,26 @@ class Slots:
             slot.busy, slot.content, slot.used = False, content, self._clock
             self._serve()
 
+    def worth_keeping(self, content):
+        """Whether `content` should be kept before something else takes its slot."""
+        with self._lock:
+            return self._worth(content) is not None
+
+    def hold(self, number, content):
+        """Keep requests out of a slot that nobody uses; says whether it still holds just `content` and is held now."""
+        with self._lock:
+            slot = self._slots[number]
+            if slot.busy or slot.content is not content or self._worth(content) is None:
+                return False
+            slot.busy = True
+            return True
+
+    def let_go(self, number):
+        """Let requests into a slot again."""
+        with self._lock:
+            self._slots[number].busy = False
+            self._serve()
+
     def counts(self):
         """Slots in use, and requests that wait."""
         with self._lock:

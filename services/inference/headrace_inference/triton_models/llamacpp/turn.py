@@ -6,7 +6,7 @@ import json
 import threading
 import time
 
-from .prefixes import name
+from .keeping import keep, keep_when_idle, restore
 from .slots import UNKNOWN, Content, Wanted
 
 _LOOK_EVERY_S = 0.01
@@ -47,12 +47,11 @@ class Turn:
         """
         lease = self._lease
         if lease.keep is not None:
-            self._keep(lease.keep)
+            keep(self._engine, lease.number, lease.keep)
         reuse = lease.reuse
         if lease.restore is not None:
-            reuse = self._action("restore", name(lease.restore.path)) is not None
-            self._engine.prefixes.done(lease.restore, broken=not reuse)
-            lease.restore = None
+            entry, lease.restore = lease.restore, None
+            reuse = restore(self._engine, lease.number, entry)
         body["id_slot"] = lease.number
         body["cache_prompt"] = reuse
         self._sent = True
@@ -80,12 +79,14 @@ class Turn:
         if tokens and not request.tenant and self._engine.prefixes:
             self._share(content)
         self._engine.slots.release(self._lease, content)
+        if self._engine.slots.worth_keeping(content):
+            keep_when_idle(self._engine, self._lease.number, content)
 
     def _share(self, content):
         """A prompt of the platform is kept at once: it is everybody's, and its slot soon somebody's."""
         if not self._engine.prefixes.has(content):
             with contextlib.suppress(OSError, http.client.HTTPException):  # the next request will see it
-                self._keep(content)
+                keep(self._engine, self._lease.number, content)
 
     def _release_when_idle(self):
         numbers = {self._lease.number, *self._lease.others}
@@ -99,24 +100,3 @@ class Turn:
         except (OSError, ValueError, http.client.HTTPException):
             pass  # it is gone, and the slot with it
         self._release()
-
-    def _keep(self, content):
-        prefixes = self._engine.prefixes
-        path = prefixes.room(content)
-        if path is None:
-            return
-        saved = self._action("save", name(path))
-        if saved is None:
-            prefixes.give_back(path)
-        else:
-            prefixes.add(path, content, saved["n_written"])
-
-    def _action(self, action, filename):
-        """The engine's answer, or None where it could not do it."""
-        connection = self._engine.connect()
-        try:
-            response = connection.post("/slots/%d?action=%s" % (self._lease.number, action), {"filename": filename})
-            answer = json.loads(response.read())
-        finally:
-            connection.close()
-        return answer if response.status == 200 else None
