@@ -60,7 +60,10 @@ def _speculation(deployment: LlamaCppDeployment, places: Places) -> dict[str, An
 def _converts(name: str, deployment: LlamaCppDeployment, places: Places) -> bool:
     """Whether the weights are converted when they are loaded; other kinds than q8_0 are a promise that is checked."""
     path = places.local(deployment.model, ".gguf")
-    found = gguf.read(path).kind if path is not None and deployment.quantization is not None else ""
+    try:
+        found = gguf.read(path).kind if path is not None and deployment.quantization is not None else ""
+    except BadInput:  # the engine will say so when it loads the file, and other deployments go on
+        found = ""
     if deployment.quantization == "q8_0":
         return found != "q8_0"
     if found and found != deployment.quantization:

@@ -88,7 +88,11 @@ def _growth(deployment: LlamaCppDeployment, places: Places) -> float:
     path = places.local(deployment.model, ".gguf")
     if deployment.quantization != "q8_0" or path is None:
         return 1.0
-    return _BITS["q8_0"] / _WEIGHT_BITS.get(gguf.read(path).kind, _BITS["q8_0"])
+    try:
+        kind = gguf.read(path).kind
+    except BadInput:  # the engine will say so when it loads the file
+        return 1.0
+    return _BITS["q8_0"] / _WEIGHT_BITS.get(kind, _BITS["q8_0"])
 
 
 def gpu_bytes_per_token(deployment: TritonGpuDeployment, places: Places) -> int | None:

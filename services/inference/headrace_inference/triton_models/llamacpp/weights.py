@@ -58,7 +58,7 @@ def convert(source, target):
     try:
         _write(gguf, gguf.GGUFReader(source), target)
     except (ValueError, KeyError, IndexError, OSError, NotImplementedError) as error:
-        raise RuntimeError("%s cannot be converted to q8_0: %s" % (source, error)) from error
+        raise RuntimeError("could not load %s: it cannot be converted to q8_0: %s" % (source, error)) from error
 
 
 def _library():
