@@ -21,7 +21,7 @@ async def _busy(subject, count: int) -> bool:
 
 
 async def test_closing_in_the_middle_frees_the_engine(subject):
-    stream = subject.engine.generate(subject.chat(COUNT, max_tokens=subject.many_tokens))
+    stream = subject.engine.generate(subject.chat(COUNT, max_tokens=subject.many_tokens, temperature=0))
     await anext(stream)
     await until(lambda: _busy(subject, 1))
     await stream.aclose()
@@ -30,7 +30,7 @@ async def test_closing_in_the_middle_frees_the_engine(subject):
 
 
 async def test_cancelling_the_task_frees_the_engine(subject):
-    asked = subject.chat(COUNT, max_tokens=subject.many_tokens)
+    asked = subject.chat(COUNT, max_tokens=subject.many_tokens, temperature=0)
     task = asyncio.create_task(gather(subject.engine, asked))
     await until(lambda: _busy(subject, 1))
     task.cancel()
@@ -43,7 +43,7 @@ async def test_leaving_while_queued_or_while_the_prompt_is_read_frees_the_engine
     if reason := subject.elsewhere.get("queue"):
         pytest.skip(reason)
     running = [
-        asyncio.create_task(gather(subject.engine, subject.chat(COUNT, max_tokens=subject.many_tokens)))
+        asyncio.create_task(gather(subject.engine, subject.chat(COUNT, max_tokens=subject.many_tokens, temperature=0)))
         for _ in range(subject.slots)
     ]
     await until(lambda: _busy(subject, subject.slots))
@@ -64,5 +64,5 @@ async def test_leaving_while_queued_or_while_the_prompt_is_read_frees_the_engine
 
 
 async def test_leaving_before_the_first_step_asks_nothing_of_the_engine(subject):
-    await subject.engine.generate(subject.chat(COUNT, max_tokens=subject.many_tokens)).aclose()
+    await subject.engine.generate(subject.chat(COUNT, max_tokens=subject.many_tokens, temperature=0)).aclose()
     assert await subject.running() == 0
