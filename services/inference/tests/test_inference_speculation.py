@@ -96,6 +96,14 @@ def test_drafts_end_as_the_engine_fills():
     assert lengths == [8, 8, 0, 0]
 
 
+def test_requests_of_a_burst_go_the_same_way_and_drafts_come_back_when_it_is_calm():
+    control = Speculation(8, CPU)
+    run(control, 0.93, 30)
+    lengths = [control.decide("t", 10, batch) for _ in range(3) for batch in range(1, 9)]
+    assert set(lengths[8:]) == {0}
+    assert [control.decide("t", 10, 1) for _ in range(20)][-1] == 8
+
+
 def test_tenants_and_kinds_of_prompts_are_judged_apart_and_new_ones_start_from_all():
     control = Speculation(8, CPU)
     run(control, 0.97, 20, tenant="quotes", prompt=2000)

@@ -41,6 +41,13 @@ PROBE_COST = 0.01
 LEAST_GAP, MOST_GAP = 8, 512
 """Requests between two probes."""
 
+SHARED_GAP = 128
+"""Least of them while several requests share steps: a probe leaves theirs for steps of its own."""
+
+CALMING = 0.9
+"""What remains of a large batch with each request that finds a smaller one. Requests of one burst must go to the same
+instance: two that each have a part of the batch need more steps than one that has all of it."""
+
 LONG_PROMPT_TOKENS = 256
 """From here on a prompt is taken for one that gives text to quote from: its acceptance is counted apart."""
 
@@ -54,7 +61,7 @@ class Costs:
     verify: float
     draft: float = 0.0
 
-    def break_even(self, batch: int) -> float:
+    def break_even(self, batch: float) -> float:
         """Least share of drafted tokens to be accepted for drafts to pay, with `batch` requests in the step."""
         return (self.verify * batch + self.draft) / (1 + (batch - 1) * self.verify)
 
@@ -65,7 +72,7 @@ class _Kind:
 
     share: float
     since_probe: int = 0
-    gap: int = MOST_GAP // 8
+    gap: int = SHARED_GAP // 2
 
     def learn(self, drafted: int, accepted: int) -> None:
         self.share += drafted / (drafted + EVIDENCE_TOKENS) * (accepted / drafted - self.share)
@@ -90,6 +97,7 @@ class Speculation:
         self._kinds: OrderedDict[Key, _Kind] = OrderedDict()
         self._drafted = self._accepted = 0.0
         self._heard = False
+        self._batch = 1.0
         self.current = most
         """The last decision."""
         self.tokens_per_step = 1.0
@@ -101,9 +109,13 @@ class Speculation:
         return self._accepted / self._drafted if self._drafted else 0.0
 
     def decide(self, tenant: str, prompt_tokens: int, batch: int) -> int:
-        """Tokens to draft a step for a request that starts now, itself one of `batch`: `most`, or 0 for none."""
+        """Tokens to draft a step for a request that starts now, itself one of `batch`: `most`, or 0 for none.
+
+        Larger batches of the last requests count too, see `CALMING`.
+        """
         kind = self._kind(tenant, prompt_tokens)
-        break_even = self._costs.break_even(max(1, batch))
+        self._batch = max(batch, 1.0, self._batch * CALMING)
+        break_even = self._costs.break_even(self._batch)
         drafts = kind.share > break_even or (break_even < 1 and self._probe(kind))
         self.current = self._most if drafts else 0
         return self.current
@@ -135,7 +147,7 @@ class Speculation:
 
     def _probe(self, kind: _Kind) -> bool:
         kind.since_probe += 1
-        if kind.since_probe < kind.gap:
+        if kind.since_probe < (kind.gap if self._batch < 2 else max(kind.gap, SHARED_GAP)):
             return False
         kind.since_probe = 0
         return True
