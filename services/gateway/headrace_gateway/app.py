@@ -43,6 +43,7 @@ from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
 from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.routing.active import ActiveTable
+from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.unary import Vectors
 from headrace_kit.config.services import Gateway
 from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime, Servicing
@@ -112,7 +113,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     exporter = SpanExporter(receiver, metrics)
     in_flight = InFlight()
     door = Door(ring, in_flight, lambda: active.current, lambda: settings().max_in_flight, metrics, exporter.record)
-    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics)
+    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, PoolChooser())
     pipeline = Pipeline(attempts, RetrievalClient(peers["retrieval"]), leases, metrics)
 
     def limit() -> int:

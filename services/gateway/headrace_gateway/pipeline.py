@@ -23,7 +23,7 @@ from headrace_gateway.outcome import usd
 from headrace_gateway.parts import check_parts
 from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
-from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan
+from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan, single
 from headrace_kit.errors import BadInput, Forbidden, NotFound, Upstream
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -138,7 +138,7 @@ class Pipeline:
             if "admin" not in ctx.identity.scopes:
                 raise Forbidden("naming a deployment needs a key with the scope 'admin'", param="headrace.route")
             target = ctx.table.target(call.options.route)
-            ctx.plan = plan = replace(plan, stages=(StagePlan(target, None),), fallbacks=())
+            ctx.plan = plan = replace(plan, stages=(StagePlan(single(target), None),), fallbacks=())
         attributes = ctx.attributes
         attributes[genai.REQUEST_STREAM] = call.stream
         if call.options.conversation_id:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace_gateway.context import Hop, RequestContext
+from headrace_gateway.routing.plan import Pool, Target
 from headrace_kit.rpc.call import Identity
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1 import messages_pb2 as inference
 from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
+
+if TYPE_CHECKING:
+    from headrace_gateway.resilience.attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,49 @@ class Engine(Protocol):
 
     async def rerank(self, request: inference.RerankRequest, sent: Envelope) -> inference.RerankResponse:
         """One score a document. Raises as `generate`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The deployment of a try, and in a word why it was chosen: `only`, `weight`."""
+
+    target: Target
+    why: str
+
+
+class Chooser(Protocol):
+    """Picks the deployment of each try: the one place through which every call to an engine passes."""
+
+    def choose(
+        self,
+        ctx: RequestContext,
+        pool: Pool,
+        request: inference.GenerateRequest | None,
+        tried: Collection[Target] = (),
+        exclude: Collection[Target] = (),
+    ) -> Choice | None:
+        """A deployment of `pool` that may serve this request; None where there is none now.
+
+        Args:
+            ctx: the request.
+            pool: where to choose.
+            request: what is asked; None for vectors and rankings.
+            tried: those asked before: chosen again only when no other is left.
+            exclude: those that must not be chosen: they are full, or at work on this request.
+        """
+        ...
+
+
+class AttemptListener(Protocol):
+    """Hears of each attempt on a deployment; must be quick and raise nothing."""
+
+    def began(self, attempt: Attempt) -> None:
+        """The attempt is about to start. `ended` follows in whatever case."""
+        ...
+
+    def ended(self, attempt: Attempt) -> None:
+        """The attempt has ended: `attempt.error` and the counts are final."""
         ...
 
 

@@ -95,7 +95,7 @@ class Vectors:
 
     @staticmethod
     def _work(ctx: RequestContext, plan: ModelPlan) -> Work:
-        return Work(ctx, 0, plan.stages[0].target, plan.attempts, plan.fallbacks)
+        return Work(ctx, 0, plan.stages[0].pool, plan.attempts, plan.fallbacks)
 
     @staticmethod
     def _settle(ctx: RequestContext) -> None:

@@ -23,6 +23,7 @@ from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
 from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.table import Table, compile_table
 from headrace_gateway.unary import Vectors
 from headrace_kit.config import Snapshot, parse
@@ -117,6 +118,7 @@ class Rig:
     engine: FakeEngine = field(default_factory=FakeEngine)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     journal: FakeJournal = field(default_factory=FakeJournal)
+    chooser: PoolChooser = field(default_factory=PoolChooser)
     leases: Leases = field(default_factory=Leases)
     in_flight: InFlight = field(default_factory=InFlight)
     left: list[Left] = field(default_factory=list)
@@ -128,7 +130,7 @@ class Rig:
         self.metrics = Metrics(self.registry)
         self.ring = KeyRing("bootstrap-secret")
         self.ring.update(KEYS.values())
-        self.attempts = Attempts(self.engine, self.journal, self.metrics, sleep=no_wait)
+        self.attempts = Attempts(self.engine, self.journal, self.metrics, self.chooser, sleep=no_wait)
         self.pipeline = Pipeline(self.attempts, self.retriever, self.leases, self.metrics)
         self.vectors = Vectors(self.attempts, self.leases)
         self.door = Door(

@@ -63,7 +63,7 @@ def test_a_key_stays_on_its_arm_and_the_candidate_is_the_patched_model(table):
         arm = leases.arm(table, plan, f"k{number}")
         assert arm == leases.arm(table, plan, f"k{number}")
         arms[arm.name] = arm
-    assert arms["candidate"].plan.stages[0].target.name == "large"
+    assert arms["candidate"].plan.stages[0].pool.targets[0].name == "large"
     assert arms["candidate"].plan.attempts == plan.attempts
     assert arms["baseline"].plan is plan
     assert arms["candidate"].rollout_id == arms["baseline"].rollout_id == "r1"

@@ -51,4 +51,4 @@ async def run_cascade(
 
 
 def _work(ctx: RequestContext, plan: ModelPlan, stage: StagePlan, number: int, last: int) -> Work:
-    return Work(ctx, number, stage.target, plan.attempts, plan.fallbacks if number == last else ())
+    return Work(ctx, number, stage.pool, plan.attempts, plan.fallbacks if number == last else ())

@@ -30,10 +30,13 @@ class Attempt:
         stage: cascade stage, from 0.
         number: try within the stage, from 0.
         reserved: most output tokens that it may use.
+        why: reason for which this deployment was chosen.
     """
 
-    def __init__(self, ctx: RequestContext, target: Target, stage: int, number: int, reserved: int = 0) -> None:
-        self.ctx, self.target = ctx, target
+    def __init__(
+        self, ctx: RequestContext, target: Target, stage: int, number: int, reserved: int = 0, why: str = ""
+    ) -> None:
+        self.ctx, self.target, self.why = ctx, target, why
         self._stage, self._number, self._reserved = stage, number, reserved
         self._hop = ctx.begin(f"{ctx.operation} {target.name}")
         self._started_us = ctx.elapsed_us()

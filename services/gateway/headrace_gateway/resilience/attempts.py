@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace_gateway.context import RequestContext
 from headrace_gateway.observing.metrics import Metrics
-from headrace_gateway.ports import Engine, Envelope, Journal
+from headrace_gateway.ports import AttemptListener, Chooser, Engine, Envelope, Journal
 from headrace_gateway.resilience.attempt import Attempt
-from headrace_gateway.resilience.retry import Try, next_try, order
-from headrace_gateway.routing.plan import Target
+from headrace_gateway.resilience.retry import Tries, Try
+from headrace_gateway.routing.plan import Pool, Target
 from headrace_kit.config.models import Accept
 from headrace_kit.errors import DeadlineExceeded, Upstream
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -28,9 +28,9 @@ class Work:
 
     ctx: RequestContext
     stage: int
-    target: Target
+    pool: Pool
     attempts: int
-    fallbacks: tuple[Target, ...]
+    fallbacks: tuple[Pool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Attempts:
         engine: where deployments are.
         journal: the event log.
         metrics: counts.
+        chooser: picks the deployment of each try.
+        listeners: hear of each attempt.
         sleep: waits between tries, in seconds.
     """
 
@@ -56,9 +58,12 @@ class Attempts:
         engine: Engine,
         journal: Journal,
         metrics: Metrics,
+        chooser: Chooser,
+        listeners: Sequence[AttemptListener] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.engine, self._journal, self._metrics, self._sleep = engine, journal, metrics, sleep
+        self._chooser, self._listeners = chooser, listeners
 
     async def stream(self, work: Work, request: GenerateRequest, *, whole: bool) -> AsyncGenerator[GenerateChunk, None]:
         """The answer of the first try that begins one. After its first chunk nothing is tried again.
@@ -66,21 +71,20 @@ class Attempts:
         Raises:
             HeadraceError: of the last try, or of the one that broke off.
         """
-        tries = order(work.target, work.attempts, work.fallbacks)
-        place: int | None = 0
-        while place is not None:
-            this = tries[place]
+        tries = Tries(self._chooser, work.ctx, work.pool, work.attempts, work.fallbacks, request)
+        this: Try | None = tries.first()
+        while this is not None:
             attempt = await self._open(work, this, request)
             began = False
             try:
                 async with aclosing(
-                    self.engine.generate(_of(request, this.target), attempt.envelope, whole=whole)
+                    self.engine.generate(_of(request, attempt.target), attempt.envelope, whole=whole)
                 ) as chunks:
                     async for chunk in chunks:
                         attempt.saw(chunk)
                         if not began:
                             began = True
-                            work.ctx.outcome.deployment = this.target.name
+                            work.ctx.outcome.deployment = attempt.target.name
                         yield chunk
                 if not attempt.finish_reason:
                     raise Upstream("the engine ended without finishing its answer", code="engine_failed")
@@ -88,11 +92,11 @@ class Attempts:
                 return
             except BaseException as error:
                 attempt.error = error
-                place = None if began else next_try(tries, place, error)
-                if place is None:
+                this = None if began else tries.after(this, error)
+                if this is None:
                     raise
             finally:
-                attempt.close(self._journal, self._metrics)
+                self._close(attempt)
 
     async def hold(self, work: Work, request: GenerateRequest, accept: Accept) -> Held:
         """The whole answer of the first try that gives one, judged. Nothing of it has been released.
@@ -133,20 +137,19 @@ class Attempts:
         call: Callable[[Attempt, Envelope], Awaitable[T]],
         request: GenerateRequest | None = None,
     ) -> T:
-        tries = order(work.target, work.attempts, work.fallbacks)
-        place: int | None = 0
-        while place is not None:
-            this = tries[place]
+        tries = Tries(self._chooser, work.ctx, work.pool, work.attempts, work.fallbacks, request)
+        this: Try | None = tries.first()
+        while this is not None:
             attempt = await self._open(work, this, request)
             try:
                 return await call(attempt, attempt.envelope)
             except BaseException as error:
                 attempt.error = error
-                place = next_try(tries, place, error)
-                if place is None:
+                this = tries.after(this, error)
+                if this is None:
                     raise
             finally:
-                attempt.close(self._journal, self._metrics)
+                self._close(attempt)
         raise AssertionError("there is at least one try")
 
     async def _open(self, work: Work, this: Try, request: GenerateRequest | None) -> Attempt:
@@ -158,14 +161,21 @@ class Attempts:
         if request is not None:
             asked = request.sampling.max_tokens if request.sampling.HasField("max_tokens") else 0
             reserved = (asked or this.target.max_output_tokens) * max(1, request.sampling.n)
-        attempt = Attempt(work.ctx, this.target, work.stage, this.number, reserved)
+        attempt = Attempt(work.ctx, this.target, work.stage, this.number, reserved, this.why)
+        for listener in self._listeners:
+            listener.began(attempt)
         try:
             await attempt.open(self._journal)
         except BaseException as error:
             attempt.error = error
-            attempt.close(self._journal, self._metrics)
+            self._close(attempt)
             raise
         return attempt
+
+    def _close(self, attempt: Attempt) -> None:
+        attempt.close(self._journal, self._metrics)
+        for listener in self._listeners:
+            listener.ended(attempt)
 
 
 def _of(request: GenerateRequest, target: Target) -> GenerateRequest:

@@ -30,10 +30,35 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A deployment of a pool and its share of the requests, as a whole number."""
+
+    target: Target
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Pool:
+    """Deployments any of which may answer; one or more. Two pools are never equal: each has a round of its own."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Its deployments, in the config's order."""
+        return tuple(member.target for member in self.members)
+
+
+def single(target: Target) -> Pool:
+    """A pool of one."""
+    return Pool((Member(target),))
+
+
+@dataclass(frozen=True, slots=True)
 class StagePlan:
     """One step of a cascade; the last one has no `accept`."""
 
-    target: Target
+    pool: Pool
     accept: Accept | None
 
 
@@ -44,7 +69,7 @@ class ModelPlan:
     name: str
     task: str
     stages: tuple[StagePlan, ...]
-    fallbacks: tuple[Target, ...]
+    fallbacks: tuple[Pool, ...]
     policy: GuardPolicy | None
     collections: tuple[str, ...]
     passages: int
@@ -58,15 +83,21 @@ class ModelPlan:
         return len(self.stages) > 1
 
     @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every deployment that may answer."""
+        pools = (*(stage.pool for stage in self.stages), *self.fallbacks)
+        return tuple(target for pool in pools for target in pool.targets)
+
+    @property
     def context_tokens(self) -> int:
         """The smallest context of all deployments that may answer; 0 where none is known."""
-        known = [stage.target.context_tokens for stage in self.stages if stage.target.context_tokens]
-        return min(known, default=0)
+        targets = (target for stage in self.stages for target in stage.pool.targets)
+        return min((target.context_tokens for target in targets if target.context_tokens), default=0)
 
     @property
     def accepts(self) -> tuple[str, ...]:
         """What messages may hold besides text: `image`, `audio`, where every deployment that may answer takes it."""
-        targets = (*(stage.target for stage in self.stages), *self.fallbacks)
+        targets = self.targets
         return tuple(kind for kind in targets[0].accepts if all(kind in target.accepts for target in targets))
 
 
@@ -90,9 +121,10 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
         name=name,
         task=tasks(config.deployments[model.stages[0].deployment])[0],
         stages=tuple(
-            StagePlan(compile_target(stage.deployment, config, stage.adapter), stage.accept) for stage in model.stages
+            StagePlan(single(compile_target(stage.deployment, config, stage.adapter)), stage.accept)
+            for stage in model.stages
         ),
-        fallbacks=tuple(compile_target(fallback, config) for fallback in model.fallbacks),
+        fallbacks=tuple(single(compile_target(fallback, config)) for fallback in model.fallbacks),
         policy=policies[model.guardrails] if model.guardrails else None,
         collections=model.collections,
         passages=model.passages,

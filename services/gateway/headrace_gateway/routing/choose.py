@@ -1,0 +1,54 @@
+"""Which deployment of a pool a try goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from weakref import WeakKeyDictionary
+
+from headrace_gateway.context import RequestContext
+from headrace_gateway.ports import Choice
+from headrace_gateway.routing.plan import Member, Pool, Target
+from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
+
+
+class PoolChooser:
+    """Picks among the healthy deployments of a pool, by their weights.
+
+    Args:
+        healthy: whether a deployment may be asked now.
+    """
+
+    def __init__(self, healthy: Callable[[Target], bool] = lambda _: True) -> None:
+        self._healthy = healthy
+        self._rounds: WeakKeyDictionary[Pool, dict[str, int]] = WeakKeyDictionary()
+
+    def choose(
+        self,
+        ctx: RequestContext,
+        pool: Pool,
+        request: GenerateRequest | None,
+        tried: Collection[Target] = (),
+        exclude: Collection[Target] = (),
+    ) -> Choice | None:
+        """See `Chooser`."""
+        able = [member for member in pool.members if member.target not in exclude and self._healthy(member.target)]
+        members = [member for member in able if member.target not in tried] or able
+        if not members:
+            return None
+        if len(members) == 1:
+            return Choice(members[0].target, "only")
+        return Choice(self._by_weight(pool, members), "weight")
+
+    def _by_weight(self, pool: Pool, members: Sequence[Member]) -> Target:
+        """Smooth weighted round robin, as nginx has it: exact over every round, and evenly spread within it."""
+        credits = self._rounds.setdefault(pool, {})
+        total = 0
+        best, most = members[0], None
+        for member in members:
+            name = member.target.name
+            credit = credits[name] = credits.get(name, 0) + member.weight
+            total += member.weight
+            if most is None or credit > most:
+                best, most = member, credit
+        credits[best.target.name] -= total
+        return best.target
