@@ -235,4 +235,5 @@ def _outcome(outcome: pb.Outcome) -> chat.Outcome:
             chat.GuardFinding(entry.direction, entry.check, entry.kind, entry.action, entry.count)
             for entry in outcome.guardrails
         ],
+        saved_usd=outcome.saved_usd or None,
     )

@@ -12,12 +12,15 @@ from headrace_gateway.adapters.postgres_ledger import PostgresLedger
 from headrace_gateway.adapters.retrieval import RetrievalClient
 from headrace_gateway.adapters.rollout import GrantWatch
 from headrace_gateway.adapters.services import Services
+from headrace_gateway.adapters.valkey_cache import ValkeyCache
 from headrace_gateway.adapters.valkey_stream import ValkeyEvents
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.cache.semantic import Semantic
+from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.deployments import DeploymentAdmin
 from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
@@ -76,6 +79,8 @@ IDEMPOTENT = {
 }
 """What gRPC itself may try again while a service is unreachable. Generate is not: the pipeline retries by policy."""
 
+_CACHE_TIMEOUT_S = 0.2
+
 
 def build(runtime: ServiceRuntime) -> ServiceApp:
     """The gateway of this process.
@@ -114,7 +119,12 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     in_flight = InFlight()
     door = Door(ring, in_flight, lambda: active.current, lambda: settings().max_in_flight, metrics, exporter.record)
     attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, PoolChooser())
-    pipeline = Pipeline(attempts, RetrievalClient(peers["retrieval"]), leases, metrics)
+    retriever = RetrievalClient(peers["retrieval"])
+    # A client of its own: a request waits for the cache, so it gives up sooner than others do.
+    cache_client = connect(runtime.secrets.require(stores.valkey), _CACHE_TIMEOUT_S)
+    store = ValkeyCache(cache_client)
+    cache = AnswerCache(store, retriever, Semantic(store, attempts), ledger.log, metrics)
+    pipeline = Pipeline(attempts, retriever, leases, metrics, cache)
 
     def limit() -> int:
         return settings().max_body_bytes
@@ -153,10 +163,12 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     async def stop() -> None:
         for part in (watch, active, keys, deployments):
             await part.stop()
+        await cache.stop()
         await ledger.stop()
         await exporter.stop()
         await receiver.close()
         await valkey.aclose()
+        await cache_client.aclose()
         await postgres.close()
 
     def problems() -> list[str]:

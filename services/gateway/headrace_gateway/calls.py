@@ -15,7 +15,10 @@ RERANK = "rerank"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What headrace adds to OpenAI's request (`headrace.gateway.v1.HeadraceOptions`)."""
+    """What headrace adds to OpenAI's request (`headrace.gateway.v1.HeadraceOptions`).
+
+    `cache` is `bypass`, `refresh` or `use`; empty leaves it to the model.
+    """
 
     collections: tuple[str, ...] = ()
     guardrails: str = ""
@@ -23,6 +26,7 @@ class Options:
     user: str = ""
     groups: tuple[str, ...] = ()
     route: str = ""
+    cache: str = ""
 
 
 @dataclass(slots=True)

@@ -90,6 +90,8 @@ class RequestContext:
     cost_nano_usd: int = 0
     usage: Usage = field(default_factory=Usage)
     """Tokens of the attempt that answered."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """Epochs of the collections that were searched, by name, as they were before the search."""
     stopped: str = ""
     """Finish reason given by us, when a stage ended the answer before the engine did."""
 

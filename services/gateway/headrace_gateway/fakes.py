@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from headrace_gateway.cache.ports import Known, Room
 from headrace_gateway.ledger.writer import advance
 from headrace_gateway.ports import Envelope
 from headrace_kit.errors import NotFound, NotReady, Upstream
@@ -117,6 +118,8 @@ class FakeRetriever:
     passages: dict[str, list[retrieval.Passage]] = field(default_factory=dict)
     requests: list[retrieval.SearchRequest] = field(default_factory=list)
     away: bool = False
+    now: dict[str, int] = field(default_factory=dict)
+    """Epochs by collection; 1 where nothing is said."""
 
     async def search(self, request: retrieval.SearchRequest, sent: Envelope) -> retrieval.SearchResponse:
         """See `Retriever`."""
@@ -131,7 +134,50 @@ class FakeRetriever:
                 copy = retrieval.Passage()
                 copy.CopyFrom(passage)
                 found.append(copy)
-        return retrieval.SearchResponse(results=found[: request.top_k])
+        return retrieval.SearchResponse(
+            results=found[: request.top_k], epochs={name: self.now.get(name, 1) for name in request.collections}
+        )
+
+    async def epochs(self, collections: Sequence[str], sent: Envelope) -> dict[str, int]:
+        """See `Epochs`."""
+        if self.away:
+            raise Upstream("retrieval is away")
+        return {name: self.now.get(name, 1) for name in collections}
+
+
+@dataclass
+class FakeCacheStore:
+    """A cache store in memory; nothing in it grows old."""
+
+    entries: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    asked: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
+    away: bool = False
+
+    async def get(self, pool: str, exact: str) -> bytes | None:
+        """See `CacheStore`."""
+        self._there()
+        return self.entries.get((pool, exact))
+
+    async def questions(self, pool: str, scope: str) -> Sequence[Known]:
+        """See `CacheStore`."""
+        self._there()
+        return [Known(exact, vector) for exact, vector in self.asked.get((pool, scope), {}).items()]
+
+    async def put(self, pool: str, exact: str, entry: bytes, room: Room, scope: str, vector: bytes) -> None:
+        """See `CacheStore`."""
+        self._there()
+        self.entries[pool, exact] = entry
+        if scope:
+            self.asked.setdefault((pool, scope), {})[exact] = vector
+
+    async def forget(self, pool: str, scope: str, exact: str) -> None:
+        """See `CacheStore`."""
+        self._there()
+        self.asked.get((pool, scope), {}).pop(exact, None)
+
+    def _there(self) -> None:
+        if self.away:
+            raise NotReady("away")
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 _NANO = Decimal(1_000_000_000)
 
@@ -61,7 +61,10 @@ class GuardFinding(Struct):
 
 
 class Outcome(Struct):
-    """The `headrace` object. Filled in while the request goes on; whole at its end."""
+    """The `headrace` object. Filled in while the request goes on; whole at its end.
+
+    `saved_usd` is what an answer from the cache did not cost again; only such an answer has it.
+    """
 
     request_id: str = ""
     trace_id: str = ""
@@ -73,6 +76,7 @@ class Outcome(Struct):
     stages: list[StageOutcome] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     guardrails: list[GuardFinding] = field(default_factory=list)
+    saved_usd: str | UnsetType = UNSET
 
 
 def usd(nano_usd: int) -> str:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.run import run_cascade
 from headrace_gateway.context import RequestContext, error_code
@@ -102,6 +103,7 @@ class Pipeline:
     retriever: Retriever
     leases: Leases
     metrics: Metrics
+    cache: AnswerCache
 
     async def generate(self, ctx: RequestContext, call: GenerateCall) -> Answer:
         """Run every stage up to the first piece of the answer.
@@ -115,6 +117,19 @@ class Pipeline:
         check_parts(plan, call.messages)
         guard = self._guard(ctx, plan, call)
         self._guard_input(ctx, guard, call)
+        if plan.cache is None:
+            chunks = self._fresh(ctx, plan, call, guard)
+        else:
+            chunks = self.cache.serve(ctx, plan, call, lambda: self._fresh(ctx, plan, call, guard))
+        settled = self._settle(ctx, chunks)
+        try:
+            return Answer(ctx, call, await anext(settled), settled)
+        except BaseException:
+            await settled.aclose()
+            raise
+
+    async def _fresh(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall, guard: Guard) -> Chunks:
+        """An answer that is made now: retrieve, guard retrieved, route, generate, guard output."""
         passages = await retrieve(self.retriever, ctx, plan, call)
         passages = self._guard_retrieved(ctx, guard, passages)
         passages = fitting(passages, plan.context_tokens)
@@ -124,12 +139,9 @@ class Pipeline:
         chunks = run_cascade(self.attempts, ctx, plan, request, whole=not call.stream)
         if guards_output(guard):
             chunks = self._guarded(ctx, guard, chunks)
-        settled = self._settle(ctx, chunks)
-        try:
-            return Answer(ctx, call, await anext(settled), settled)
-        except BaseException:
-            await settled.aclose()
-            raise
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
 
     def _arm(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
         """Find the model, and which arm of its rollout this request is on."""

@@ -12,9 +12,11 @@ from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.cache.semantic import Semantic
+from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.context import Arrival, RequestContext, open_request
-from headrace_gateway.fakes import FakeEngine, FakeJournal, FakeRetriever
+from headrace_gateway.fakes import FakeCacheStore, FakeEngine, FakeJournal, FakeRetriever
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.models import model_routes
@@ -119,6 +121,7 @@ class Rig:
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     journal: FakeJournal = field(default_factory=FakeJournal)
     chooser: PoolChooser = field(default_factory=PoolChooser)
+    cache_store: FakeCacheStore = field(default_factory=FakeCacheStore)
     leases: Leases = field(default_factory=Leases)
     in_flight: InFlight = field(default_factory=InFlight)
     left: list[Left] = field(default_factory=list)
@@ -131,7 +134,10 @@ class Rig:
         self.ring = KeyRing("bootstrap-secret")
         self.ring.update(KEYS.values())
         self.attempts = Attempts(self.engine, self.journal, self.metrics, self.chooser, sleep=no_wait)
-        self.pipeline = Pipeline(self.attempts, self.retriever, self.leases, self.metrics)
+        self.cache = AnswerCache(
+            self.cache_store, self.retriever, Semantic(self.cache_store, self.attempts), self.journal, self.metrics
+        )
+        self.pipeline = Pipeline(self.attempts, self.retriever, self.leases, self.metrics, self.cache)
         self.vectors = Vectors(self.attempts, self.leases)
         self.door = Door(
             self.ring,

@@ -71,4 +71,6 @@ def _row(row: dict[str, Any], group_by: Sequence[str]) -> UsageRow:
         output_tokens=int(row.get("output_tokens", 0)),
         cost_usd=str(row.get("cost_usd", "0")),
         overhead_usd=str(row.get("overhead_usd", "0")),
+        cache_hits=int(row.get("cache_hits", 0)),
+        saved_usd=str(row.get("saved_usd", "0")),
     )

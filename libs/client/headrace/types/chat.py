@@ -26,7 +26,7 @@ class ChatOptions(TypedDict, total=False):
     groups: Sequence[str]
     """That person's groups. Same scope."""
     cache: str
-    """`bypass` skips the cache."""
+    """`bypass` skips the cache, `refresh` replaces what is in it, `use` uses it at high temperatures too."""
     route: str
     """A deployment to use instead of routing. Needs a key with the scope `admin`."""
     max_tokens: int
@@ -154,6 +154,7 @@ class Outcome(Struct):
     stages: list[StageOutcome] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     guardrails: list[GuardFinding] = field(default_factory=list)
+    saved_usd: str | None = None
 
 
 class Choice(Struct):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class UsageRow:
     """One group's sums. `groups` holds the value of each dimension asked for, in that order.
 
-    `overhead_usd` is the part of the cost that went into answers which a cascade rejected.
+    `overhead_usd` is the part of the cost that went into answers which a cascade rejected, `saved_usd` what the
+    answers from the cache did not cost again.
     """
 
     groups: dict[str, str]
@@ -18,3 +19,5 @@ class UsageRow:
     output_tokens: int
     cost_usd: str
     overhead_usd: str
+    cache_hits: int = 0
+    saved_usd: str = "0"

@@ -133,6 +133,19 @@ class Config(Section):
             _known(model.guardrails, self.guardrails, "guardrails", (*where, "guardrails"))
         for collection in model.collections:
             _known(collection, self.collections, "collections", (*where, "collections"))
+        self._check_cache(model, (*where, "cache"))
+
+    def _check_cache(self, model: Model, where: tuple[str | int, ...]) -> None:
+        if model.cache is None:
+            return
+        if self.task(model) != "generate":
+            raise _failure(where, "only answers of models that generate text are cached")
+        semantic = model.cache.semantic
+        if semantic is None:
+            return
+        _known(semantic.embedding, self._doing("embed"), "embedding deployments", (*where, "semantic", "embedding"))
+        if semantic.reranker is not None:
+            _known(semantic.reranker, self._doing("rerank"), "rerank deployments", (*where, "semantic", "reranker"))
 
     def candidate(self, name: str, patch: Mapping[str, Any]) -> Model:
         """The model `name` with a rollout's merge patch applied.

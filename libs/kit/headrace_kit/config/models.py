@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Name, Section
+from headrace_kit.config.caching import Cache
 
 
 class Accept(Section):
@@ -46,6 +47,7 @@ class Model(Section):
     passages: int = Field(4, ge=1, le=50, description="Passages put into the prompt.")
     rerank: bool = Field(True, description="Order passages by the cross-encoder before the best are taken.")
     retry: Retry = Field(default_factory=Retry, description="Retries before the first token.")
+    cache: Cache | None = Field(None, description="Answers that are given again instead of made again. Default: none.")
     timeout_ms: int = Field(120_000, ge=100, le=3_600_000, description="Longest time for an answer, in milliseconds.")
 
     @model_validator(mode="after")

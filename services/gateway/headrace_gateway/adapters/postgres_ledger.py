@@ -19,7 +19,7 @@ _COLUMNS = (
     "shadow", "config_hash", "trace_id", "operation", "started_at", "started_us", "first_token_us", "ended_us",
     "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "reserved_output_tokens",
     "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "guard_findings",
-    "cache_write_input_tokens", "price_version",
+    "cache_write_input_tokens", "price_version", "saved_nano_usd",
 )  # fmt: skip
 _NOT_THERE_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 _KEY = {"request_id", "stage", "attempt"}
@@ -94,7 +94,8 @@ class PostgresLedger:
         rows = await self._store.fetch(
             f"SELECT {''.join(name + ', ' for name in names)}"  # noqa: S608
             "count(DISTINCT request_id), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), "
-            "coalesce(sum(cost_nano_usd), 0), coalesce(sum(cost_nano_usd) FILTER (WHERE verdict = 'rejected'), 0) "
+            "coalesce(sum(cost_nano_usd), 0), coalesce(sum(cost_nano_usd) FILTER (WHERE verdict = 'rejected'), 0), "
+            "count(DISTINCT request_id) FILTER (WHERE cache = 'hit'), coalesce(sum(saved_nano_usd), 0) "
             f"FROM gateway.ledger WHERE {' AND '.join(conditions)} {grouping} "
             f"{grouping.replace('GROUP BY', 'ORDER BY')} LIMIT 10000",
             *values,
@@ -114,5 +115,5 @@ def _values(event: RequestEvent) -> tuple[Any, ...]:
         usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.reasoning_tokens,
         event.reserved_output_tokens, event.cost_nano_usd, event.cache, event.finish_reason, event.error_code,
         event.verdict, event.confidence if event.HasField("confidence") else None, list(event.guard_findings),
-        usage.cache_write_input_tokens, event.price_version,
+        usage.cache_write_input_tokens, event.price_version, event.saved_nano_usd,
     )  # fmt: skip

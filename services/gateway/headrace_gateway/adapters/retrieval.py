@@ -1,6 +1,9 @@
-"""The retrieval service as the pipeline's retriever."""
+"""The retrieval service as the pipeline's retriever, and as the cache's teller of epochs."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
 
 from headrace_gateway.adapters.peers import outbound
 from headrace_gateway.ports import Envelope
@@ -19,3 +22,14 @@ class RetrievalClient:
     async def search(self, request: pb.SearchRequest, sent: Envelope) -> pb.SearchResponse:
         """See `Retriever`."""
         return await self.peer.unary(self.stub.Search, request, outbound(sent))  # type: ignore[no-any-return]
+
+    async def epochs(self, collections: Sequence[str], sent: Envelope) -> dict[str, int]:
+        """See `Epochs`."""
+        with_identity = outbound(sent)
+        found = await asyncio.gather(
+            *(
+                self.peer.unary(self.stub.GetCollection, pb.GetCollectionRequest(name=name), with_identity)
+                for name in collections
+            )
+        )
+        return {name: collection.epoch for name, collection in zip(collections, found, strict=True)}

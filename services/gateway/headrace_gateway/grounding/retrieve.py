@@ -36,5 +36,6 @@ async def retrieve(retriever: Retriever, ctx: RequestContext, plan: ModelPlan, c
             found = await retriever.search(request, envelope(ctx, hop))
         except NotFound as error:
             raise NotFound(error.message, code=_UNKNOWN, param=_PARAM) from error
+        ctx.epochs.update(found.epochs)
         hop.attributes["headrace.passages"] = len(found.results)
         return list(found.results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace_gateway.cache.wishes import WISHES
 from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
 from headrace_gateway.parts import AUDIO_FORMATS
 from headrace_kit.errors import BadInput
@@ -92,8 +93,8 @@ def _check_sampling(sampling: Sampling) -> None:
 
 
 def _options(sent: pb.HeadraceOptions) -> Options:
-    if sent.cache not in ("", "bypass"):
-        raise BadInput("headrace.cache is bypass or empty", param="headrace.cache")
+    if sent.cache not in WISHES:
+        raise BadInput("headrace.cache is bypass, refresh, use or empty", param="headrace.cache")
     if len(sent.collections) > _MAX_COLLECTIONS:
         raise BadInput(f"at most {_MAX_COLLECTIONS} collections", param="headrace.collections")
     if len(sent.conversation_id) > _MAX_CHARS:
@@ -107,4 +108,5 @@ def _options(sent: pb.HeadraceOptions) -> Options:
         user=sent.user,
         groups=tuple(sent.groups),
         route=sent.route,
+        cache=sent.cache,
     )

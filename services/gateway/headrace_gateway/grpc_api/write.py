@@ -44,6 +44,7 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
         arm=outcome.arm,
         cache=outcome.cache,
         cost_usd=outcome.cost_usd,
+        saved_usd=outcome.saved_usd or "",
         stages=[
             pb.StageOutcome(
                 deployment=stage.deployment,

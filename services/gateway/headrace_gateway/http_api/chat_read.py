@@ -91,6 +91,7 @@ def options(sent: HeadraceOptions | None) -> Options:
         user=sent.user or "",
         groups=tuple(sent.groups),
         route=sent.route or "",
+        cache=sent.cache or "",
     )
 
 

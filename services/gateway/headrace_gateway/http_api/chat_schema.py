@@ -156,7 +156,7 @@ class HeadraceOptions(Struct, forbid_unknown_fields=True):
     conversation_id: Annotated[str, Meta(max_length=256)] | None = None
     user: Annotated[str, Meta(max_length=256)] | None = None
     groups: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=256)] = []
-    cache: Literal["bypass"] | None = None
+    cache: Literal["bypass", "refresh", "use"] | None = None
     route: str | None = None
     regex: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
 

@@ -47,6 +47,8 @@ class UsageApi:
                 "output_tokens": row.output_tokens,
                 "cost_usd": usd(row.cost_nano_usd),
                 "overhead_usd": usd(row.overhead_nano_usd),
+                "cache_hits": row.cache_hits,
+                "saved_usd": usd(row.saved_nano_usd),
             }
             for row in await self._usage(wanted)
         ]

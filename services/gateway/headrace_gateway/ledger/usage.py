@@ -38,7 +38,10 @@ class UsageQuery:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One group's sums; `keys` in the order of the query's groups. Overhead is the cost of rejected cascade stages."""
+    """One group's sums; `keys` in the order of the query's groups.
+
+    Overhead is the cost of rejected cascade stages; saved is what answers from the cache did not cost again.
+    """
 
     keys: tuple[str, ...]
     requests: int
@@ -46,6 +49,8 @@ class UsageRow:
     output_tokens: int
     cost_nano_usd: int
     overhead_nano_usd: int
+    cache_hits: int = 0
+    saved_nano_usd: int = 0
 
 
 def read_query(group_by: str, start: str, end: str, tenant: str | None) -> UsageQuery:

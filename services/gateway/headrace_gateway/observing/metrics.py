@@ -38,6 +38,12 @@ class Metrics:
         self._blocked = Counter(
             name("guard_findings"), "Guardrail findings.", ("direction", "check", "action"), registry=registry
         )
+        self._cache = Counter(
+            name("cache_requests"), "Requests for models with a cache.", ("model", "outcome"), registry=registry
+        )
+        self._saved = Counter(
+            name("cache_saved_usd"), "US dollars that cached answers did not cost again.", ("model",), registry=registry
+        )
         self.log_backlog = Gauge(
             name("log_backlog"), "Events in the local log that PostgreSQL does not have yet.", registry=registry
         )
@@ -60,6 +66,14 @@ class Metrics:
         self._attempts.labels(deployment, outcome).inc()
         self._tokens.labels(model, deployment, "input").inc(input_tokens)
         self._tokens.labels(model, deployment, "output").inc(output_tokens)
+
+    def cache(self, model: str, outcome: str) -> None:
+        """A request was a `hit`, a `miss` or a `bypass` of its model's cache."""
+        self._cache.labels(model, outcome).inc()
+
+    def saved(self, model: str, nano_usd: int) -> None:
+        """A cached answer was given again."""
+        self._saved.labels(model).inc(nano_usd / 1e9)
 
     def finding(self, direction: str, check: str, action: str, count: int) -> None:
         """A guardrail found something."""

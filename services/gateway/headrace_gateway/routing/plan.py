@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headrace_gateway.cache.plan import CachePlan, compile_cache
 from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_kit.config.deployments import Price, tasks
 from headrace_kit.config.document import Config
@@ -76,6 +77,7 @@ class ModelPlan:
     rerank: bool
     attempts: int
     timeout_s: float
+    cache: CachePlan | None = None
 
     @property
     def cascades(self) -> bool:
@@ -131,4 +133,5 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
         rerank=model.rerank,
         attempts=model.retry.attempts,
         timeout_s=model.timeout_ms / 1000,
+        cache=compile_cache(model, config),
     )

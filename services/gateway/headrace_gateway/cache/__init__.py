@@ -1,0 +1,1 @@
+"""Answers that are given again instead of made again."""
