@@ -129,6 +129,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     def limit() -> int:
         return settings().max_body_bytes
 
+    def keep_alive_s() -> float:
+        return settings().stream_keep_alive_s
+
     def config_version() -> tuple[str, str, str]:
         return active.current.hash, active.pending, active.error
 
@@ -139,7 +142,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     http = HttpApplication(
         Router(
             [
-                *ChatApi(pipeline, door, limit).routes(),
+                *ChatApi(pipeline, door, limit, keep_alive_s).routes(),
                 *model_routes(),
                 *VectorsApi(vectors, limit).routes(),
                 *CollectionsApi(services, limit).routes(),

@@ -127,6 +127,7 @@ class Rig:
     left: list[Left] = field(default_factory=list)
     max_in_flight: int = 8
     max_body_bytes: int = 10_000
+    keep_alive_s: float = 15
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -152,7 +153,7 @@ class Rig:
         """The HTTP application over these parts."""
         limit = lambda: self.max_body_bytes  # noqa: E731
         routes = [
-            *ChatApi(self.pipeline, self.door, limit).routes(),
+            *ChatApi(self.pipeline, self.door, limit, lambda: self.keep_alive_s).routes(),
             *VectorsApi(self.vectors, limit).routes(),
             *model_routes(),
             *more,

@@ -35,6 +35,13 @@ class Gateway(Service):
 
     max_body_bytes: int = Field(8_388_608, ge=1024, le=1_073_741_824, description="Largest request body, in bytes.")
     max_in_flight: int = Field(512, ge=1, le=100_000, description="Requests at one time; more are refused with 429.")
+    stream_keep_alive_s: float = Field(
+        15,
+        ge=1,
+        le=300,
+        description="A stream that had nothing to send for so many seconds sends a comment, so that nothing between it "
+        "and the caller takes it for dead. Keep below the idle timeout of proxies.",
+    )
     log_fsync_ms: int = Field(5, ge=0, le=1000, description="Longest wait of an event for its group commit, in ms.")
 
 

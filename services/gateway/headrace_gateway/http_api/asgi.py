@@ -8,16 +8,20 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from headrace_gateway.http_api.port import BODY_TIMEOUT_S, Application, Headers, Response
+from headrace_gateway.http_api.reply import Reply
 from headrace_kit.errors import BadInput, TooLarge
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class AsgiRequest:
     """A request under ASGI."""
 
-    def __init__(self, scope: Message, receive: Callable[[], Awaitable[Message]]) -> None:
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive = receive
+        self.reply = Reply(AsgiWire(send))
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: str = scope["query_string"].decode("latin-1")
@@ -69,39 +73,61 @@ class AsgiRequest:
             self._task.cancel()
 
 
+class AsgiWire:
+    """A response in pieces under ASGI."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """See `Wire`."""
+        await self._send(_start(status, headers))
+
+    async def send(self, chunk: bytes) -> None:
+        """See `Wire`."""
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
 class AsgiFace:
     """An application as ASGI 3."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(
-        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or take part in the server's lifespan."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
         if scope["type"] != "http":
             raise ValueError(f"only HTTP is served, not {scope['type']}")
-        request = AsgiRequest(scope, receive)
+        request = AsgiRequest(scope, receive, send)
+        reply = request.reply
         try:
             answer = await self._application.handle(request)
             if isinstance(answer, Response):
+                reply.quiet()
+                if reply.begun:
+                    await reply.fail(answer.body)
+                    await send({"type": "http.response.body", "body": b""})
+                    return
                 await send(_start(answer.status, [*answer.headers, ("content-length", str(len(answer.body)))]))
                 await send({"type": "http.response.body", "body": answer.body})
                 return
             try:
-                await send(_start(answer.status, answer.headers))
+                await reply.begin(answer.status, answer.headers)
                 async for chunk in answer.chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await reply.send(chunk)
+                await reply.aclose()
                 await send({"type": "http.response.body", "body": b""})
             finally:
+                reply.quiet()
                 await answer.aclose()
         except asyncio.CancelledError:
             if not request.gone:
                 raise
         finally:
+            await reply.aclose()
             if request.watcher is not None:
                 request.watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -113,7 +139,7 @@ def _start(status: int, headers: Headers) -> Message:
     return {"type": "http.response.start", "status": status, "headers": encoded}
 
 
-async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         await send({"type": message["type"] + ".complete"})

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.calls import GenerateCall
-from headrace_gateway.http_api.answers import headrace_headers, json_response
+from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.chat_read import read_chat, read_completion
 from headrace_gateway.http_api.chat_schema import ChatBody, CompletionBody
 from headrace_gateway.http_api.chat_write import EventWriter, whole_answer
 from headrace_gateway.http_api.port import Request, Response, Stream
 from headrace_gateway.http_api.router import Route
+from headrace_gateway.http_api.streaming import event, event_stream, keep_alive
 from headrace_gateway.pipeline import Pipeline
 
 Read = Callable[[bytes], tuple[GenerateCall, ChatBody | CompletionBody]]
@@ -24,12 +25,16 @@ class ChatApi:
         pipeline: serves the calls.
         door: takes the person that a body names.
         max_body_bytes: the limit at this moment.
+        keep_alive_s: after how many seconds without anything to send a stream shows that it lives, at this moment.
     """
 
-    def __init__(self, pipeline: Pipeline, door: Door, max_body_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, door: Door, max_body_bytes: Callable[[], int], keep_alive_s: Callable[[], float]
+    ) -> None:
         self._pipeline = pipeline
         self._door = door
         self._max_body_bytes = max_body_bytes
+        self._keep_alive_s = keep_alive_s
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -50,10 +55,9 @@ class ChatApi:
         call, body = read(await request.body(self._max_body_bytes()))
         request.follow_client()
         self._door.assert_identity(visit, call.options.user, call.options.groups)
-        answer = await self._pipeline.generate(visit.ctx, call)
         if not call.stream:
-            return json_response(await whole_answer(answer), visit.ctx)
+            return json_response(await whole_answer(await self._pipeline.generate(visit.ctx, call)), visit.ctx)
+        keep_alive(request, visit, self._keep_alive_s(), event)
+        answer = await self._pipeline.generate(visit.ctx, call)
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        headers = [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
-        events = EventWriter(answer, include_usage, visit.stream_ended).events()
-        return Stream(200, events, [*headers, *headrace_headers(visit.ctx)], [answer.aclose])
+        return event_stream(visit, answer, EventWriter(answer, include_usage, visit.stream_ended).events())

@@ -6,15 +6,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-Headers = list[tuple[str, str]]
+from headrace_gateway.http_api.reply import Headers as Headers
+from headrace_gateway.http_api.reply import Reply
 
 
 class Request(Protocol):
-    """An HTTP request as a server gives it. `path` is percent-decoded, `query` is not; header names are lower case."""
+    """An HTTP request as a server gives it. `path` is percent-decoded, `query` is not; header names are lower case.
+
+    `reply` is the way of its answer: a handler may ask there for signs of life before it has one.
+    """
 
     method: str
     path: str
     query: str
+    reply: Reply
 
     def header(self, name: str) -> str:
         """A header's value, empty when it was not sent or is not text."""

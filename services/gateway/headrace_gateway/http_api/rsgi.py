@@ -9,6 +9,7 @@ from typing import Any
 from granian._granian import RSGIProtocolClosed as ProtocolClosed
 
 from headrace_gateway.http_api.port import BODY_TIMEOUT_S, Application, Response
+from headrace_gateway.http_api.reply import Headers, Reply
 from headrace_kit.errors import BadInput, TooLarge
 
 _DISCARDED_BYTES = 64 * 1024 * 1024
@@ -18,10 +19,11 @@ _DISCARD_S = 10
 class RsgiRequest:
     """A request under RSGI."""
 
-    __slots__ = ("_protocol", "_scope", "_task", "gone", "method", "path", "query", "watcher")
+    __slots__ = ("_protocol", "_scope", "_task", "gone", "method", "path", "query", "reply", "watcher")
 
     def __init__(self, scope: Any, protocol: Any) -> None:
         self._scope, self._protocol = scope, protocol
+        self.reply = Reply(RsgiWire(protocol))
         self.method: str = scope.method
         self.path: str = scope.path
         self.query: str = scope.query_string
@@ -89,6 +91,24 @@ class RsgiRequest:
             self._task.cancel()
 
 
+class RsgiWire:
+    """A response in pieces under RSGI."""
+
+    __slots__ = ("_protocol", "_transport")
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._transport: Any = None
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """See `Wire`."""
+        self._transport = self._protocol.response_stream(status, headers)
+
+    async def send(self, chunk: bytes) -> None:
+        """See `Wire`."""
+        await self._transport.send_bytes(chunk)
+
+
 class RsgiFace:
     """An application as RSGI."""
 
@@ -98,16 +118,22 @@ class RsgiFace:
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Serve one request."""
         request = RsgiRequest(scope, protocol)
+        reply = request.reply
         try:
             answer = await self._application.handle(request)
             if isinstance(answer, Response):
-                protocol.response_bytes(answer.status, answer.headers, answer.body)
+                reply.quiet()
+                if reply.begun:
+                    await reply.fail(answer.body)
+                else:
+                    protocol.response_bytes(answer.status, answer.headers, answer.body)
                 return
             try:
-                transport = protocol.response_stream(answer.status, answer.headers)
+                await reply.begin(answer.status, answer.headers)
                 async for chunk in answer.chunks:
-                    await transport.send_bytes(chunk)
+                    await reply.send(chunk)
             finally:
+                reply.quiet()
                 await answer.aclose()
         except ProtocolClosed:
             pass  # the client has gone; the application has cleaned up
@@ -115,6 +141,7 @@ class RsgiFace:
             if not request.gone:
                 raise
         finally:
+            await reply.aclose()
             if request.watcher is not None:
                 request.watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
