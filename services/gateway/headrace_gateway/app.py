@@ -42,9 +42,11 @@ from headrace_gateway.http_api.usage import UsageApi
 from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.ledger.service import Ledger
 from headrace_gateway.observing.export import SpanExporter
+from headrace_gateway.observing.failures import FailureMetrics
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
 from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.resilience.health import Health
 from headrace_gateway.routing.active import ActiveTable
 from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.unary import Vectors
@@ -118,7 +120,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     exporter = SpanExporter(receiver, metrics)
     in_flight = InFlight()
     door = Door(ring, in_flight, lambda: active.current, lambda: settings().max_in_flight, metrics, exporter.record)
-    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, PoolChooser())
+    health = Health(FailureMetrics(runtime.registry))
+    chooser = PoolChooser(health.healthy)
+    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, chooser, health)
     retriever = RetrievalClient(peers["retrieval"])
     # A client of its own: a request waits for the cache, so it gives up sooner than others do.
     cache_client = connect(runtime.secrets.require(stores.valkey), _CACHE_TIMEOUT_S)

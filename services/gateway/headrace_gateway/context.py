@@ -94,6 +94,8 @@ class RequestContext:
     """Epochs of the collections that were searched, by name, as they were before the search."""
     stopped: str = ""
     """Finish reason given by us, when a stage ended the answer before the engine did."""
+    desperate: bool = False
+    """No healthy deployment may serve it: any is asked."""
 
     def elapsed_us(self) -> int:
         """Microseconds since the request arrived."""

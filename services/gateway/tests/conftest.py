@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +24,11 @@ from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.models import model_routes
 from headrace_gateway.http_api.router import Route, Router
 from headrace_gateway.http_api.vectors import VectorsApi
+from headrace_gateway.observing.failures import FailureMetrics
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
 from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.resilience.health import Health
 from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.table import Table, compile_table
 from headrace_gateway.unary import Vectors
@@ -120,7 +124,7 @@ class Rig:
     engine: FakeEngine = field(default_factory=FakeEngine)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     journal: FakeJournal = field(default_factory=FakeJournal)
-    chooser: PoolChooser = field(default_factory=PoolChooser)
+    clock: Callable[[], float] = time.monotonic
     cache_store: FakeCacheStore = field(default_factory=FakeCacheStore)
     leases: Leases = field(default_factory=Leases)
     in_flight: InFlight = field(default_factory=InFlight)
@@ -134,7 +138,9 @@ class Rig:
         self.metrics = Metrics(self.registry)
         self.ring = KeyRing("bootstrap-secret")
         self.ring.update(KEYS.values())
-        self.attempts = Attempts(self.engine, self.journal, self.metrics, self.chooser, sleep=no_wait)
+        self.health = Health(FailureMetrics(self.registry), lambda: self.clock())
+        self.chooser = PoolChooser(self.health.healthy)
+        self.attempts = Attempts(self.engine, self.journal, self.metrics, self.chooser, self.health, sleep=no_wait)
         self.cache = AnswerCache(
             self.cache_store, self.retriever, Semantic(self.cache_store, self.attempts), self.journal, self.metrics
         )

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from headrace_gateway.resilience.retry import Tries
+from headrace_gateway.resilience.retry import Tries, Work
 from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.plan import Member, Pool, Target, single
 from headrace_kit.config.deployments import Price
@@ -29,10 +29,10 @@ def test_weights_are_exact_over_every_round_and_spread_within_it(rig):
 
 
 def test_what_is_not_healthy_is_passed_over_and_its_share_goes_by_the_other_weights(rig):
-    pool, chooser = Pool((Member(A, 5), Member(B, 2), Member(C, 1))), PoolChooser(lambda asked: asked is not A)
+    pool, chooser = Pool((Member(A, 5), Member(B, 2), Member(C, 1))), PoolChooser(lambda _, asked: asked is not A)
     picks = Counter(chooser.choose(rig.context(), pool, None).target.name for _ in range(30))
     assert picks == {"b": 20, "c": 10}
-    assert PoolChooser(lambda _: False).choose(rig.context(), pool, None) is None
+    assert PoolChooser(lambda _ctx, _asked: False).choose(rig.context(), pool, None) is None
 
 
 def test_a_deployment_that_was_tried_comes_again_only_when_no_other_is_left(rig):
@@ -43,7 +43,13 @@ def test_a_deployment_that_was_tried_comes_again_only_when_no_other_is_left(rig)
 
 
 def tries(rig, pool, attempts, *fallbacks):
-    return Tries(PoolChooser(), rig.context(), pool, attempts, tuple(map(single, fallbacks)), None)
+    return Tries(PoolChooser(), rig.health, work(rig, pool, attempts, *fallbacks), None)
+
+
+def work(rig, pool, attempts, *fallbacks):
+    ctx = rig.context()
+    ctx.plan = rig.table.models["sturdy"]
+    return Work(ctx, 0, pool, attempts, tuple(map(single, fallbacks)))
 
 
 def test_a_retry_goes_to_another_deployment_of_the_pool_then_to_the_fallbacks(rig):
@@ -75,6 +81,6 @@ def test_what_the_caller_got_wrong_is_not_tried_elsewhere(rig):
 
 
 def test_where_no_deployment_can_be_asked_the_error_says_so(rig):
-    order = Tries(PoolChooser(lambda _: False), rig.context(), single(A), 2, (), None)
+    order = Tries(PoolChooser(lambda _ctx, _asked: False), rig.health, work(rig, single(A), 2), None)
     with pytest.raises(NotReady, match="no deployment of this model can be asked now"):
         order.first()

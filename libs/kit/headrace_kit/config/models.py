@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.caching import Cache
+from headrace_kit.config.resilience import Resilience
 
 
 class Accept(Section):
@@ -27,13 +28,7 @@ class Stage(Section):
     accept: Accept | None = Field(None, description="Condition; an answer below it goes on to the next stage.")
 
 
-class Retry(Section):
-    """What is tried again after an engine failed before its first token."""
-
-    attempts: int = Field(2, ge=1, le=5, description="Tries in all on one deployment.")
-
-
-class Model(Section):
+class Model(Resilience):
     """A model as product teams see it: a cascade of deployments with its policies."""
 
     deployment: Name | None = Field(None, description="Short for a cascade of one stage.")
@@ -46,7 +41,6 @@ class Model(Section):
     collections: tuple[Name, ...] = Field((), description="Collections that every answer is grounded in.")
     passages: int = Field(4, ge=1, le=50, description="Passages put into the prompt.")
     rerank: bool = Field(True, description="Order passages by the cross-encoder before the best are taken.")
-    retry: Retry = Field(default_factory=Retry, description="Retries before the first token.")
     cache: Cache | None = Field(None, description="Answers that are given again instead of made again. Default: none.")
     timeout_ms: int = Field(120_000, ge=100, le=3_600_000, description="Longest time for an answer, in milliseconds.")
 

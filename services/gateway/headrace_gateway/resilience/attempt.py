@@ -56,6 +56,18 @@ class Attempt:
         """What travels with the call to the engine."""
         return envelope(self.ctx, self._hop)
 
+    @property
+    def first_token_s(self) -> float | None:
+        """Seconds from its start to its first token; None where none came."""
+        return (self._first_us - self._started_us) / 1e6 if self._first_us else None
+
+    @property
+    def expired(self) -> bool:
+        """Whether it was cut off at the request's deadline."""
+        # A transport that watches the deadline itself cancels at it, by its own clock.
+        cut_off = isinstance(self.error, asyncio.CancelledError | GeneratorExit)
+        return cut_off and not self.ctx.stopped and self.ctx.expired(_CLOCKS_S)
+
     async def open(self, journal: Journal) -> None:
         """Write the opened event; returns when it is on disk."""
         await journal.opened(self._event(RequestEvent.KIND_OPENED))
@@ -144,8 +156,7 @@ class Attempt:
         if isinstance(self.error, GeneratorExit) and self.ctx.stopped:
             self.finish_reason = self.ctx.stopped
             return ""
-        # A transport that watches the deadline itself cancels at it, by its own clock.
-        if isinstance(self.error, asyncio.CancelledError | GeneratorExit) and self.ctx.expired(_CLOCKS_S):
+        if self.expired:
             return "deadline_exceeded"
         return error_code(shut_down(self.error))
 

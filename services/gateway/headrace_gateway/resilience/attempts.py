@@ -8,29 +8,20 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from headrace_gateway.context import RequestContext
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.ports import AttemptListener, Chooser, Engine, Envelope, Journal
 from headrace_gateway.resilience.attempt import Attempt
-from headrace_gateway.resilience.retry import Tries, Try
-from headrace_gateway.routing.plan import Pool, Target
+from headrace_gateway.resilience.health import Health
+from headrace_gateway.resilience.retry import Tries, Try, Work
+from headrace_gateway.routing.plan import Target
 from headrace_kit.config.models import Accept
 from headrace_kit.errors import DeadlineExceeded, Upstream
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
 
+__all__ = ["Attempts", "Held", "Work"]
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one stage asks of its engine. `request` names no deployment yet; `fallbacks` follow its own tries."""
-
-    ctx: RequestContext
-    stage: int
-    pool: Pool
-    attempts: int
-    fallbacks: tuple[Pool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +40,8 @@ class Attempts:
         journal: the event log.
         metrics: counts.
         chooser: picks the deployment of each try.
-        listeners: hear of each attempt.
+        health: how deployments do: hears of each attempt, and allows further ones.
+        listeners: hear of each attempt too.
         sleep: waits between tries, in seconds.
     """
 
@@ -59,11 +51,12 @@ class Attempts:
         journal: Journal,
         metrics: Metrics,
         chooser: Chooser,
+        health: Health,
         listeners: Sequence[AttemptListener] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.engine, self._journal, self._metrics, self._sleep = engine, journal, metrics, sleep
-        self._chooser, self._listeners = chooser, listeners
+        self._chooser, self._health, self._listeners = chooser, health, (health, *listeners)
 
     async def stream(self, work: Work, request: GenerateRequest, *, whole: bool) -> AsyncGenerator[GenerateChunk, None]:
         """The answer of the first try that begins one. After its first chunk nothing is tried again.
@@ -71,7 +64,7 @@ class Attempts:
         Raises:
             HeadraceError: of the last try, or of the one that broke off.
         """
-        tries = Tries(self._chooser, work.ctx, work.pool, work.attempts, work.fallbacks, request)
+        tries = Tries(self._chooser, self._health, work, request)
         this: Try | None = tries.first()
         while this is not None:
             attempt = await self._open(work, this, request)
@@ -89,14 +82,14 @@ class Attempts:
                 if not attempt.finish_reason:
                     raise Upstream("the engine ended without finishing its answer", code="engine_failed")
                 attempt.judge(None)
-                return
             except BaseException as error:
-                attempt.error = error
+                self._close(attempt, error)
                 this = None if began else tries.after(this, error)
                 if this is None:
                     raise
-            finally:
+            else:
                 self._close(attempt)
+                return
 
     async def hold(self, work: Work, request: GenerateRequest, accept: Accept) -> Held:
         """The whole answer of the first try that gives one, judged. Nothing of it has been released.
@@ -137,19 +130,20 @@ class Attempts:
         call: Callable[[Attempt, Envelope], Awaitable[T]],
         request: GenerateRequest | None = None,
     ) -> T:
-        tries = Tries(self._chooser, work.ctx, work.pool, work.attempts, work.fallbacks, request)
+        tries = Tries(self._chooser, self._health, work, request)
         this: Try | None = tries.first()
         while this is not None:
             attempt = await self._open(work, this, request)
             try:
-                return await call(attempt, attempt.envelope)
+                result = await call(attempt, attempt.envelope)
             except BaseException as error:
-                attempt.error = error
+                self._close(attempt, error)
                 this = tries.after(this, error)
                 if this is None:
                     raise
-            finally:
+            else:
                 self._close(attempt)
+                return result
         raise AssertionError("there is at least one try")
 
     async def _open(self, work: Work, this: Try, request: GenerateRequest | None) -> Attempt:
@@ -167,12 +161,12 @@ class Attempts:
         try:
             await attempt.open(self._journal)
         except BaseException as error:
-            attempt.error = error
-            self._close(attempt)
+            self._close(attempt, error)
             raise
         return attempt
 
-    def _close(self, attempt: Attempt) -> None:
+    def _close(self, attempt: Attempt, error: BaseException | None = None) -> None:
+        attempt.error = error
         attempt.close(self._journal, self._metrics)
         for listener in self._listeners:
             listener.ended(attempt)

@@ -6,22 +6,46 @@ import random
 from dataclasses import dataclass
 
 from headrace_gateway.context import RequestContext
-from headrace_gateway.ports import Chooser
-from headrace_gateway.routing.plan import Pool, Target
+from headrace_gateway.ports import Choice, Chooser
+from headrace_gateway.resilience.health import Health
+from headrace_gateway.routing.plan import ModelPlan, Pool, Target
 from headrace_kit.errors import Busy, HeadraceError, NotReady, Upstream
 from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
 
 _FIRST_S, _MOST_S = 0.05, 1.0
+_PATIENCE_S = 2.0
+"""A deployment that wants more time than this before it is asked again is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one stage asks of its engine; `fallbacks` follow the tries in its own pool."""
+
+    ctx: RequestContext
+    stage: int
+    pool: Pool
+    attempts: int
+    fallbacks: tuple[Pool, ...]
+
+    @property
+    def plan(self) -> ModelPlan:
+        """The request's model."""
+        assert self.ctx.plan is not None, "a model was selected before"
+        return self.ctx.plan
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One try. `wait_s` is the pause before it, after an earlier one failed; `why` its deployment was chosen."""
+    """One try. `wait_s` is the pause before it, after an earlier one failed; `why` its deployment was chosen.
+
+    `reason` is why it is made at all: empty for the first one, else `retry` or `fallback`.
+    """
 
     number: int
     target: Target
     wait_s: float
     why: str
+    reason: str = ""
 
 
 class Tries:
@@ -29,36 +53,30 @@ class Tries:
 
     Args:
         chooser: picks a deployment of a pool.
-        ctx: the request.
-        pool: the stage's deployments.
-        attempts: most tries in the pool; full deployments do not count.
-        fallbacks: where to go then, in this order, at once.
+        health: holds the model's retry budget, which further tries in the pool are taken from.
+        work: the stage. A full deployment does not count among its attempts.
         request: what is asked; None for vectors and rankings.
     """
 
-    def __init__(
-        self,
-        chooser: Chooser,
-        ctx: RequestContext,
-        pool: Pool,
-        attempts: int,
-        fallbacks: tuple[Pool, ...],
-        request: GenerateRequest | None,
-    ) -> None:
-        self._chooser, self._ctx, self._request = chooser, ctx, request
-        self._pools = [(pool, attempts), *((fallback, 1) for fallback in fallbacks)]
-        self._left = attempts
+    def __init__(self, chooser: Chooser, health: Health, work: Work, request: GenerateRequest | None) -> None:
+        self._chooser, self._health, self._work, self._request = chooser, health, work, request
         self._number = 0
         self._tried: list[Target] = []
         self._full: list[Target] = []
+        self._begin()
 
     def first(self) -> Try:
-        """The first try.
+        """The first try. Where no deployment is healthy, any is asked.
 
         Raises:
             NotReady: no deployment can be asked now.
         """
-        found = self._next(pause=False)
+        self._health.request(self._work.plan)
+        found = self._next()
+        if found is None and not self._work.ctx.desperate:
+            self._work.ctx.desperate = True
+            self._begin()
+            found = self._next()
         if found is None:
             raise NotReady("no deployment of this model can be asked now; try again shortly", retry_after_s=1)
         return found
@@ -71,24 +89,41 @@ class Tries:
         if isinstance(error, Busy):
             self._full.append(failed.target)
             self._left += 1
-            return self._next(pause=False)
+            return self._next(further=True)
         if isinstance(error, Upstream | NotReady) or type(error) is HeadraceError:
-            self._tried.append(failed.target)
-            return self._next(pause=True)
+            asked_s = error.retry_after_s or 0.0
+            (self._full if asked_s > _PATIENCE_S else self._tried).append(failed.target)
+            return self._next(further=True, pause=True, least_s=asked_s)
         return None
 
-    def _next(self, *, pause: bool) -> Try | None:
+    def _begin(self) -> None:
+        work = self._work
+        self._pools = [(work.pool, work.attempts), *((fallback, 1) for fallback in work.fallbacks)]
+        self._left = work.attempts
+        self._reason = ""
+
+    def _next(self, *, further: bool = False, pause: bool = False, least_s: float = 0.0) -> Try | None:
+        """The next try there is; within the stage's pool a `further` one is taken from the retry budget."""
         while self._pools:
-            if self._left:
-                choice = self._chooser.choose(self._ctx, self._pools[0][0], self._request, self._tried, self._full)
-                if choice is not None:
+            pool, _ = self._pools[0]
+            choice = self._choose(pool) if self._left else None
+            if choice is not None:
+                wait_s = _pause_s(self._number) if pause else 0.0
+                if choice.target in self._tried:
+                    wait_s = max(wait_s, least_s)
+                in_time = not wait_s or not self._work.ctx.expired(wait_s)
+                if in_time and (self._reason == "fallback" or not further or self._health.may_retry(self._work.plan)):
                     self._left -= 1
                     number, self._number = self._number, self._number + 1
-                    return Try(number, choice.target, _pause_s(number) if pause else 0.0, choice.why)
+                    return Try(number, choice.target, wait_s, choice.why, self._reason or ("retry" if further else ""))
             del self._pools[0]
             self._left = self._pools[0][1] if self._pools else 0
+            self._reason = "fallback"
             pause = False
         return None
+
+    def _choose(self, pool: Pool) -> Choice | None:
+        return self._chooser.choose(self._work.ctx, pool, self._request, self._tried, self._full)
 
 
 def _pause_s(number: int) -> float:

@@ -15,10 +15,10 @@ class PoolChooser:
     """Picks among the healthy deployments of a pool, by their weights.
 
     Args:
-        healthy: whether a deployment may be asked now.
+        healthy: whether a deployment may be asked now for a request.
     """
 
-    def __init__(self, healthy: Callable[[Target], bool] = lambda _: True) -> None:
+    def __init__(self, healthy: Callable[[RequestContext, Target], bool] = lambda _ctx, _target: True) -> None:
         self._healthy = healthy
         self._rounds: WeakKeyDictionary[Pool, dict[str, int]] = WeakKeyDictionary()
 
@@ -31,7 +31,7 @@ class PoolChooser:
         exclude: Collection[Target] = (),
     ) -> Choice | None:
         """See `Chooser`."""
-        able = [member for member in pool.members if member.target not in exclude and self._healthy(member.target)]
+        able = [member for member in pool.members if member.target not in exclude and self._healthy(ctx, member.target)]
         members = [member for member in able if member.target not in tried] or able
         if not members:
             return None

@@ -9,6 +9,7 @@ from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_kit.config.deployments import Price, tasks
 from headrace_kit.config.document import Config
 from headrace_kit.config.models import Accept, Model
+from headrace_kit.config.resilience import Resilience
 
 TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
 """What a model's task is called outside."""
@@ -77,6 +78,7 @@ class ModelPlan:
     rerank: bool
     attempts: int
     timeout_s: float
+    resilience: Resilience
     cache: CachePlan | None = None
 
     @property
@@ -134,4 +136,5 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
         attempts=model.retry.attempts,
         timeout_s=model.timeout_ms / 1000,
         cache=compile_cache(model, config),
+        resilience=model,
     )
