@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ import uuid_utils
 from headrace_gateway.outcome import Outcome
 from headrace_gateway.routing.plan import ModelPlan
 from headrace_gateway.routing.table import Table
+from headrace_gateway.routing.traits import Traits
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc.call import Identity
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -92,6 +93,13 @@ class RequestContext:
     """Tokens of the attempt that answered."""
     epochs: dict[str, int] = field(default_factory=dict)
     """Epochs of the collections that were searched, by name, as they were before the search."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    conversation: str = ""
+    """The caller's id of the conversation; empty where it gave none."""
+    sensitive: str = ""
+    """What guardrails found that keeps this request on internal deployments; empty: nothing."""
+    traits: Traits | None = None
+    """What conditions of deployments are about; read where a pool has such."""
     stopped: str = ""
     """Finish reason given by us, when a stage ended the answer before the engine did."""
     desperate: bool = False

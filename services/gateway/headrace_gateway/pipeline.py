@@ -19,11 +19,13 @@ from headrace_gateway.grounding.prompt import fitting, ground
 from headrace_gateway.grounding.retrieve import retrieve
 from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
 from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
+from headrace_gateway.guarding.sensitive import sensitive
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import usd
 from headrace_gateway.parts import check_parts
 from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
+from headrace_gateway.routing.eligible import refuse_unservable
 from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan, single
 from headrace_kit.errors import BadInput, Forbidden, NotFound, Upstream
 from headrace_kit.telemetry import genai
@@ -136,6 +138,8 @@ class Pipeline:
         ctx.outcome.citations = cite(passages)
         ground(call, passages)
         request = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)
+        ctx.sensitive = sensitive(guard)
+        refuse_unservable(ctx, plan, request)
         chunks = run_cascade(self.attempts, ctx, plan, request, whole=not call.stream)
         if guards_output(guard):
             chunks = self._guarded(ctx, guard, chunks)
@@ -180,6 +184,7 @@ class Pipeline:
             with ctx.stage("guard input") as hop:
                 guard_call(guard, call)
                 hop.attributes["headrace.guard.findings"] = len(guard.found)
+        ctx.metadata, ctx.conversation = call.metadata, call.options.conversation_id
         for key, value in call.metadata.items():
             ctx.attributes[f"headrace.metadata.{key}"] = value
 

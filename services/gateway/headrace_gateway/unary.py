@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,11 +10,14 @@ from headrace_gateway.arms.leases import Leases
 from headrace_gateway.calls import EMBEDDING, RERANK, EmbedCall, RerankCall
 from headrace_gateway.context import RequestContext
 from headrace_gateway.guarding.input import Guard
+from headrace_gateway.guarding.sensitive import sensitive
 from headrace_gateway.outcome import usd
 from headrace_gateway.pipeline import select
 from headrace_gateway.ports import Envelope
 from headrace_gateway.resilience.attempts import Attempts, Work
+from headrace_gateway.routing.eligible import refuse_unservable
 from headrace_gateway.routing.plan import ModelPlan, Target
+from headrace_gateway.routing.traits import traits_of_texts
 from headrace_kit.errors import BadInput
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.inference.v1 import messages_pb2 as pb
@@ -52,6 +56,7 @@ class Vectors:
         plan = self._begin(ctx, EMBEDDING, call.model, "embed", call.end_user)
         guard = self._guard(ctx, plan)
         texts = [guard.text(text, "input", f"input[{number}]") for number, text in enumerate(call.texts)]
+        self._route(ctx, plan, guard, texts)
 
         async def once(target: Target, sent: Envelope) -> tuple[pb.EmbedResponse, Usage]:
             request = pb.EmbedRequest(deployment=target.name, texts=texts, dimensions=call.dimensions)
@@ -70,6 +75,7 @@ class Vectors:
         plan = self._begin(ctx, RERANK, call.model, "rerank", "")
         guard = self._guard(ctx, plan)
         query = guard.text(call.query, "input", "query")
+        self._route(ctx, plan, guard, [query, *call.documents])
 
         async def once(target: Target, sent: Envelope) -> tuple[pb.RerankResponse, Usage]:
             request = pb.RerankRequest(deployment=target.name, query=query, documents=call.documents)
@@ -92,6 +98,13 @@ class Vectors:
     @staticmethod
     def _guard(ctx: RequestContext, plan: ModelPlan) -> Guard:
         return Guard([plan.policy] if plan.policy else [], ctx.outcome.guardrails)
+
+    @staticmethod
+    def _route(ctx: RequestContext, plan: ModelPlan, guard: Guard, texts: Sequence[str]) -> None:
+        ctx.sensitive = sensitive(guard)
+        if plan.selective:
+            ctx.traits = traits_of_texts(texts)
+        refuse_unservable(ctx, plan, None)
 
     @staticmethod
     def _work(ctx: RequestContext, plan: ModelPlan) -> Work:

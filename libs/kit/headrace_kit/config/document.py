@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -24,6 +24,7 @@ from headrace_kit.config.guardrails import Policy
 from headrace_kit.config.models import Model
 from headrace_kit.config.nearest import nearest
 from headrace_kit.config.rollouts import Rollout, candidate_spec
+from headrace_kit.config.routing import PoolEntry, unserved
 from headrace_kit.config.services import Services, Stores, Telemetry
 from headrace_kit.config.tenants import Tenant
 
@@ -60,6 +61,7 @@ class Config(Section):
                 first = error.errors()[0]
                 raise _failure((*where, *first["loc"]), first["msg"]) from None
             self.check_model(candidate, where)
+            self.check_candidate(name, candidate, where)
         for name, collection in self.collections.items():
             _known(
                 collection.embedding, self._doing("embed"), "embedding deployments", ("collections", name, "embedding")
@@ -70,7 +72,34 @@ class Config(Section):
         for name, team in self.tenants.items():
             for model_name in team.allow_models or ():
                 _known(model_name, self.models, "models", ("tenants", name, "allow_models"))
+            self._check_served(name, team)
         return self
+
+    def _check_served(self, name: str, team: Tenant) -> None:
+        """A tenant's constraints must leave it each model that it is given by name; of all models, one."""
+        if not team.bounded or not self.models:
+            return
+        why = {}
+        for model in team.allow_models or self.models:
+            reason = unserved(team, self.models[model], self.deployments)
+            if reason and team.allow_models is not None:
+                raise _failure(("tenants", name, "allow_models"), f"{model!r} can never serve this tenant: {reason}")
+            why[model] = reason
+        if why and all(why.values()):
+            model, reason = next(iter(why.items()))
+            raise _failure(("tenants", name), f"no model can ever serve this tenant; for {model!r}, {reason}")
+
+    def check_candidate(self, name: str, candidate: Model, where: tuple[str | int, ...]) -> None:
+        """Every tenant that the model `name` can serve, its candidate must be able to serve too.
+
+        Raises:
+            PydanticCustomError: type `reference`, as `check_model`.
+        """
+        for tenant, team in self.tenants.items():
+            if team.bounded and (team.allow_models is None or name in team.allow_models):
+                reason = unserved(team, candidate, self.deployments)
+                if reason and not unserved(team, self.models[name], self.deployments):
+                    raise _failure(where, f"it could not serve the tenant {tenant!r}, which the model does: {reason}")
 
     def _check_deployment(self, name: str, deployment: Deployment) -> None:
         where = ("deployments", name)
@@ -114,19 +143,21 @@ class Config(Section):
         Raises:
             PydanticCustomError: type `reference`; its context names the place and the nearest valid name.
         """
-        names = [(stage.deployment, (*where, "cascade", i, "deployment")) for i, stage in enumerate(model.stages)]
-        if not model.cascade:
-            names = [(model.stages[0].deployment, (*where, "deployment"))]
-        names += [(name, (*where, "fallbacks")) for name in model.fallbacks]
-        for name, place in names:
-            _known(name, self.deployments, "deployments", place)
-        for number, stage in enumerate(model.stages):
-            if stage.adapter is not None:
-                place = (*where, "cascade", number, "adapter") if model.cascade else (*where, "adapter")
-                deployment = self.deployments[stage.deployment]
+        entries = list(_entries(model, where))
+        for entry, place in entries:
+            _known(entry.deployment, self.deployments, "deployments", (*place, "deployment"))
+            if entry.adapter is not None:
+                deployment = self.deployments[entry.deployment]
                 known = deployment.adapters if isinstance(deployment, LanguageDeployment) else {}
-                _known(stage.adapter, known, f"deployments.{stage.deployment}.adapters", place)
-        kinds = {tasks(self.deployments[name]) for name, _ in names}
+                _known(entry.adapter, known, f"deployments.{entry.deployment}.adapters", (*place, "adapter"))
+            for kind in ("image", "audio"):
+                accepts = getattr(self.deployments[entry.deployment], "accepts", ())
+                if entry.when is not None and getattr(entry.when, kind) and kind not in accepts:
+                    raise _failure((*place, "when", kind), f"{entry.deployment!r} does not accept {kind}")
+        for fallback in model.fallbacks:
+            _known(fallback, self.deployments, "deployments", (*where, "fallbacks"))
+        names = [*(entry.deployment for entry, _ in entries), *model.fallbacks]
+        kinds = {tasks(self.deployments[name]) for name in names}
         if len(kinds) > 1:
             raise _failure(where, "all deployments of a model must do the same task")
         if model.guardrails is not None:
@@ -158,7 +189,15 @@ class Config(Section):
 
     def task(self, model: Model) -> str:
         """What a model does: `generate`, `embed` or `rerank`."""
-        return tasks(self.deployments[model.stages[0].deployment])[0]
+        return tasks(self.deployments[model.stages[0].pool[0].deployment])[0]
+
+
+def _entries(model: Model, where: tuple[str | int, ...]) -> Iterator[tuple[PoolEntry, tuple[str | int, ...]]]:
+    """Each deployment of the stages, and where it stands."""
+    for number, stage in enumerate(model.stages):
+        stands = (*where, "cascade", number) if model.cascade else where
+        for place, entry in enumerate(stage.pool):
+            yield entry, (*stands, "deployments", place) if stage.deployments else stands
 
 
 def _failure(where: tuple[str | int, ...], message: str) -> PydanticCustomError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from headrace_kit.config.base import Name, Section
+from headrace_kit.config.nearest import nearest
 
 Action = Literal["flag", "mask", "block"]
 
@@ -147,6 +148,9 @@ Check = Annotated[
 """One check of a policy; `check` says which. `headrace_detectors` reads the same names."""
 
 
+InternalOnly = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(\.[a-z0-9][a-z0-9._-]*)?$", max_length=128)]
+
+
 class Policy(Section):
     """Checks by direction. Of several actions the most severe holds: block, then mask, then flag."""
 
@@ -155,3 +159,35 @@ class Policy(Section):
     tool_call: tuple[Check, ...] = Field((), description="Over the arguments of a tool call.")
     tool_result: tuple[Check, ...] = Field((), description="Over what a tool returned.")
     output: tuple[Check, ...] = Field((), description="Over the answer, while it streams.")
+    internal_only: tuple[InternalOnly, ...] = Field(
+        (),
+        max_length=1000,
+        description="Findings, as `check` or `check.kind` (`pii`, `secrets.jwt`), in what goes in: a request that has "
+        "one goes to deployments marked `internal` only, and is refused where its model has none.",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Policy:
+        possible = {
+            name
+            for check in (*self.input, *self.retrieved, *self.tool_call, *self.tool_result)
+            for name in (check.check, *(f"{check.check}.{kind}" for kind in _kinds(check)))
+        }
+        for wanted in self.internal_only:
+            if wanted not in possible:
+                hint = nearest(wanted, possible)
+                raise ValueError(f"internal_only has {wanted!r}, which no check over what goes in can find{hint}")
+        return self
+
+    @property
+    def checks(self) -> dict[str, list[dict[str, Any]]]:
+        """The checks by direction, as plain values."""
+        return self.model_dump(mode="json", exclude={"internal_only"})
+
+
+def _kinds(check: Check) -> tuple[str, ...]:
+    if isinstance(check, BanListCheck):
+        return (check.name,)
+    if isinstance(check, RegexCheck):
+        return tuple(check.patterns)
+    return () if isinstance(check, LengthCheck) else check.kinds

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.caching import Cache
 from headrace_kit.config.resilience import Resilience
+from headrace_kit.config.routing import PoolEntry, Routing
 
 
 class Accept(Section):
@@ -23,9 +24,35 @@ class Accept(Section):
 class Stage(Section):
     """One step of a cascade."""
 
-    deployment: Name = Field(description="Entry of `deployments`.")
+    deployment: Name | None = Field(None, description="Entry of `deployments`: short for a pool of one.")
     adapter: Name | None = Field(None, description="LoRA adapter of the deployment that answers. Default: none.")
+    deployments: tuple[PoolEntry, ...] = Field(
+        (), max_length=64, description="Deployments any of which may answer; instead of `deployment`."
+    )
     accept: Accept | None = Field(None, description="Condition; an answer below it goes on to the next stage.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Stage:
+        if (self.deployment is None) == (not self.deployments):
+            raise ValueError("a stage has exactly one of deployment and deployments")
+        check_pool(self.deployments, self.adapter)
+        return self
+
+    @property
+    def pool(self) -> tuple[PoolEntry, ...]:
+        """Its deployments, also where the config only names one."""
+        return self.deployments or (PoolEntry(deployment=self.deployment or "", adapter=self.adapter),)
+
+
+def check_pool(entries: tuple[PoolEntry, ...], adapter: str | None) -> None:
+    """What must hold of `deployments` and the `adapter` beside it. Raises ValueError."""
+    if entries and adapter is not None:
+        raise ValueError("adapter goes with deployment: in deployments each entry names its own")
+    seen = set()
+    for entry in entries:
+        if (key := (entry.deployment, entry.adapter)) in seen:
+            raise ValueError(f"deployments has {entry.deployment!r} twice: give it one entry, with the sum of weights")
+        seen.add(key)
 
 
 class Model(Resilience):
@@ -33,6 +60,12 @@ class Model(Resilience):
 
     deployment: Name | None = Field(None, description="Short for a cascade of one stage.")
     adapter: Name | None = Field(None, description="LoRA adapter of that deployment. Stages of a cascade name theirs.")
+    deployments: tuple[PoolEntry, ...] = Field(
+        (), max_length=64, description="Deployments any of which may answer; short for a cascade of one stage."
+    )
+    routing: Routing = Field(
+        default_factory=Routing, description="How one of several deployments is chosen, in each stage."
+    )
     cascade: tuple[Stage, ...] = Field((), description="Stages in order; all but the last need `accept`.")
     fallbacks: tuple[Name, ...] = Field(
         (), description="Deployments tried in order when the last stage's engine fails."
@@ -46,8 +79,9 @@ class Model(Resilience):
 
     @model_validator(mode="after")
     def _stages(self) -> Model:
-        if (self.deployment is None) == (not self.cascade):
-            raise ValueError("a model has exactly one of deployment and cascade")
+        if [self.deployment is not None, bool(self.deployments), bool(self.cascade)].count(True) != 1:
+            raise ValueError("a model has exactly one of deployment, deployments and cascade")
+        check_pool(self.deployments, self.adapter)
         if self.adapter is not None and self.cascade:
             raise ValueError("adapter goes with deployment: in a cascade each stage names its own")
         for number, stage in enumerate(self.cascade[:-1]):
@@ -60,4 +94,4 @@ class Model(Resilience):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The cascade, also where the config only names a deployment."""
-        return self.cascade or (Stage(deployment=self.deployment or "", adapter=self.adapter),)
+        return self.cascade or (Stage(deployment=self.deployment, adapter=self.adapter, deployments=self.deployments),)

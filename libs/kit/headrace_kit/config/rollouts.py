@@ -48,16 +48,15 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def candidate_spec(model: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """The candidate's model spec: the patch over `model`, where `deployment` and `cascade` replace each other.
+    """The candidate's model spec: the patch over `model`.
 
-    An adapter belongs to its deployment: naming another one leaves it behind.
+    `deployment`, `deployments` and `cascade` replace each other. An adapter belongs to its deployment: naming another
+    one leaves it behind.
     """
     base = dict(model)
-    if "deployment" in patch:
-        base.pop("cascade", None)
-        base.pop("adapter", None)
-    if "cascade" in patch:
-        base.pop("deployment", None)
-        base.pop("adapter", None)
+    served_by = ("deployment", "deployments", "cascade")
+    if any(name in patch for name in served_by):
+        for name in (*served_by, "adapter"):
+            base.pop(name, None)
     merged: dict[str, Any] = merge_patch(base, patch)
     return merged

@@ -66,6 +66,7 @@ def _compile(table: Table, split: Split) -> ModelPlan | None:
     try:
         model = table.config.candidate(split.model, json.loads(split.candidate_json))
         table.config.check_model(model, ("candidate",))
+        table.config.check_candidate(split.model, model, ("candidate",))
         return compile_model(split.model, model, table.config, dict(table.policies))
     except (ValueError, TypeError, ValidationError, PydanticCustomError) as error:
         _log.error(

@@ -12,7 +12,8 @@ from headrace_kit.config.guardrails import Policy
 class GuardPolicy:
     """The checkers of one policy by direction; None where nothing is checked.
 
-    `rewrites_output` tells whether an answer's text may come out changed.
+    `rewrites_output` tells whether an answer's text may come out changed. `internal_only` names the findings, as
+    `check` or `check.kind`, that keep a request on internal deployments.
     """
 
     name: str
@@ -22,6 +23,7 @@ class GuardPolicy:
     tool_result: detectors.Checker | None
     output: detectors.Checker | None
     rewrites_output: bool
+    internal_only: frozenset[str] = frozenset()
 
 
 def compile_guard(name: str, policy: Policy) -> GuardPolicy:
@@ -30,7 +32,7 @@ def compile_guard(name: str, policy: Policy) -> GuardPolicy:
     Raises:
         headrace_detectors.BadCheck: a check cannot be built.
     """
-    checkers = detectors.compile_policy(policy.model_dump(mode="json")).checkers
+    checkers = detectors.compile_policy(policy.checks).checkers
     return GuardPolicy(
         name=name,
         input=checkers["input"] or None,
@@ -39,4 +41,5 @@ def compile_guard(name: str, policy: Policy) -> GuardPolicy:
         tool_result=checkers["tool_result"] or None,
         output=checkers["output"] or None,
         rewrites_output=any(check.action != "flag" for check in policy.output),
+        internal_only=frozenset(policy.internal_only),
     )

@@ -10,8 +10,10 @@ from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import StageOutcome, TokenCount, usd
 from headrace_gateway.ports import Envelope, Journal, envelope
+from headrace_gateway.routing.eligible import permitted
 from headrace_gateway.routing.plan import Target
 from headrace_kit.config.models import Accept
+from headrace_kit.errors import Forbidden
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
@@ -69,7 +71,13 @@ class Attempt:
         return cut_off and not self.ctx.stopped and self.ctx.expired(_CLOCKS_S)
 
     async def open(self, journal: Journal) -> None:
-        """Write the opened event; returns when it is on disk."""
+        """Write the opened event; returns when it is on disk.
+
+        Raises:
+            Forbidden: the request may not be sent to this deployment. Whoever chose it should have known.
+        """
+        if not permitted(self.ctx, self.target):
+            raise Forbidden(f"this request may not be sent to the deployment {self.target.name!r}")
         await journal.opened(self._event(RequestEvent.KIND_OPENED))
 
     def saw(self, chunk: GenerateChunk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from headrace_gateway.cache.plan import CachePlan, compile_cache
@@ -10,6 +11,9 @@ from headrace_kit.config.deployments import Price, tasks
 from headrace_kit.config.document import Config
 from headrace_kit.config.models import Accept, Model
 from headrace_kit.config.resilience import Resilience
+from headrace_kit.config.routing import Routing, When
+
+_EVEN = Routing()
 
 TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
 """What a model's task is called outside."""
@@ -19,7 +23,8 @@ TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
 class Target:
     """A deployment as an attempt sees it. Token limits are 0 where the engine has none.
 
-    `accepts` is what messages may hold besides text, `adapter` the LoRA adapter that the model asks it for.
+    `accepts` is what messages may hold besides text, `adapter` the LoRA adapter that the model asks it for,
+    `internal` whether what it is sent stays inside the company.
     """
 
     name: str
@@ -29,14 +34,18 @@ class Target:
     context_tokens: int
     accepts: tuple[str, ...] = ()
     adapter: str = ""
+    residency: str | None = None
+    tags: tuple[str, ...] = ()
+    internal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """A deployment of a pool and its share of the requests, as a whole number."""
+    """A deployment of a pool, its share of the requests as a whole number, and which requests it is for."""
 
     target: Target
     weight: int = 1
+    when: When | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -44,11 +53,21 @@ class Pool:
     """Deployments any of which may answer; one or more. Two pools are never equal: each has a round of its own."""
 
     members: tuple[Member, ...]
+    routing: Routing = _EVEN
+    selective: bool = False
+    """Whether some members are not for every request."""
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Its deployments, in the config's order."""
         return tuple(member.target for member in self.members)
+
+
+def pool(members: Iterable[Member], routing: Routing) -> Pool:
+    """A pool of several."""
+    members = tuple(members)
+    accepts = {member.target.accepts for member in members}
+    return Pool(members, routing, len(accepts) > 1 or any(member.when is not None for member in members))
 
 
 def single(target: Target) -> Pool:
@@ -100,9 +119,18 @@ class ModelPlan:
 
     @property
     def accepts(self) -> tuple[str, ...]:
-        """What messages may hold besides text: `image`, `audio`, where every deployment that may answer takes it."""
-        targets = self.targets
-        return tuple(kind for kind in targets[0].accepts if all(kind in target.accepts for target in targets))
+        """What messages may hold besides text: `image`, `audio`, where each stage and fallback can take it."""
+        pools = [*(stage.pool for stage in self.stages), *self.fallbacks]
+        return tuple(
+            kind
+            for kind in ("image", "audio")
+            if all(any(kind in target.accepts for target in pool.targets) for pool in pools)
+        )
+
+    @property
+    def selective(self) -> bool:
+        """Whether some deployments are not for every request."""
+        return any(stage.pool.selective for stage in self.stages)
 
 
 def compile_target(name: str, config: Config, adapter: str | None = None) -> Target:
@@ -116,6 +144,9 @@ def compile_target(name: str, config: Config, adapter: str | None = None) -> Tar
         context_tokens=getattr(deployment, "context_tokens", 0),
         accepts=getattr(deployment, "accepts", ()),
         adapter=adapter or "",
+        residency=deployment.residency,
+        tags=deployment.tags,
+        internal=deployment.internal,
     )
 
 
@@ -123,9 +154,18 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
     """The plan of a model whose references were checked (`Config.check_model`)."""
     return ModelPlan(
         name=name,
-        task=tasks(config.deployments[model.stages[0].deployment])[0],
+        task=tasks(config.deployments[model.stages[0].pool[0].deployment])[0],
         stages=tuple(
-            StagePlan(single(compile_target(stage.deployment, config, stage.adapter)), stage.accept)
+            StagePlan(
+                pool(
+                    (
+                        Member(compile_target(entry.deployment, config, entry.adapter), entry.weight, entry.when)
+                        for entry in stage.pool
+                    ),
+                    model.routing,
+                ),
+                stage.accept,
+            )
             for stage in model.stages
         ),
         fallbacks=tuple(single(compile_target(fallback, config)) for fallback in model.fallbacks),

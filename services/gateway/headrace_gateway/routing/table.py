@@ -25,6 +25,8 @@ class Table:
     created: int
     models: Mapping[str, ModelPlan]
     policies: Mapping[str, GuardPolicy]
+    bounded: Mapping[str, Tenant]
+    """The tenants that may not use every deployment."""
 
     @property
     def sample_basis_points(self) -> int:
@@ -37,8 +39,9 @@ class Table:
 
     def allowed(self, tenant: str) -> list[ModelPlan]:
         """The models that a tenant may name, in the config's order."""
-        allow = self.tenant(tenant).allow_models
-        return [plan for plan in self.models.values() if allow is None or plan.name in allow]
+        team = self.tenant(tenant)
+        plans = [plan for plan in self.models.values() if team.allow_models is None or plan.name in team.allow_models]
+        return [plan for plan in plans if servable(plan, team)] if team.bounded else plans
 
     def model(self, name: str, tenant: str) -> ModelPlan:
         """The plan of a model that `tenant` may use.
@@ -53,6 +56,11 @@ class Table:
             raise NotFound(f"no model {name[:64]!r}{nearest(name[:64], names)}", code="model_not_found", param="model")
         return plan
 
+    def permits(self, tenant: str, target: Target) -> bool:
+        """Whether a tenant's requests may be sent to a deployment."""
+        team = self.bounded.get(tenant)
+        return team is None or team.may_use(target)
+
     def target(self, name: str) -> Target:
         """A deployment by name, for a caller who names it. Raises NotFound."""
         if name not in self.config.deployments:
@@ -62,6 +70,11 @@ class Table:
                 param="headrace.route",
             )
         return compile_target(name, self.config)
+
+
+def servable(plan: ModelPlan, team: Tenant) -> bool:
+    """Whether each stage of a model has a deployment that a tenant may use."""
+    return all(any(map(team.may_use, stage.pool.targets)) for stage in plan.stages)
 
 
 def compile_table(snapshot: Snapshot) -> Table:
@@ -78,4 +91,5 @@ def compile_table(snapshot: Snapshot) -> Table:
         created=int(time.time()),
         models={name: compile_model(name, model, config, policies) for name, model in config.models.items()},
         policies=policies,
+        bounded={name: tenant for name, tenant in config.tenants.items() if tenant.bounded},
     )

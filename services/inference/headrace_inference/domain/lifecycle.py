@@ -37,7 +37,7 @@ GRACE_S = 10.0
 PATIENCE_S = 60.0
 """How long a new config is held back from the gateway while its deployments are loaded: a download may take hours."""
 
-_READ_PER_REQUEST = ("price", "warmup")
+_READ_PER_REQUEST = ("price", "warmup", "residency", "tags", "internal")
 """Options that need no load: this service and the gateway read them when they need them."""
 
 

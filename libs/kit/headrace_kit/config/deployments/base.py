@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from headrace_kit.config.base import Section
+from headrace_kit.config.base import Name, Section
 
 NANO = 1_000_000_000
 
@@ -56,4 +56,17 @@ class BaseDeployment(Section):
     price: Price = Field(default_factory=Price, description="What its tokens cost.")
     max_in_flight: int = Field(
         64, ge=1, le=10_000, description="Requests in the engine and its queue; more are refused."
+    )
+    residency: Name | None = Field(
+        None,
+        description="Where it computes, for example `eu`. Tenants with a `residency` are served only there. "
+        "Default: not stated, so that it serves none of them.",
+    )
+    tags: tuple[Name, ...] = Field(
+        (), max_length=64, description="Words that tenants may require or forbid, for example `zero-retention`."
+    )
+    internal: bool = Field(
+        False,
+        description="Whether what it is sent stays inside the company: only such deployments get requests in which "
+        "guardrails found what a policy lists under `internal_only`.",
     )

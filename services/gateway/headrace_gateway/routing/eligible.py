@@ -1,0 +1,71 @@
+"""Which deployments a request may be sent to: the one rule that stages, fallbacks, arms and shadows pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace_gateway.context import RequestContext
+from headrace_gateway.routing.plan import Member, ModelPlan, Pool, Target
+from headrace_gateway.routing.traits import Traits, traits_of
+from headrace_kit.errors import BadInput, Forbidden
+from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
+
+
+def permitted(ctx: RequestContext, target: Target) -> bool:
+    """Whether this request may be sent there at all: by its tenant's residency and tags, and what was found in it."""
+    return (target.internal or not ctx.sensitive) and ctx.table.permits(ctx.identity.tenant, target)
+
+
+def eligible(ctx: RequestContext, pool: Pool, request: GenerateRequest | None) -> Sequence[Sequence[Member]]:
+    """The members that the request may be sent to, those to prefer first; each group by itself is not empty.
+
+    Where conditions of members hold, those come before the members without one.
+    """
+    members = [member for member in pool.members if permitted(ctx, member.target)]
+    if pool.selective:
+        traits = _traits(ctx, request)
+        able = [member for member in members if traits.taken_by(member.target.accepts)]
+        meant = [member for member in able if member.when is not None and traits.meet(member.when)]
+        members = [member for member in able if member.when is None]
+        if meant:
+            return (meant, members) if members else (meant,)
+    return (members,) if members else ()
+
+
+def refuse_unservable(ctx: RequestContext, plan: ModelPlan, request: GenerateRequest | None) -> None:
+    """Refuse a request that a stage of its model has no deployment for, before anything is asked.
+
+    Raises:
+        Forbidden: the deployments that could are not for this tenant, or not for what guardrails found.
+        BadInput: no condition holds.
+    """
+    if not (ctx.sensitive or plan.selective or ctx.identity.tenant in ctx.table.bounded):
+        return
+    for stage in plan.stages:
+        if eligible(ctx, stage.pool, request):
+            continue
+        if not any(ctx.table.permits(ctx.identity.tenant, target) for target in stage.pool.targets):
+            raise Forbidden(
+                f"the model {plan.name!r} has no deployment that this tenant's requests may be sent to: "
+                "its residency and tags are elsewhere",
+                code="deployment_not_allowed",
+                param="model",
+            )
+        if not any(permitted(ctx, target) for target in stage.pool.targets):
+            raise Forbidden(
+                f"guardrails found {ctx.sensitive} in this request, and the model {plan.name!r} has no internal "
+                "deployment that may get it: take it out, or name a model that has one",
+                code="sensitive_data",
+                param="model",
+            )
+        raise BadInput(
+            f"the model {plan.name!r} has no deployment for such a request: none of their conditions hold",
+            code="model_not_supported",
+            param="model",
+        )
+
+
+def _traits(ctx: RequestContext, request: GenerateRequest | None) -> Traits:
+    if ctx.traits is None:
+        ctx.traits = Traits(0) if request is None else traits_of(request, ctx.metadata)
+    return ctx.traits
