@@ -7,7 +7,7 @@ PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
 BOOTSTRAP := infra/local/bootstrap.sh
 # Packages that the type checker reads in strict mode.
-TYPED := headrace_kit headrace_detectors headrace headrace_local
+TYPED := headrace_kit headrace_detectors headrace_router headrace headrace_local
 
 # On the command line or in the environment: CONFIG, RUNTIME, UNIT, ARGS, PYTHON, and every HEADRACE_* variable.
 START := $(if $(CONFIG),--config "$(CONFIG)") $(if $(RUNTIME),--runtime $(RUNTIME))

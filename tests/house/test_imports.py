@@ -25,9 +25,11 @@ MAY_IMPORT = {
     "headrace_protos": set(),
     "headrace_kit": {"headrace_protos"},
     "headrace_detectors": set(),
+    "headrace_router": set(),
     "headrace": {"headrace_protos"},
     "headrace_local": {"headrace_kit", "headrace_inference"},
     **{f"headrace_{name}": LIBS for name in SERVICES},
+    "headrace_gateway": LIBS | {"headrace_router"},
 }
 """Packages of ours that each package may import, beside itself."""
 
