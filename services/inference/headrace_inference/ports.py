@@ -102,7 +102,8 @@ class TokenLogprob:
 class Chunk:
     """A piece of choice `index`. `tokens` counts its tokens, over which the log probabilities are summed up.
 
-    `min_logprob` is None where the engine reported no log probabilities.
+    `min_logprob` is None where the engine reported no log probabilities. `prompt` is the prompt's part of the
+    usage, with the first piece, where the engine tells it that early.
     """
 
     index: int = 0
@@ -115,6 +116,7 @@ class Chunk:
     sum_logprob: float = 0.0
     min_logprob: float | None = None
     usage: Usage | None = None
+    prompt: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

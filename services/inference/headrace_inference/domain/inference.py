@@ -13,6 +13,7 @@ from typing import TypeVar
 from opentelemetry.trace import Tracer
 
 from headrace_inference.domain.admission import Claim
+from headrace_inference.domain.counts import Counts
 from headrace_inference.domain.deployments import Deployment, Deployments
 from headrace_inference.domain.estimate import generation_tokens, prompt_tokens, texts_tokens
 from headrace_inference.domain.observe import Observed
@@ -31,10 +32,14 @@ _OUTPUT_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whose request it is, and until when an answer is of use: on the clock of `time.monotonic`, or None."""
+    """Whose request it is, and until when an answer is of use: on the clock of `time.monotonic`, or None.
+
+    `attempt` is the caller's name for what is asked.
+    """
 
     tenant: str = ""
     deadline: float | None = None
+    attempt: str = ""
 
 
 NOBODY = Asker()
@@ -53,6 +58,7 @@ class Inference:
         self.deployments = deployments
         self._tracer = tracer
         self.inline = inline
+        self.counts = Counts()
 
     async def generate(self, name: str, generation: Generation, asker: Asker = NOBODY) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; the contract is `Engine.generate`'s. Closing the iterator frees the slot.
@@ -84,13 +90,20 @@ class Inference:
                     generation = dataclasses.replace(generation, max_draft_tokens=length)
                 observed.started_engine(generation)
                 complete = False
-                # Looked up after the wait: a newer version may have taken over.
-                with deployment.serving as serving:
-                    async with aclosing(serving.engine.generate(generation)) as chunks:
-                        async for chunk in chunks:
-                            observed.chunk(chunk)
-                            complete = chunk.usage is not None
-                            yield chunk
+                count = self.counts.begin(asker.attempt)
+                try:
+                    # Looked up after the wait: a newer version may have taken over.
+                    with deployment.serving as serving:
+                        async with aclosing(serving.engine.generate(generation)) as chunks:
+                            async for chunk in chunks:
+                                if chunk.prompt is None and not count.usage.input_tokens:
+                                    chunk = dataclasses.replace(chunk, prompt=Usage(input_tokens=prompt))
+                                count.add(chunk)
+                                observed.chunk(chunk)
+                                complete = chunk.usage is not None
+                                yield chunk
+                finally:
+                    count.running = False
                 usage = observed.usage
                 if not complete or usage is None:
                     raise Upstream(f"deployment {name!r} ended its answer without usage", code="engine_failed")

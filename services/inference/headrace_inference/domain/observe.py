@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +34,8 @@ class Observed:
     """
 
     __slots__ = (
-        "_arrived", "_deployment", "_finish", "_first", "_meter", "_span", "_task", "_tokens", "_tracer", "usage"
+        "_arrived", "_deployment", "_finish", "_first", "_meter", "_prompt", "_span", "_task", "_tokens", "_tracer",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, deployment: Deployment, task: str, tracer: Tracer) -> None:
@@ -46,6 +48,7 @@ class Observed:
         self._tokens = 0
         self._finish: list[str] = []
         self._span: Span | None = None
+        self._prompt = Usage()
         self.usage: Usage | None = None
 
     def __enter__(self) -> Self:
@@ -70,6 +73,8 @@ class Observed:
         if chunk.tokens:
             self._tokens += chunk.tokens
             self._meter.tokens(now, chunk.tokens)
+        if chunk.prompt is not None:
+            self._prompt = chunk.prompt
         if chunk.finish_reason:
             self._finish.append(chunk.finish_reason)
         if chunk.usage is not None:
@@ -87,7 +92,7 @@ class Observed:
         outcome = _outcome(error)
         metrics.ended(self._task, outcome, now - self._arrived)
         # A stream that was cut short is counted by what was sent.
-        usage = self.usage or Usage(output_tokens=self._tokens)
+        usage = self.usage or replace(self._prompt, output_tokens=self._tokens)
         if usage.input_tokens:
             metrics.input_tokens.inc(usage.input_tokens)
             metrics.cached_input_tokens.inc(usage.cached_input_tokens)

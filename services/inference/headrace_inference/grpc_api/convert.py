@@ -146,6 +146,8 @@ def chunk_proto(chunk: Chunk) -> pb.GenerateChunk:
         found.tool_calls.extend(tool_call_proto(call) for call in chunk.tool_calls)
     if chunk.logprobs:
         found.logprobs.extend(logprob_proto(entry) for entry in chunk.logprobs)
+    if chunk.prompt is not None:
+        found.prompt.CopyFrom(usage_proto(chunk.prompt))
     if chunk.usage is not None:
         found.usage.CopyFrom(usage_proto(chunk.usage))
     return found

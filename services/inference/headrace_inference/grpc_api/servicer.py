@@ -13,6 +13,7 @@ from headrace_inference.domain.lifecycle import Lifecycle
 from headrace_inference.domain.validate import accepts_of, adapters_of
 from headrace_inference.grpc_api.convert import chunk_proto, generation_of, response_of, usage_proto
 from headrace_kit.config.deployments import OnnxDeployment
+from headrace_kit.errors import BadInput
 from headrace_kit.rpc.call import Call
 from headrace_kit.rpc.servicer import RpcRuntime, rpc
 from headrace_protos.inference.v1 import messages_pb2 as pb
@@ -22,6 +23,7 @@ _GENERATE = {"gateway", "guardrails"}
 _TEXTS = {"gateway", "retrieval"}
 _STATUS = {"gateway", "rollout", "retrieval", "guardrails", "tracing"}
 _CONTROL = {"rollout", "gateway"}
+_MOST_ATTEMPTS = 1000
 
 
 class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
@@ -41,7 +43,7 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
     @rpc(callers=_GENERATE)
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
         """See the proto."""
-        asker = _asker(call)
+        asker = _asker(call, request.attempt)
         generation = generation_of(request, asker.tenant)
         async with aclosing(self._inference.generate(request.deployment, generation, asker)) as chunks:
             return response_of([chunk async for chunk in chunks])
@@ -49,7 +51,7 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
     @rpc(callers=_GENERATE)
     async def GenerateStream(self, request: pb.GenerateRequest, call: Call) -> AsyncGenerator[pb.GenerateChunk, None]:
         """See the proto."""
-        asker = _asker(call)
+        asker = _asker(call, request.attempt)
         generation = generation_of(request, asker.tenant)
         async with aclosing(self._inference.generate(request.deployment, generation, asker)) as chunks:
             async for chunk in chunks:
@@ -79,6 +81,19 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
         """See the proto."""
         found = await self._inference.classify(request.deployment, request.texts, _asker(call))
         return pb.ClassifyResponse(classifications=[pb.Classification(scores=scores) for scores in found.scores])
+
+    @rpc(callers={"gateway"})
+    async def GetUsage(self, request: pb.GetUsageRequest, call: Call) -> pb.GetUsageResponse:
+        """See the proto."""
+        if len(request.attempts) > _MOST_ATTEMPTS:
+            raise BadInput(f"at most {_MOST_ATTEMPTS} attempts", param="attempts")
+        found = [(name, count) for name in request.attempts if (count := self._inference.counts.get(name)) is not None]
+        return pb.GetUsageResponse(
+            attempts=[
+                pb.AttemptUsage(attempt=name, usage=usage_proto(count.usage), running=count.running)
+                for name, count in found
+            ]
+        )
 
     @rpc(callers=_STATUS)
     async def GetLoad(self, request: pb.GetLoadRequest, call: Call) -> pb.GetLoadResponse:
@@ -110,11 +125,11 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
         return _status(await self._lifecycle.unload(request.deployment))
 
 
-def _asker(call: Call) -> Asker:
+def _asker(call: Call, attempt: str = "") -> Asker:
     # The empty tenant is the platform's own, whose prompts may stay in a cache that serves everybody: a service that
     # acts for itself still carries texts that are somebody's.
     caller = call.caller
-    return Asker(caller.tenant or f"@{caller.service}", call.deadline)
+    return Asker(caller.tenant or f"@{caller.service}", call.deadline, attempt)
 
 
 def _load(deployment: Deployment, now: float) -> pb.DeploymentLoad:

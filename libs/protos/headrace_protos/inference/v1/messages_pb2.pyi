@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("deployment", "messages", "prompt", "sampling", "want_stats", "priority", "adapter")
+    __slots__ = ("deployment", "messages", "prompt", "sampling", "want_stats", "priority", "adapter", "attempt")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class GenerateRequest(_message.Message):
     WANT_STATS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     messages: _containers.RepeatedCompositeFieldContainer[_chat_pb2.Message]
     prompt: str
@@ -23,10 +24,11 @@ class GenerateRequest(_message.Message):
     want_stats: bool
     priority: int
     adapter: str
-    def __init__(self, deployment: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., want_stats: _Optional[bool] = ..., priority: _Optional[int] = ..., adapter: _Optional[str] = ...) -> None: ...
+    attempt: str
+    def __init__(self, deployment: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., want_stats: _Optional[bool] = ..., priority: _Optional[int] = ..., adapter: _Optional[str] = ..., attempt: _Optional[str] = ...) -> None: ...
 
 class GenerateChunk(_message.Message):
-    __slots__ = ("index", "text", "tool_calls", "logprobs", "finish_reason", "usage", "stats", "reasoning")
+    __slots__ = ("index", "text", "tool_calls", "logprobs", "finish_reason", "usage", "stats", "reasoning", "prompt")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +37,7 @@ class GenerateChunk(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     REASONING_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
     index: int
     text: str
     tool_calls: _containers.RepeatedCompositeFieldContainer[_chat_pb2.ToolCall]
@@ -43,7 +46,8 @@ class GenerateChunk(_message.Message):
     usage: _chat_pb2.Usage
     stats: TokenStats
     reasoning: str
-    def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_chat_pb2.ToolCall, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_chat_pb2.TokenLogprob, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[TokenStats, _Mapping]] = ..., reasoning: _Optional[str] = ...) -> None: ...
+    prompt: _chat_pb2.Usage
+    def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_chat_pb2.ToolCall, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_chat_pb2.TokenLogprob, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[TokenStats, _Mapping]] = ..., reasoning: _Optional[str] = ..., prompt: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class TokenStats(_message.Message):
     __slots__ = ("tokens", "sum_logprob", "min_logprob")
@@ -151,6 +155,28 @@ class Classification(_message.Message):
     SCORES_FIELD_NUMBER: _ClassVar[int]
     scores: _containers.ScalarMap[str, float]
     def __init__(self, scores: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class GetUsageRequest(_message.Message):
+    __slots__ = ("attempts",)
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, attempts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("attempts",)
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[AttemptUsage]
+    def __init__(self, attempts: _Optional[_Iterable[_Union[AttemptUsage, _Mapping]]] = ...) -> None: ...
+
+class AttemptUsage(_message.Message):
+    __slots__ = ("attempt", "usage", "running")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    attempt: str
+    usage: _chat_pb2.Usage
+    running: bool
+    def __init__(self, attempt: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., running: _Optional[bool] = ...) -> None: ...
 
 class GetLoadRequest(_message.Message):
     __slots__ = ("deployments",)

@@ -63,6 +63,11 @@ class InferenceServiceStub:
                 request_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/headrace.inference.v1.InferenceService/GetUsage',
+                request_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
         self.GetLoad = channel.unary_unary(
                 '/headrace.inference.v1.InferenceService/GetLoad',
                 request_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetLoadRequest.SerializeToString,
@@ -133,6 +138,14 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """GetUsage tells what attempts used, also those whose caller died before it could read it. A replica remembers its
+        newest ones, until it is restarted. Errors: INVALID_ARGUMENT (too many).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetLoad(self, request, context):
         """GetLoad tells how busy deployments are; cheap enough for every second.
         """
@@ -196,6 +209,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.ClassifyRequest.FromString,
                     response_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetUsageRequest.FromString,
+                    response_serializer=headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetUsageResponse.SerializeToString,
             ),
             'GetLoad': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLoad,
@@ -362,6 +380,33 @@ class InferenceService:
             '/headrace.inference.v1.InferenceService/Classify',
             headrace__protos_dot_inference_dot_v1_dot_messages__pb2.ClassifyRequest.SerializeToString,
             headrace__protos_dot_inference_dot_v1_dot_messages__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.inference.v1.InferenceService/GetUsage',
+            headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetUsageRequest.SerializeToString,
+            headrace__protos_dot_inference_dot_v1_dot_messages__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,7 @@ class _Chunk(msgspec.Struct):
     min_logprob: float | None = None
     logprobs: list[_Logprob] = []
     finish_reason: str = ""
+    prompt: _Usage | None = None
     usage: _Usage | None = None
     error: _Error | None = None
 
@@ -145,6 +146,7 @@ def decode_chunk(data: bytes) -> Chunk:
         tokens=chunk.tokens,
         sum_logprob=chunk.sum_logprob,
         min_logprob=chunk.min_logprob,
+        prompt=None if chunk.prompt is None else Usage(chunk.prompt.input_tokens, chunk.prompt.cached_input_tokens),
         usage=None
         if usage is None
         else Usage(

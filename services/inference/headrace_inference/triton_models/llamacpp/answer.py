@@ -31,10 +31,11 @@ def events(response):
 class _Choice:
     """What is known of one choice."""
 
-    __slots__ = ("counted", "guard", "parser", "tools")
+    __slots__ = ("counted", "guard", "parser", "told", "tools")
 
     def __init__(self, request):
         self.counted = 0
+        self.told = False
         self.guard = Guard(request.rule) if request.rule else None
         self.parser = request.offer.parser() if request.offer else None
         self.tools = set()
@@ -99,6 +100,8 @@ class Answer:
         elif not (text or reasoning or tokens or tools):
             return  # the role, or progress while the prompt is read
         text, finish = self._examined(state, text, tools, finish)
+        prompt = None if state.told else _prompt(timings)
+        state.told = True
         self._stream.add(
             index,
             text=text,
@@ -107,6 +110,7 @@ class Answer:
             tokens=tokens,
             logprobs=[_logprob(entry, self._top) for entry in entries],
             finish_reason=finish,
+            prompt=prompt,
         )
 
     def _examined(self, state, text, tools, finish):
@@ -124,6 +128,14 @@ class Answer:
                 tools += found
         state.tools.update(call["index"] for call in tools)
         return text, "tool_calls" if finish == "stop" and state.tools else finish
+
+
+def _prompt(timings):
+    """Tokens of the prompt, as the engine tells them with each token."""
+    if "prompt_n" not in timings:
+        return None
+    cached = timings.get("cache_n", 0)
+    return {"input_tokens": timings["prompt_n"] + cached, "cached_input_tokens": cached}
 
 
 def _logprob(entry, top):

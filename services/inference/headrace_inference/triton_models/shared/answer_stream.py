@@ -2,7 +2,7 @@
 
 A request is one JSON document in tensor `request`; an answer is a series of JSON documents in tensor `chunk`, each
     {"index", "text"?, "reasoning"?, "tool_calls"?, "tokens"?, "sum_logprob"?, "min_logprob"?, "logprobs"?,
-     "finish_reason"?, "usage"?}                                         in order; `usage` only on the last one, or
+     "finish_reason"?, "prompt"?, "usage"?}                              in order; `usage` only on the last one, or
     {"error": {"code", "message", "param"?}}                             which then is the last one, or
     {}                                                                   every 2 s without anything else: still alive.
 The request {"cancel": "<id>"} on the same stream ends the request that Triton knows by that id.
@@ -37,6 +37,7 @@ class _Pending:
         "last_at",
         "logprobs",
         "min_logprob",
+        "prompt",
         "reasoning",
         "sent_at",
         "since",
@@ -62,6 +63,7 @@ class _Pending:
         self.sum_logprob = 0.0
         self.min_logprob = None
         self.finish_reason = None
+        self.prompt = None
 
     def take(self, index):
         """The chunk document of everything pending; afterwards nothing is."""
@@ -81,6 +83,8 @@ class _Pending:
             chunk["logprobs"] = self.logprobs
         if self.finish_reason:
             chunk["finish_reason"] = self.finish_reason
+        if self.prompt:
+            chunk["prompt"] = self.prompt
         self.clear()
         return chunk
 
@@ -115,8 +119,11 @@ class AnswerStream:
         self._closed = False
         self.due = time.monotonic() + BEAT_S
 
-    def add(self, index=0, text="", reasoning="", tools=(), tokens=0, logprobs=(), finish_reason=None):
-        """Take the next piece of choice `index`; `logprobs` are `{"token", "logprob", "top"}` of its tokens."""
+    def add(self, index=0, text="", reasoning="", tools=(), tokens=0, logprobs=(), finish_reason=None, prompt=None):
+        """Take the next piece of choice `index`; `logprobs` are `{"token", "logprob", "top"}` of its tokens.
+
+        `prompt` is `{"input_tokens", "cached_input_tokens"}`, with the first piece, where the engine tells that early.
+        """
         now = time.monotonic()
         with self._lock:
             pending = self._pending.get(index)
@@ -139,6 +146,8 @@ class AnswerStream:
                     pending.logprobs.append(entry)
             if finish_reason:
                 pending.finish_reason = finish_reason
+            if prompt:
+                pending.prompt = prompt
             first = index not in self._started and bool(text or reasoning or tools)
             if first:
                 self._started.add(index)
