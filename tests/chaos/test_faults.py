@@ -90,7 +90,8 @@ async def test_a_killed_gateway_leaves_a_whole_ledger(own_world):
                         world.platform.kill("gateway")
     closed = {row["trace_id"]: row for row in await rows(world, {done, cut})}
     assert not closed[done]["error_code"]
-    assert closed[cut]["error_code"]
+    assert closed[cut]["error_code"] == "gateway_crashed"
+    assert closed[cut]["output_tokens"] and closed[cut]["cost_nano_usd"], "inference told what it had used"
     async with world.http() as client:
         async with asyncio.timeout(60):
             while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from headrace_gateway.adapters.inference import InferenceEngine
+from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.nodes import Nodes
 from headrace_gateway.adapters.otlp import OtlpReceiver
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
@@ -61,6 +61,7 @@ IDEMPOTENT = {
         "/headrace.common.v1.NodeService/GetStatus",
         "/headrace.inference.v1.InferenceService/ListDeployments",
         "/headrace.inference.v1.InferenceService/GetLoad",
+        "/headrace.inference.v1.InferenceService/GetUsage",
     ),
     "retrieval": (
         "/headrace.retrieval.v1.RetrievalService/Search",
@@ -114,6 +115,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         lambda log_id: ValkeyEvents(valkey, log_id),
         ledger_store,
         metrics.log_backlog.set,
+        InferenceCounts(peers["inference"]),
+        lambda name: (found := active.current.config.deployments.get(name)) and found.price,
     )
     watch = GrantWatch(peers["rollout"], leases, ledger.log.log_id)
     receiver = OtlpReceiver(runtime.otlp_address)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace_gateway.cache.ports import Known, Room
+from headrace_gateway.ledger.reconcile import Used
 from headrace_gateway.ledger.writer import advance
 from headrace_gateway.ports import Envelope
 from headrace_kit.errors import NotFound, NotReady, Upstream
@@ -269,6 +270,21 @@ class FakeLedgerStore:
         if self.away:
             raise NotReady("away")
         return {log_id: self.reached[log_id][0] for log_id in log_ids if log_id in self.reached}
+
+
+@dataclass
+class FakeCounts:
+    """Inference's counts: the next answer each time an attempt is asked for; away once there are none left."""
+
+    answers: list[Used] = field(default_factory=list)
+    asked: list[list[str]] = field(default_factory=list)
+
+    async def used(self, attempts: Sequence[str]) -> dict[str, Used]:
+        """See `Counts`."""
+        self.asked.append(list(attempts))
+        if not self.answers:
+            raise Upstream("away")
+        return {attempts[0]: self.answers.pop(0)}
 
 
 @dataclass

@@ -19,18 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What travels with a call to another service. `deadline` is on the clock of `time.monotonic`."""
+    """What travels with a call to another service. `deadline` is on the clock of `time.monotonic`.
+
+    `attempt` names the attempt that an engine is called for: inference tells what it used by that name.
+    """
 
     identity: Identity
     request_id: str
     deadline: float | None
     config_hash: str
     traceparent: str
+    attempt: str = ""
 
 
-def envelope(ctx: RequestContext, hop: Hop) -> Envelope:
+def envelope(ctx: RequestContext, hop: Hop, attempt: str = "") -> Envelope:
     """The envelope of a call made in step `hop` of a request: its server span hangs under that step."""
-    return Envelope(ctx.identity, ctx.request_id, ctx.deadline, ctx.table.hash, ctx.traceparent(hop.span_id))
+    return Envelope(ctx.identity, ctx.request_id, ctx.deadline, ctx.table.hash, ctx.traceparent(hop.span_id), attempt)
+
+
+def attempt_name(request_id: str, stage: int, attempt: int) -> str:
+    """The name of an attempt for inference."""
+    return f"{request_id}/{stage}/{attempt}"
 
 
 class Engine(Protocol):

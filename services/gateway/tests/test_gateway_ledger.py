@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from headrace_gateway.fakes import FakeLedgerStore, FakeStream
+from headrace_gateway.fakes import FakeCounts, FakeLedgerStore, FakeStream
 from headrace_gateway.ledger.log import EventLog
+from headrace_gateway.ledger.reconcile import Used
 from headrace_gateway.ledger.service import Ledger
 from headrace_gateway.ledger.ship import Shipper
 from headrace_gateway.ledger.usage import Group, read_query
 from headrace_gateway.ledger.writer import LedgerWriter, advance, rows_of
+from headrace_kit.config.deployments import Price
 from headrace_kit.errors import BadInput, NotReady
+from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
 
@@ -185,7 +188,9 @@ async def test_a_restart_takes_over_the_log_of_a_crash(tmp_path):
     await crashed.opened(event(RequestEvent.KIND_OPENED, 1, reserved_output_tokens=7))
     await crashed.stop()
 
-    ledger = Ledger(tmp_path, 0.001, lambda _: stream, store, lambda _: None)
+    counts = FakeCounts([Used(Usage(input_tokens=9), True), Used(Usage(input_tokens=9, output_tokens=4), False)])
+    price = Price(version="now", input_usd_per_million=1, output_usd_per_million=2)
+    ledger = Ledger(tmp_path, 0.001, lambda _: stream, store, lambda _: None, counts, lambda _: price)
     await ledger.start()
     async with asyncio.timeout(10):
         while crashed.segments.folder.exists():
@@ -193,6 +198,25 @@ async def test_a_restart_takes_over_the_log_of_a_crash(tmp_path):
     await ledger.stop()
     [row] = store.rows.values()
     assert (row.kind, row.error_code, row.reserved_output_tokens) == (RequestEvent.KIND_CLOSED, "gateway_crashed", 7)
+    assert counts.asked[-1] == ["r1/0/0"], "asked again while the attempt still ran"
+    assert (row.usage.input_tokens, row.usage.output_tokens, row.cost_nano_usd) == (9, 4, 17_000)
+    assert row.price_version == "now"
+
+
+async def test_a_crash_is_closed_with_nothing_known_where_nobody_counted(tmp_path):
+    stream, store = FakeStream(), FakeLedgerStore()
+    crashed = EventLog(tmp_path, 0.001)
+    await crashed.start()
+    await crashed.opened(event(RequestEvent.KIND_OPENED, 1))
+    await crashed.stop()
+    ledger = Ledger(tmp_path, 0.001, lambda _: stream, store, lambda _: None, FakeCounts([]), lambda _: None, 0)
+    await ledger.start()
+    async with asyncio.timeout(10):
+        while crashed.segments.folder.exists():
+            await asyncio.sleep(0.01)
+    await ledger.stop()
+    [row] = store.rows.values()
+    assert (row.error_code, row.usage.output_tokens, row.cost_nano_usd) == ("gateway_crashed", 0, 0)
 
 
 def test_a_usage_query_reads_days_and_times():

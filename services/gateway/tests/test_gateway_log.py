@@ -116,7 +116,7 @@ async def test_what_a_crash_left_open_is_found_and_closed(tmp_path):
     [old] = find_old_logs(tmp_path, "other")
     assert (old.log_id, old.durable) == (crashed.log_id, 3)
     [left] = old.left_open()
-    end = closing(left)
+    end = closing(left, None, None)
     assert (end.kind, end.error_code, end.request_id) == (RequestEvent.KIND_CLOSED, CRASHED, "r1")
     assert (end.reserved_output_tokens, end.tenant, end.usage.output_tokens) == (64, "dev", 0)
     await old.discard(3)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from headrace_gateway.adapters.peers import outbound
+from headrace_gateway.ledger.reconcile import Used
 from headrace_gateway.ports import Envelope
 from headrace_kit.errors import ClientGone, DeadlineExceeded, HeadraceError, NotFound, NotReady, Upstream
-from headrace_kit.rpc import Peer
+from headrace_kit.rpc import Identity, Outbound, Peer
 from headrace_protos.inference.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1 import service_pb2_grpc
 
@@ -24,6 +25,7 @@ class InferenceEngine:
         self, request: pb.GenerateRequest, sent: Envelope, *, whole: bool
     ) -> AsyncGenerator[pb.GenerateChunk, None]:
         """See `Engine`."""
+        request.attempt = sent.attempt
         try:
             if whole:
                 answer = await self._peer.unary(self._stub.Generate, request, outbound(sent))
@@ -51,6 +53,20 @@ class InferenceEngine:
             return await self._peer.unary(self._stub.Rerank, request, outbound(sent))  # type: ignore[no-any-return]
         except HeadraceError as error:
             raise _engine_error(error) from error
+
+
+class InferenceCounts:
+    """What inference knows of attempts that this process did not see the end of; fulfils `Counts`."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._stub = peer.stub(service_pb2_grpc.InferenceServiceStub)
+
+    async def used(self, attempts: Sequence[str]) -> dict[str, Used]:
+        """See `Counts`."""
+        sent = Outbound(Identity("gateway"))
+        answer = await self._peer.unary(self._stub.GetUsage, pb.GetUsageRequest(attempts=attempts), sent)
+        return {entry.attempt: Used(entry.usage, entry.running) for entry in answer.attempts}
 
 
 def _chunks(answer: pb.GenerateResponse) -> list[pb.GenerateChunk]:

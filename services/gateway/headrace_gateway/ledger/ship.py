@@ -93,6 +93,12 @@ class Shipper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def adopt(self, source: Source) -> None:
+        """Ship one more log of an earlier process."""
+        self._sources[source.log_id] = source
+        self._positions[source.log_id] = _Position()
+        self._grown.set()
+
     async def ship(self) -> None:
         """Send everything that was not sent. Raises NotReady while the stream is away."""
         for log_id, source in list(self._sources.items()):

@@ -9,7 +9,7 @@ from headrace_gateway.cascade.signals import Confidence
 from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import StageOutcome, TokenCount, usd
-from headrace_gateway.ports import Envelope, Journal, envelope
+from headrace_gateway.ports import Envelope, Journal, attempt_name, envelope
 from headrace_gateway.routing.eligible import permitted
 from headrace_gateway.routing.plan import Target
 from headrace_kit.config.models import Accept
@@ -44,6 +44,7 @@ class Attempt:
         self._started_us = ctx.elapsed_us()
         self._first_us = 0
         self._usage: Usage | None = None
+        self._prompt = Usage()
         self._chars = 0
         self._tokens = 0
         self.confidence = Confidence()
@@ -56,7 +57,7 @@ class Attempt:
     @property
     def envelope(self) -> Envelope:
         """What travels with the call to the engine."""
-        return envelope(self.ctx, self._hop)
+        return envelope(self.ctx, self._hop, attempt_name(self.ctx.request_id, self._stage, self._number))
 
     @property
     def first_token_s(self) -> float | None:
@@ -86,6 +87,8 @@ class Attempt:
             self._first_us = self.ctx.elapsed_us()
         self._chars += len(chunk.text) + len(chunk.reasoning)
         self.confidence.add(chunk)
+        if chunk.HasField("prompt"):
+            self._prompt = chunk.prompt
         if chunk.HasField("usage"):
             self._usage = chunk.usage
         if chunk.finish_reason:
@@ -112,7 +115,12 @@ class Attempt:
             return self._usage
         if not self._first_us:
             return Usage()
-        return Usage(output_tokens=self.confidence.tokens or -(-self._chars // _CHARS_PER_TOKEN))
+        seen = self.confidence.tokens or -(-self._chars // _CHARS_PER_TOKEN)
+        return Usage(
+            input_tokens=self._prompt.input_tokens,
+            cached_input_tokens=self._prompt.cached_input_tokens,
+            output_tokens=seen,
+        )
 
     def close(self, journal: Journal, metrics: Metrics) -> None:
         """Write the closed event, and tell the outcome, the trace and the metrics."""
