@@ -35,6 +35,7 @@ from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.collections import CollectionsApi
 from headrace_gateway.http_api.guardrails import GuardrailsApi
 from headrace_gateway.http_api.models import model_routes
+from headrace_gateway.http_api.responses import ResponsesApi
 from headrace_gateway.http_api.router import Router
 from headrace_gateway.http_api.rsgi import RsgiFace
 from headrace_gateway.http_api.traces import TracesApi
@@ -150,6 +151,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         Router(
             [
                 *ChatApi(pipeline, door, limit, keep_alive_s).routes(),
+                *ResponsesApi(pipeline, door, limit, keep_alive_s).routes(),
                 *model_routes(),
                 *VectorsApi(vectors, limit).routes(),
                 *CollectionsApi(services, limit).routes(),

@@ -9,6 +9,7 @@ from headrace_protos.common.v1.chat_pb2 import Message, Sampling
 
 CHAT = "chat"
 COMPLETION = "completion"
+RESPONSE = "response"
 EMBEDDING = "embedding"
 RERANK = "rerank"
 
@@ -33,7 +34,8 @@ class Options:
 class GenerateCall:
     """A request for text. `messages`, or a bare `prompt`; stages of the pipeline replace their text.
 
-    `operation` is `chat` or `completion`. `end_user` is OpenAI's `user`: it steers the sticky key and proves nothing.
+    `operation` is `chat`, `completion` or `response`. `places` names each message by the caller's own field, where
+    that is not `messages[number]`. `end_user` is OpenAI's `user`: it steers the sticky key and proves nothing.
     """
 
     model: str
@@ -45,6 +47,11 @@ class GenerateCall:
     end_user: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
+    places: Sequence[str] = ()
+
+    def place(self, number: int) -> str:
+        """The field of a message, for errors that name it. Messages that a stage put in front are not counted."""
+        return self.places[number] if self.places else f"messages[{number}]"
 
 
 @dataclass(slots=True)

@@ -116,7 +116,7 @@ class Pipeline:
         ctx.operation, ctx.stream = call.operation, call.stream
         ctx.outcome.request_id, ctx.outcome.trace_id = ctx.request_id, ctx.trace_id
         plan = self._arm(ctx, call)
-        check_parts(plan, call.messages)
+        check_parts(plan, call)
         guard = self._guard(ctx, plan, call)
         self._guard_input(ctx, guard, call)
         if plan.cache is None:

@@ -22,6 +22,7 @@ from headrace_gateway.fakes import FakeCacheStore, FakeEngine, FakeJournal, Fake
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.models import model_routes
+from headrace_gateway.http_api.responses import ResponsesApi
 from headrace_gateway.http_api.router import Route, Router
 from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.observing.failures import FailureMetrics
@@ -160,6 +161,7 @@ class Rig:
         limit = lambda: self.max_body_bytes  # noqa: E731
         routes = [
             *ChatApi(self.pipeline, self.door, limit, lambda: self.keep_alive_s).routes(),
+            *ResponsesApi(self.pipeline, self.door, limit, lambda: self.keep_alive_s).routes(),
             *VectorsApi(self.vectors, limit).routes(),
             *model_routes(),
             *more,

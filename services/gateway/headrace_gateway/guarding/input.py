@@ -61,9 +61,9 @@ def guard_call(guard: Guard, call: GenerateCall) -> None:
         direction = "tool_result" if message.role == "tool" else "input"
         for part in message.parts:
             if part.text:
-                part.text = guard.text(part.text, direction, f"messages[{number}].content")
+                part.text = guard.text(part.text, direction, f"{call.place(number)}.content")
         for made in message.tool_calls:
-            made.arguments = guard.text(made.arguments, "tool_call", f"messages[{number}].tool_calls")
+            made.arguments = guard.text(made.arguments, "tool_call", f"{call.place(number)}.tool_calls")
     if call.metadata:
         call.metadata = {key: guard.text(value, "input", f"metadata.{key}") for key, value in call.metadata.items()}
 

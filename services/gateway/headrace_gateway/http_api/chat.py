@@ -55,9 +55,11 @@ class ChatApi:
         call, body = read(await request.body(self._max_body_bytes()))
         request.follow_client()
         self._door.assert_identity(visit, call.options.user, call.options.groups)
+        echo = body.prompt if isinstance(body, CompletionBody) and body.echo and isinstance(body.prompt, str) else ""
         if not call.stream:
-            return json_response(await whole_answer(await self._pipeline.generate(visit.ctx, call)), visit.ctx)
+            answer = await self._pipeline.generate(visit.ctx, call)
+            return json_response(await whole_answer(answer, echo), visit.ctx)
         keep_alive(request, visit, self._keep_alive_s(), event)
         answer = await self._pipeline.generate(visit.ctx, call)
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return event_stream(visit, answer, EventWriter(answer, include_usage, visit.stream_ended).events())
+        return event_stream(visit, answer, EventWriter(answer, include_usage, visit.stream_ended, echo).events())

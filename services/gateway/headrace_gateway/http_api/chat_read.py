@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 
 import msgspec
+from msgspec import UNSET
 
 from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
 from headrace_gateway.http_api.chat_schema import (
+    AllowedTools,
     AudioPart,
     ChatBody,
     ChatMessage,
@@ -18,11 +20,13 @@ from headrace_gateway.http_api.chat_schema import (
     JsonSchemaFormat,
     NamedTool,
     Part,
+    RefusalPart,
     Sampled,
     TextPart,
-    refused,
 )
 from headrace_gateway.http_api.read import decode
+from headrace_gateway.http_api.refused import UNSUPPORTED, refuse
+from headrace_gateway.http_api.tools import NAMED, choose
 from headrace_kit.errors import BadInput
 from headrace_protos.common.v1 import chat_pb2 as pb
 
@@ -30,16 +34,16 @@ _chat = msgspec.json.Decoder(ChatBody)
 _completion = msgspec.json.Decoder(CompletionBody)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _MAX_STOPS = 4
-_NOT_YET = "unsupported_parameter"
 
 
 def read_chat(raw: bytes) -> tuple[GenerateCall, ChatBody]:
     """The call of a `POST /v1/chat/completions` body. Raises BadInput naming the field."""
     body = decode(_chat, raw)
-    _refuse(body)
+    refuse(body)
     call = _call(body, CHAT)
     call.messages = [_message(turn, number) for number, turn in enumerate(body.messages)]
     call.metadata = body.metadata or {}
+    call.end_user = call.end_user or body.safety_identifier or ""
     sampling = call.sampling
     if body.max_completion_tokens is not None:
         if body.max_tokens not in (None, body.max_completion_tokens):
@@ -64,18 +68,26 @@ def read_chat(raw: bytes) -> tuple[GenerateCall, ChatBody]:
 def read_completion(raw: bytes) -> tuple[GenerateCall, CompletionBody]:
     """The call of a `POST /v1/completions` body. Raises BadInput naming the field."""
     body = decode(_completion, raw)
-    _refuse(body)
+    if body.best_of == (body.n or 1):
+        body.best_of = UNSET  # all that are made are wanted
+    refuse(body)
     call = _call(body, COMPLETION)
     prompt = body.prompt
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], str):
             raise BadInput(
-                "prompt is one text here: no lists of several, no token numbers", code=_NOT_YET, param="prompt"
+                "prompt is one text here: no lists of several, no token numbers", code=UNSUPPORTED, param="prompt"
             )
         prompt = prompt[0]
     if not prompt:
         raise BadInput("prompt is empty", param="prompt")
-    call.prompt = prompt
+    call.prompt = body.prompt = prompt
+    if body.logprobs is not None:
+        if body.echo:
+            raise BadInput(
+                "logprobs of the prompt, which echo asks for, are not supported", code=UNSUPPORTED, param="echo"
+            )
+        call.sampling.top_logprobs = body.logprobs
     _regex(body, call.sampling)
     return call, body
 
@@ -99,9 +111,7 @@ def _call(body: Sampled, operation: str) -> GenerateCall:
     if body.stream_options is not None:
         if not body.stream:
             raise BadInput("stream_options needs stream: true", param="stream_options")
-        if body.stream_options.include_obfuscation:
-            name = "stream_options.include_obfuscation"
-            raise BadInput(f"{name} is not supported", code=_NOT_YET, param=name)
+        refuse(body.stream_options, "stream_options")
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if len(stops) > _MAX_STOPS:
         raise BadInput(f"at most {_MAX_STOPS} stop strings", param="stop")
@@ -125,21 +135,17 @@ def _call(body: Sampled, operation: str) -> GenerateCall:
     )
 
 
-def _refuse(body: ChatBody | CompletionBody) -> None:
-    if name := refused(body):
-        raise BadInput(f"{name} is not supported; leave it out", code=_NOT_YET, param=name)
-
-
 def _message(turn: ChatMessage, number: int) -> pb.Message:
     where = f"messages[{number}]"
-    if name := refused(turn):
-        raise BadInput(f"{where}.{name} is not supported; leave it out", code=_NOT_YET, param=f"{where}.{name}")
+    refuse(turn, where)
     message = pb.Message(role=turn.role, name=turn.name or "")
     if isinstance(turn.content, str):
         message.parts.add(text=turn.content)
     elif turn.content is not None:
         for place, part in enumerate(turn.content):
             message.parts.append(_part(part, f"{where}.content[{place}]"))
+    elif turn.refusal:
+        message.parts.add(text=turn.refusal)
     elif turn.role != "assistant":
         raise BadInput(f"{where}.content is missing", code="missing_required_parameter", param=f"{where}.content")
     if turn.tool_calls:
@@ -157,6 +163,8 @@ def _message(turn: ChatMessage, number: int) -> pb.Message:
 def _part(part: Part, where: str) -> pb.ContentPart:
     if isinstance(part, TextPart):
         return pb.ContentPart(text=part.text)
+    if isinstance(part, RefusalPart):
+        return pb.ContentPart(text=part.refusal)
     if isinstance(part, ImagePart):
         return pb.ContentPart(image=pb.ImagePart(url=part.image_url.url, detail=part.image_url.detail))
     if isinstance(part, AudioPart):
@@ -167,7 +175,7 @@ def _part(part: Part, where: str) -> pb.ContentPart:
             raise BadInput(f"{at} is not base64", param=at) from None
         return pb.ContentPart(audio=pb.AudioPart(data=data, format=part.input_audio.format))
     kind = part.__struct_config__.tag
-    raise BadInput(f"{where}: parts of type {kind!r} are not supported", code=_NOT_YET, param=where)
+    raise BadInput(f"{where}: parts of type {kind!r} are not supported", code=UNSUPPORTED, param=where)
 
 
 def _regex(body: Sampled, sampling: pb.Sampling) -> None:
@@ -180,26 +188,20 @@ def _regex(body: Sampled, sampling: pb.Sampling) -> None:
 
 
 def _tools(body: ChatBody, sampling: pb.Sampling) -> None:
-    names = []
-    for tool in body.tools or ():
-        spec = tool.function
-        names.append(spec.name)
-        sampling.tools.add(
+    tools = [
+        pb.Tool(
             name=spec.name,
             description=spec.description or "",
             parameters_json=_encode(spec.parameters).decode() if spec.parameters is not None else "",
             strict=bool(spec.strict),
         )
-    choice = body.tool_choice
-    if isinstance(choice, NamedTool):
-        if choice.function.name not in names:
-            raise BadInput(f"tool_choice names {choice.function.name!r}, which is not in tools", param="tool_choice")
-        sampling.tool_choice = choice.function.name
-    elif choice is not None:
-        if choice == "required" and not names:
-            raise BadInput("tool_choice 'required' needs tools", param="tool_choice")
-        sampling.tool_choice = choice
-    if body.parallel_tool_calls is not None:
-        if not names:
-            raise BadInput("parallel_tool_calls needs tools", param="parallel_tool_calls")
-        sampling.parallel_tool_calls = body.parallel_tool_calls
+        for spec in (tool.function for tool in body.tools or ())
+    ]
+    sent = body.tool_choice
+    choice: str = sent if isinstance(sent, str) else ""
+    allowed = None
+    if isinstance(sent, NamedTool):
+        choice, allowed = NAMED, [sent.function.name]
+    elif isinstance(sent, AllowedTools):
+        choice, allowed = sent.allowed_tools.mode, [tool.function.name for tool in sent.allowed_tools.tools]
+    choose(sampling, tools, choice, allowed, body.parallel_tool_calls)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+ToolName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
 
 
 class TextPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
@@ -92,7 +95,7 @@ class ChatMessage(Struct, forbid_unknown_fields=True):
 class FunctionSpec(Struct, forbid_unknown_fields=True):
     """A function that a model may call."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -111,11 +114,30 @@ class NamedFunction(Struct, forbid_unknown_fields=True):
     name: Name
 
 
-class NamedTool(Struct, forbid_unknown_fields=True):
+class NamedTool(Struct, forbid_unknown_fields=True, tag_field="type", tag="function"):
     """The one tool that must be called."""
+
+    function: NamedFunction
+
+
+class AllowedTool(Struct, forbid_unknown_fields=True):
+    """A tool by name."""
 
     type: Literal["function"]
     function: NamedFunction
+
+
+class AllowedSet(Struct, forbid_unknown_fields=True):
+    """Some of the tools, and whether one of them must be called."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=128)]
+
+
+class AllowedTools(Struct, forbid_unknown_fields=True, tag_field="type", tag="allowed_tools"):
+    """Which of the tools may be called now."""
+
+    allowed_tools: AllowedSet
 
 
 class TextFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
@@ -129,7 +151,7 @@ class JsonFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="json
 class JsonSchema(Struct, forbid_unknown_fields=True):
     """A JSON Schema."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: ToolName
     schema: dict[str, Any]
     description: str | None = None
     strict: bool | None = None
@@ -145,7 +167,7 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
     """How a stream is sent. `include_obfuscation` true is refused: nothing is padded."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
+    include_obfuscation: Any | UnsetType = UNSET
 
 
 class HeadraceOptions(Struct, forbid_unknown_fields=True):
@@ -189,23 +211,20 @@ class ChatBody(Sampled, forbid_unknown_fields=True, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     response_format: TextFormat | JsonFormat | JsonSchemaFormat | None = None
     tools: Annotated[list[ToolSpec], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
-    metadata: (
-        Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
-        | None
-    ) = None
+    metadata: Metadata | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
     audio: Any | UnsetType = UNSET
     function_call: Any | UnsetType = UNSET
     functions: Any | UnsetType = UNSET
     modalities: Any | UnsetType = UNSET
     moderation: Any | UnsetType = UNSET
     prediction: Any | UnsetType = UNSET
-    prompt_cache_key: Any | UnsetType = UNSET
     prompt_cache_options: Any | UnsetType = UNSET
     prompt_cache_retention: Any | UnsetType = UNSET
     reasoning_effort: Any | UnsetType = UNSET
-    safety_identifier: Any | UnsetType = UNSET
     service_tier: Any | UnsetType = UNSET
     store: Any | UnsetType = UNSET
     verbosity: Any | UnsetType = UNSET
@@ -216,38 +235,7 @@ class CompletionBody(Sampled, forbid_unknown_fields=True, kw_only=True):
     """`POST /v1/completions`."""
 
     prompt: str | list[Any]
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     best_of: Any | UnsetType = UNSET
-    echo: Any | UnsetType = UNSET
-    logprobs: Any | UnsetType = UNSET
     suffix: Any | UnsetType = UNSET
-
-
-HARMLESS: dict[str, tuple[Any, ...]] = {
-    "modalities": (["text"],),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "logit_bias": ({},),
-    "best_of": (1,),
-    "echo": (False,),
-    "suffix": ("",),
-    "annotations": ([],),
-}
-"""Values of refused fields that ask for nothing beyond what is done anyway."""
-
-
-def refused(body: Struct) -> str | None:
-    """The first field of a body that was set and is not supported; None when there is none."""
-    for name in _UNSUPPORTED[type(body)]:
-        value = getattr(body, name)
-        if value is not UNSET and value is not None and value not in HARMLESS.get(name, ()):
-            return name
-    return None
-
-
-def _unsupported(kind: type[Struct]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if field.default is UNSET)
-
-
-_UNSUPPORTED: dict[type[Struct], tuple[str, ...]] = {
-    kind: _unsupported(kind) for kind in (ChatBody, CompletionBody, ChatMessage)
-}

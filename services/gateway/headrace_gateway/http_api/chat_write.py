@@ -36,8 +36,11 @@ def usage_object(usage: chat_pb2.Usage) -> dict[str, Any]:
     }
 
 
-async def whole_answer(answer: Answer) -> dict[str, Any]:
-    """`chat.completion` or `text_completion`, when all of it is there. Raises what the answer ends with."""
+async def whole_answer(answer: Answer, echo: str = "") -> dict[str, Any]:
+    """`chat.completion` or `text_completion`, when all of it is there. Raises what the answer ends with.
+
+    `echo` is put in front of a completion's text.
+    """
     choices, usage = await answer.whole()
     chat = answer.call.operation == CHAT
     return {
@@ -45,7 +48,7 @@ async def whole_answer(answer: Answer) -> dict[str, Any]:
         "object": "chat.completion" if chat else "text_completion",
         "created": int(time.time()),
         "model": answer.call.model,
-        "choices": [_chat_choice(choice) if chat else _text_choice(choice) for choice in choices],
+        "choices": [_chat_choice(choice) if chat else _text_choice(choice, echo) for choice in choices],
         "usage": usage_object(usage),
         "headrace": answer.ctx.outcome,
     }
@@ -71,8 +74,13 @@ def _chat_choice(chunk: GenerateChunk) -> dict[str, Any]:
     }
 
 
-def _text_choice(chunk: GenerateChunk) -> dict[str, Any]:
-    return {"index": chunk.index, "text": chunk.text, "logprobs": None, "finish_reason": chunk.finish_reason}
+def _text_choice(chunk: GenerateChunk, echo: str) -> dict[str, Any]:
+    return {
+        "index": chunk.index,
+        "text": echo + chunk.text,
+        "logprobs": _text_logprobs(chunk, 0),
+        "finish_reason": chunk.finish_reason,
+    }
 
 
 def _tool_call(call: chat_pb2.ToolCall) -> dict[str, Any]:
@@ -106,6 +114,22 @@ def _logprobs(chunk: GenerateChunk) -> dict[str, Any] | None:
     return {"content": content, "refusal": None}
 
 
+def _text_logprobs(chunk: GenerateChunk, offset: int) -> dict[str, Any] | None:
+    """The shape of completions: lists side by side. Offsets count characters from the answer's beginning."""
+    if not chunk.logprobs:
+        return None
+    offsets = []
+    for entry in chunk.logprobs:
+        offsets.append(offset)
+        offset += len(entry.token)
+    return {
+        "tokens": [entry.token for entry in chunk.logprobs],
+        "token_logprobs": [entry.logprob for entry in chunk.logprobs],
+        "top_logprobs": [{top.token: top.logprob for top in entry.top} for entry in chunk.logprobs],
+        "text_offset": offsets,
+    }
+
+
 class EventWriter:
     """Writes one answer as events; what is the same in all of them is encoded once.
 
@@ -113,11 +137,16 @@ class EventWriter:
         answer: the answer.
         include_usage: send OpenAI's usage chunk before the end.
         ended: told how the answer ended, when all of it was written: None, or its error.
+        echo: put in front of a completion's text.
     """
 
-    def __init__(self, answer: Answer, include_usage: bool, ended: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, answer: Answer, include_usage: bool, ended: Callable[[BaseException | None], None], echo: str = ""
+    ) -> None:
         self._answer = answer
         self._ended = ended
+        self._echo = echo
+        self._offsets: dict[int, int] = {}
         self._chat = answer.call.operation == CHAT
         head = {
             "id": _id(answer),
@@ -157,8 +186,12 @@ class EventWriter:
         # Most chunks are nothing but text: no dictionaries for those.
         out = b""
         if not self._chat:
-            if chunk.text:
-                out = self._event(b'{"index":' + index + b',"text":' + _encode(chunk.text) + _OPEN_END)
+            if first and self._echo:
+                out = self._event(b'{"index":' + index + b',"text":' + _encode(self._echo) + _OPEN_END)
+            if chunk.logprobs:
+                out += self._event(_encode(self._quoted(chunk)))
+            elif chunk.text:
+                out += self._event(b'{"index":' + index + b',"text":' + _encode(chunk.text) + _OPEN_END)
         else:
             if first:
                 out = self._event(b'{"index":' + index + b',"delta":{"role":"assistant","content":""}' + _OPEN_END)
@@ -171,6 +204,16 @@ class EventWriter:
         if chunk.finish_reason:
             out += self._finish(chunk, index)
         return out
+
+    def _quoted(self, chunk: GenerateChunk) -> dict[str, Any]:
+        offset = self._offsets.get(chunk.index, 0)
+        self._offsets[chunk.index] = offset + sum(len(entry.token) for entry in chunk.logprobs)
+        return {
+            "index": chunk.index,
+            "text": chunk.text,
+            "logprobs": _text_logprobs(chunk, offset),
+            "finish_reason": None,
+        }
 
     def _rich(self, chunk: GenerateChunk) -> dict[str, Any]:
         delta: dict[str, Any] = {}

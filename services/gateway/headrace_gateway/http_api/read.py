@@ -40,6 +40,16 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadInput("the body is nested too deeply", code="invalid_json") from error
 
 
+def decode_part(decoder: msgspec.json.Decoder[T], part: msgspec.Raw, where: str) -> T:
+    """Decode a part of a body that was kept as it came. Raises BadInput; `param` begins with `where`."""
+    try:
+        return decoder.decode(part)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), where) from error
+    except RecursionError as error:
+        raise BadInput(f"{where} is nested too deeply", code="invalid_json", param=where) from error
+
+
 def _utf8_fault(body: bytes) -> str:
     try:
         body.decode()
@@ -48,11 +58,12 @@ def _utf8_fault(body: bytes) -> str:
     return "an invalid escape"
 
 
-def _invalid(message: str) -> BadInput:
+def _invalid(message: str, where: str = "") -> BadInput:
     """msgspec's message, with its path as OpenAI writes it: `messages[0].role`."""
-    place = ""
+    place = where
     if match := _AT.search(message):
-        place = match[1].replace("[...]", "")
+        inner = match[1].replace("[...]", "")
+        place = f"{where}.{inner}" if where and inner and not inner.startswith("[") else where + inner
         message = message[: match.start()]
     for pattern, code in ((_UNKNOWN, "unknown_parameter"), (_MISSING, "missing_required_parameter")):
         if found := pattern.search(message):

@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from headrace_gateway.calls import CHAT, COMPLETION, EMBEDDING, RERANK
+from headrace_gateway.calls import CHAT, COMPLETION, EMBEDDING, RERANK, RESPONSE
 from headrace_gateway.context import Hop, RequestContext
 from headrace_kit.telemetry import genai
 from headrace_kit.telemetry.tracing import VERSION
@@ -18,6 +18,7 @@ from headrace_kit.telemetry.tracing import VERSION
 _OPERATIONS = {
     CHAT: genai.OPERATION_CHAT,
     COMPLETION: genai.OPERATION_TEXT_COMPLETION,
+    RESPONSE: genai.OPERATION_CHAT,
     EMBEDDING: genai.OPERATION_EMBEDDINGS,
     RERANK: genai.OPERATION_RERANK,
 }
