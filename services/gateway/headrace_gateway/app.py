@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
+from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
 from headrace_gateway.adapters.otlp import OtlpReceiver
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
@@ -42,6 +43,7 @@ from headrace_gateway.http_api.traces import TracesApi
 from headrace_gateway.http_api.usage import UsageApi
 from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.ledger.service import Ledger
+from headrace_gateway.observing.choices import ChoiceMetrics
 from headrace_gateway.observing.export import SpanExporter
 from headrace_gateway.observing.failures import FailureMetrics
 from headrace_gateway.observing.metrics import Metrics
@@ -50,6 +52,7 @@ from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.resilience.health import Health
 from headrace_gateway.routing.active import ActiveTable
 from headrace_gateway.routing.choose import PoolChooser
+from headrace_gateway.routing.load import LoadBook
 from headrace_gateway.unary import Vectors
 from headrace_kit.config.services import Gateway
 from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime, Servicing
@@ -125,8 +128,10 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     in_flight = InFlight()
     door = Door(ring, in_flight, lambda: active.current, lambda: settings().max_in_flight, metrics, exporter.record)
     health = Health(FailureMetrics(runtime.registry))
-    chooser = PoolChooser(health.healthy)
-    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, chooser, health)
+    loads = LoadBook()
+    load_poll = LoadPoll(peers["inference"], loads)
+    chooser = PoolChooser(health.healthy, loads, ChoiceMetrics(runtime.registry).chosen)
+    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, chooser, health, [loads])
     retriever = RetrievalClient(peers["retrieval"])
     # A client of its own: a request waits for the cache, so it gives up sooner than others do.
     cache_client = connect(runtime.secrets.require(stores.valkey), _CACHE_TIMEOUT_S)
@@ -169,11 +174,11 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     async def start() -> None:
         await postgres.open()
         await ledger.start()
-        for part in (keys, active, watch, exporter):
+        for part in (keys, active, watch, load_poll, exporter):
             part.start()
 
     async def stop() -> None:
-        for part in (watch, active, keys, deployments):
+        for part in (watch, load_poll, active, keys, deployments):
             await part.stop()
         await cache.stop()
         await ledger.stop()

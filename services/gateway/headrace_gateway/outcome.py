@@ -17,7 +17,11 @@ class TokenCount(Struct):
 
 
 class StageOutcome(Struct, omit_defaults=True):
-    """One attempt: `verdict` is `accepted`, `rejected` or `failed`; `confidence` is the value of `signal`."""
+    """One attempt: `verdict` is `accepted`, `rejected` or `failed`; `confidence` is the value of `signal`.
+
+    `chosen_by` tells why this deployment was taken among several: `weight`, `finish` (it finishes first), `prefix` or
+    `conversation` (it has the prompt's beginning in its cache), `spill` (the one that has it is too busy).
+    """
 
     deployment: str
     verdict: str
@@ -27,6 +31,7 @@ class StageOutcome(Struct, omit_defaults=True):
     signal: str | None = None
     confidence: float | None = None
     error: str | None = None
+    chosen_by: str | None = None
 
 
 class Span(Struct):

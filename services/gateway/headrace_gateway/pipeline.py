@@ -119,6 +119,7 @@ class Pipeline:
         check_parts(plan, call)
         guard = self._guard(ctx, plan, call)
         self._guard_input(ctx, guard, call)
+        ctx.sensitive = sensitive(guard)
         if plan.cache is None:
             chunks = self._fresh(ctx, plan, call, guard)
         else:

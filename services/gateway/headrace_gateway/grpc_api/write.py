@@ -54,6 +54,7 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
                 usage=Usage(input_tokens=stage.usage.input_tokens, output_tokens=stage.usage.output_tokens),
                 cost_usd=stage.cost_usd,
                 duration_ms=stage.duration_ms,
+                chosen_by=stage.chosen_by or "",
             )
             for stage in outcome.stages
         ],

@@ -65,6 +65,11 @@ class Attempt:
         return (self._first_us - self._started_us) / 1e6 if self._first_us else None
 
     @property
+    def elapsed_s(self) -> float:
+        """Seconds since its start."""
+        return (self.ctx.elapsed_us() - self._started_us) / 1e6
+
+    @property
     def expired(self) -> bool:
         """Whether it was cut off at the request's deadline."""
         # A transport that watches the deadline itself cancels at it, by its own clock.
@@ -162,6 +167,7 @@ class Attempt:
                 signal=self.signal or None,
                 confidence=self.signal_value,
                 error=code or None,
+                chosen_by=None if self.why == "only" else self.why or None,
             )
         )
         self._end_hop(usage, cost, code)
@@ -180,6 +186,8 @@ class Attempt:
         attributes = self._hop.attributes
         attributes[genai.DEPLOYMENT] = self.target.name
         attributes[genai.PROVIDER_NAME] = self.target.engine
+        if self.why:
+            attributes[genai.CHOSEN_BY] = self.why
         attributes[genai.STAGE] = self._stage
         attributes[genai.ATTEMPT] = self._number
         attributes[genai.USAGE_INPUT_TOKENS] = usage.input_tokens
