@@ -226,6 +226,8 @@ class FakePlatform:
                         "output_tokens": 6,
                         "cost_usd": "0.000024",
                         "overhead_usd": "0.000004",
+                        "cache_hits": 1,
+                        "saved_usd": "0.000001",
                     }
                 ]
             },

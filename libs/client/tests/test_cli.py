@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
+from headrace.cli._chart import bars
 from headrace.cli.app import app
 from headrace.types import Trace
 
@@ -156,10 +158,34 @@ def test_lists(run, fake):
     assert fake.seen[-1].query == {"limit": "20", "status": "ok"}
     assert run("models", "list").stdout.split() == ["model", "task", "assistant", "chat", "minilm"]
     assert "handbook" in run("collections", "list").stdout
-    assert run("usage", "--group-by", "day,model").stdout.split()[-6:] == ["x", "x", "2", "24", "6", "$0.000024"]
+    assert run("usage", "--group-by", "day,model").stdout.split()[-8:] == (
+        ["x", "x", "2", "24", "6", "$0.000024", "1", "$0.000001"]
+    )
     for command in (["traces", "list"], ["models", "list"], ["collections", "list"], ["usage"]):
         assert isinstance(json.loads(run(*command, "--json").stdout), list)
     fake.answers.clear()
+
+
+def test_usage_as_a_table_for_spreadsheets_and_as_a_picture(run, tmp_path):
+    chart = tmp_path / "usage.svg"
+    done = run("usage", "--group-by", "day,model", "--csv", "--plot", str(chart))
+    assert done.stdout.splitlines() == [
+        "day,model,requests,input_tokens,output_tokens,cost_usd,overhead_usd,cache_hits,saved_usd",
+        "x,x,2,24,6,0.000024,0.000004,1,0.000001",
+    ]
+    drawn = ElementTree.parse(chart)
+    assert [title.text for title in drawn.iter("{http://www.w3.org/2000/svg}title")] == ["x x: 2.4e-05"]
+    for wrong in (["--csv", "--json"], ["--plot", str(tmp_path / "usage.png")], ["--plot", str(tmp_path / "no/x.svg")]):
+        run("usage", *wrong, code=2)
+
+
+def test_a_chart_shows_its_layers_above_each_other():
+    drawn = ElementTree.fromstring(bars("a & b", "US dollars", ["mon", "tue"], [("x", [1, 0]), ("<y>", [1, 4])]))
+    bar = [part for part in drawn.iter("{http://www.w3.org/2000/svg}rect") if len(part)]
+    assert [part[0].text for part in bar] == ["mon x: 1", "mon <y>: 1", "tue <y>: 4"]
+    assert float(bar[1].get("y")) == pytest.approx(float(bar[0].get("y")) - float(bar[1].get("height")), abs=0.11)
+    assert float(bar[2].get("height")) == pytest.approx(4 * float(bar[0].get("height")), abs=0.3)
+    assert "<svg" in bars("nothing", "US dollars", [], [])
 
 
 def test_empty_lists_say_so(run, fake, answers):

@@ -15,6 +15,8 @@ from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.port import Response
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.rsgi import RsgiFace
+from headrace_gateway.http_api.usage import UsageApi
+from headrace_gateway.ledger.usage import UsageRow
 from headrace_kit.errors import STATUS, HeadraceError, public_message
 from headrace_kit.hosting.http import HttpServer
 
@@ -381,3 +383,24 @@ async def test_a_body_that_breaks_off(rig):
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_usage_as_json_and_as_a_table(rig):
+    asked = []
+
+    async def usage(query):
+        asked.append(query)
+        return [UsageRow(("2026-11-01", 'a "b", c'), 2, 24, 6, 24_000, 4_000, 1, 1_000)]
+
+    async with client(rig, *UsageApi(usage).routes()) as http:
+        [row] = (await http.get("/v1/usage?group_by=day,model")).json()["data"]
+        assert (row["model"], row["cache_hits"], row["saved_usd"]) == ('a "b", c', 1, "0.000001")
+        table = await http.get("/v1/usage?group_by=day,model&format=csv")
+        assert table.headers["content-type"] == "text/csv; charset=utf-8"
+        assert table.text.splitlines() == [
+            "day,model,requests,input_tokens,output_tokens,cost_usd,overhead_usd,cache_hits,saved_usd",
+            '2026-11-01,"a ""b"", c",2,24,6,0.000024,0.000004,1,0.000001',
+        ]
+        wrong = await http.get("/v1/usage?format=xml")
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "format")
+    assert {query.tenant for query in asked} == {"dev"}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Awaitable, Callable, Mapping
 
 from headrace_gateway.admission.door import Visit
-from headrace_gateway.http_api.answers import json_response
+from headrace_gateway.http_api.answers import headrace_headers, json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import query
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.ledger.usage import UsageQuery, UsageRow, read_query
 from headrace_gateway.outcome import usd
+from headrace_kit.errors import BadInput
 
-_KNOWN = frozenset({"group_by", "from", "to", "tenant"})
+CSV = ("content-type", "text/csv; charset=utf-8")
+_KNOWN = frozenset({"group_by", "from", "to", "tenant", "format"})
+_SUMS = (
+    "requests", "input_tokens", "output_tokens", "cost_usd", "overhead_usd", "cache_hits", "saved_usd",
+)  # fmt: skip
 
 
 class UsageApi:
@@ -30,8 +37,11 @@ class UsageApi:
         return [Route("GET", "/v1/usage", self.get)]
 
     async def get(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
-        """Sums by group."""
+        """Sums by group, as JSON, or with `format=csv` as a table with a header line."""
         asked = query(request.query, _KNOWN)
+        form = asked.get("format", "json")
+        if form not in ("json", "csv"):
+            raise BadInput("format is json or csv", param="format")
         identity = visit.ctx.identity
         tenant: str | None = identity.tenant
         if "admin" in identity.scopes:
@@ -52,4 +62,15 @@ class UsageApi:
             }
             for row in await self._usage(wanted)
         ]
+        if form == "csv":
+            return Response(200, _csv([*wanted.groups, *_SUMS], rows), [CSV, *headrace_headers(visit.ctx)])
         return json_response({"object": "list", "data": rows}, visit.ctx)
+
+
+def _csv(columns: list[str], rows: list[dict[str, object]]) -> bytes:
+    """RFC 4180."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
