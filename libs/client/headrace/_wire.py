@@ -212,6 +212,7 @@ def _outcome(outcome: pb.Outcome) -> chat.Outcome:
                 usage=chat.TokenCount(stage.usage.input_tokens, stage.usage.output_tokens),
                 signal=stage.signal or None,
                 confidence=stage.confidence if stage.HasField("confidence") else None,
+                moment=stage.moment or None,
                 cost_usd=stage.cost_usd or None,
                 duration_ms=stage.duration_ms,
             )

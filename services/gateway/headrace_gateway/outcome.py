@@ -21,6 +21,7 @@ class StageOutcome(Struct, omit_defaults=True):
 
     `chosen_by` tells why this deployment was taken among several: `weight`, `finish` (it finishes first), `prefix` or
     `conversation` (it has the prompt's beginning in its cache), `spill` (the one that has it is too busy).
+    `moment` is when a cascade decided: `early`, on the beginning of the answer, or `after`.
     """
 
     deployment: str
@@ -30,6 +31,7 @@ class StageOutcome(Struct, omit_defaults=True):
     duration_ms: float
     signal: str | None = None
     confidence: float | None = None
+    moment: str | None = None
     error: str | None = None
     chosen_by: str | None = None
 

@@ -104,7 +104,8 @@ class TokenCount(Struct):
 class StageOutcome(Struct):
     """One attempt of a cascade: its deployment, and whether its answer was `accepted`, `rejected` or `failed`.
 
-    `confidence` is the value of the signal that decided; `error` the code of what failed.
+    `confidence` is the value of the signal that decided, `moment` when it did: `early`, on the beginning of the answer,
+    or `after`; `error` the code of what failed.
     """
 
     deployment: str = ""
@@ -113,6 +114,7 @@ class StageOutcome(Struct):
     error: str | None = None
     signal: str | None = None
     confidence: float | None = None
+    moment: str | None = None
     cost_usd: str | None = None
     duration_ms: float | None = None
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.caching import Cache
+from headrace_kit.config.cascades import Accept
 from headrace_kit.config.resilience import Resilience
 from headrace_kit.config.routing import PoolEntry, Routing
-
-
-class Accept(Section):
-    """When a cascade stage's answer is good enough."""
-
-    signal: Literal["mean_logprob", "min_logprob"] = Field(
-        description="Confidence of an answer: mean or least natural log probability of its tokens."
-    )
-    at_least: float = Field(ge=-100, le=0, description="Least value that is accepted.")
 
 
 class Stage(Section):

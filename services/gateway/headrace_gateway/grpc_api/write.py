@@ -51,6 +51,7 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
                 verdict=stage.verdict,
                 signal=stage.signal or "",
                 confidence=stage.confidence,
+                moment=stage.moment or "",
                 usage=Usage(input_tokens=stage.usage.input_tokens, output_tokens=stage.usage.output_tokens),
                 cost_usd=stage.cost_usd,
                 duration_ms=stage.duration_ms,

@@ -32,6 +32,10 @@ class Metrics:
             name("attempts"), "Attempts on deployments by how they ended.", ("deployment", "outcome"),
             registry=registry,
         )  # fmt: skip
+        self._verdicts = Counter(
+            name("cascade_verdicts"), "Verdicts on the answers of cascade stages.",
+            ("model", "stage", "moment", "verdict"), registry=registry,
+        )  # fmt: skip
         self._tokens = Counter(name("tokens"), "Tokens, rejected stages included.", ("model", "deployment", "kind"),
                                registry=registry)  # fmt: skip
         self._cost = Counter(name("cost_usd"), "US dollars spent on tokens.", ("tenant", "model"), registry=registry)
@@ -66,6 +70,10 @@ class Metrics:
         self._attempts.labels(deployment, outcome).inc()
         self._tokens.labels(model, deployment, "input").inc(input_tokens)
         self._tokens.labels(model, deployment, "output").inc(output_tokens)
+
+    def verdict(self, model: str, stage: int, moment: str, verdict: str) -> None:
+        """A cascade `accepted` or `rejected` the answer of a stage, `early` or `after`."""
+        self._verdicts.labels(model, str(stage), moment, verdict).inc()
 
     def cache(self, model: str, outcome: str) -> None:
         """A request was a `hit`, a `miss` or a `bypass` of its model's cache."""

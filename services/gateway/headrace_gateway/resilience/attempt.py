@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headrace_gateway.admission.limits import shut_down
+from headrace_gateway.cascade.review import Review
 from headrace_gateway.cascade.signals import Confidence
 from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.observing.metrics import Metrics
@@ -12,7 +13,6 @@ from headrace_gateway.outcome import StageOutcome, TokenCount, usd
 from headrace_gateway.ports import Envelope, Journal, attempt_name, envelope
 from headrace_gateway.routing.eligible import permitted
 from headrace_gateway.routing.plan import Target
-from headrace_kit.config.models import Accept
 from headrace_kit.errors import Forbidden
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -33,12 +33,20 @@ class Attempt:
         number: try within the stage, from 0.
         reserved: most output tokens that it may use.
         why: reason for which this deployment was chosen.
+        review: the cascade's verdict, read when the attempt ends; None: whatever comes is given.
     """
 
     def __init__(
-        self, ctx: RequestContext, target: Target, stage: int, number: int, reserved: int = 0, why: str = ""
+        self,
+        ctx: RequestContext,
+        target: Target,
+        stage: int,
+        number: int,
+        reserved: int = 0,
+        why: str = "",
+        review: Review | None = None,
     ) -> None:
-        self.ctx, self.target, self.why = ctx, target, why
+        self.ctx, self.target, self.why, self._review = ctx, target, why, review
         self._stage, self._number, self._reserved = stage, number, reserved
         self._hop = ctx.begin(f"{ctx.operation} {target.name}")
         self._started_us = ctx.elapsed_us()
@@ -50,7 +58,7 @@ class Attempt:
         self.confidence = Confidence()
         self.finish_reason = ""
         self.verdict = ""
-        self.signal = ""
+        self.signal = self.moment = ""
         self.signal_value: float | None = None
         self.error: BaseException | None = None
 
@@ -103,15 +111,19 @@ class Attempt:
         """Take the usage of a call that does not stream."""
         self._usage = usage
 
-    def judge(self, accept: Accept | None) -> bool:
-        """Whether the answer is good enough for its stage of a cascade; one without a signal is not."""
-        if accept is None:
-            self.verdict = "accepted"
-            return True
-        self.signal, self.signal_value = accept.signal, self.confidence.value(accept.signal)
-        accepted = self.signal_value is not None and self.signal_value >= accept.at_least
-        self.verdict = "accepted" if accepted else "rejected"
-        return accepted
+    def end(self, error: BaseException | None) -> None:
+        """It ends now, with `error` or well. What a cascade stopped, as it was not good enough, has not failed."""
+        review = self._review
+        if review is None:
+            self.verdict = "accepted" if error is None and self.finish_reason else ""
+        else:
+            cut_off = isinstance(error, asyncio.CancelledError | GeneratorExit)
+            if cut_off and review.accepted is False:
+                error = None
+            if error is None or review.accepted:
+                self.verdict = "accepted" if review.accepted else "rejected"
+            self.signal, self.signal_value, self.moment = review.signal, review.value, review.moment
+        self.error = error
 
     @property
     def usage(self) -> Usage:
@@ -165,11 +177,14 @@ class Attempt:
                 cost_usd=usd(cost),
                 duration_ms=round((event.ended_us - self._started_us) / 1000, 3),
                 signal=self.signal or None,
+                moment=self.moment or None,
                 confidence=self.signal_value,
                 error=code or None,
                 chosen_by=None if self.why == "only" else self.why or None,
             )
         )
+        if self.moment and ctx.plan is not None:
+            metrics.verdict(ctx.plan.name, self._stage, self.moment, self.verdict)
         self._end_hop(usage, cost, code)
 
     def _code(self) -> str:
@@ -202,6 +217,8 @@ class Attempt:
             attributes[genai.RESPONSE_FINISH_REASONS] = (self.finish_reason,)
         if self.verdict and self.ctx.plan is not None and self.ctx.plan.cascades:
             attributes[genai.VERDICT] = self.verdict
+        if self.moment:
+            attributes[genai.SIGNAL], attributes[genai.MOMENT] = self.signal, self.moment
         if self.signal_value is not None:
             attributes[genai.CONFIDENCE] = self.signal_value
         attributes[genai.COST_NANO_USD] = cost

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace_gateway.observing.metrics import Metrics
@@ -14,22 +13,13 @@ from headrace_gateway.resilience.attempt import Attempt
 from headrace_gateway.resilience.health import Health
 from headrace_gateway.resilience.retry import Tries, Try, Work
 from headrace_gateway.routing.plan import Target
-from headrace_kit.config.models import Accept
 from headrace_kit.errors import DeadlineExceeded, Upstream
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
 
-__all__ = ["Attempts", "Held", "Work"]
+__all__ = ["Attempts", "Work"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A whole answer that nobody has seen yet, and whether it is good enough."""
-
-    chunks: list[GenerateChunk]
-    accepted: bool
 
 
 class Attempts:
@@ -81,7 +71,6 @@ class Attempts:
                         yield chunk
                 if not attempt.finish_reason:
                     raise Upstream("the engine ended without finishing its answer", code="engine_failed")
-                attempt.judge(None)
             except BaseException as error:
                 self._close(attempt, error)
                 this = None if began else tries.after(this, error)
@@ -90,28 +79,6 @@ class Attempts:
             else:
                 self._close(attempt)
                 return
-
-    async def hold(self, work: Work, request: GenerateRequest, accept: Accept) -> Held:
-        """The whole answer of the first try that gives one, judged. Nothing of it has been released.
-
-        Raises:
-            HeadraceError: of the last try.
-        """
-
-        async def call(attempt: Attempt, sent: Envelope) -> Held:
-            held = []
-            async with aclosing(self.engine.generate(_of(request, attempt.target), sent, whole=True)) as chunks:
-                async for chunk in chunks:
-                    attempt.saw(chunk)
-                    held.append(chunk)
-            if not attempt.finish_reason:
-                raise Upstream("the engine ended without finishing its answer", code="engine_failed")
-            accepted = attempt.judge(accept)
-            if accepted:
-                work.ctx.outcome.deployment = attempt.target.name
-            return Held(held, accepted)
-
-        return await self._until_one(work, call, request)
 
     async def unary(self, work: Work, call: Callable[[Target, Envelope], Awaitable[tuple[T, Usage]]]) -> T:
         """The result of the first try that gives one. Raises HeadraceError of the last try."""
@@ -124,16 +91,11 @@ class Attempts:
 
         return await self._until_one(work, once)
 
-    async def _until_one(
-        self,
-        work: Work,
-        call: Callable[[Attempt, Envelope], Awaitable[T]],
-        request: GenerateRequest | None = None,
-    ) -> T:
-        tries = Tries(self._chooser, self._health, work, request)
+    async def _until_one(self, work: Work, call: Callable[[Attempt, Envelope], Awaitable[T]]) -> T:
+        tries = Tries(self._chooser, self._health, work, None)
         this: Try | None = tries.first()
         while this is not None:
-            attempt = await self._open(work, this, request)
+            attempt = await self._open(work, this, None)
             try:
                 result = await call(attempt, attempt.envelope)
             except BaseException as error:
@@ -155,7 +117,7 @@ class Attempts:
         if request is not None:
             asked = request.sampling.max_tokens if request.sampling.HasField("max_tokens") else 0
             reserved = (asked or this.target.max_output_tokens) * max(1, request.sampling.n)
-        attempt = Attempt(work.ctx, this.target, work.stage, this.number, reserved, this.why)
+        attempt = Attempt(work.ctx, this.target, work.stage, this.number, reserved, this.why, work.review)
         for listener in self._listeners:
             listener.began(attempt)
         try:
@@ -166,7 +128,7 @@ class Attempts:
         return attempt
 
     def _close(self, attempt: Attempt, error: BaseException | None = None) -> None:
-        attempt.error = error
+        attempt.end(error)
         attempt.close(self._journal, self._metrics)
         for listener in self._listeners:
             listener.ended(attempt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from headrace_gateway.cascade.review import Review
 from headrace_gateway.context import RequestContext
 from headrace_gateway.ports import Choice, Chooser
 from headrace_gateway.resilience.health import Health
@@ -19,13 +20,17 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one stage asks of its engine; `fallbacks` follow the tries in its own pool."""
+    """What one stage asks of its engine; `fallbacks` follow the tries in its own pool.
+
+    `review` is where a cascade writes its verdict on the answer; None: whatever comes is given.
+    """
 
     ctx: RequestContext
     stage: int
     pool: Pool
     attempts: int
     fallbacks: tuple[Pool, ...]
+    review: Review | None = None
 
     @property
     def plan(self) -> ModelPlan:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from headrace_gateway.cache.plan import CachePlan, compile_cache
 from headrace_gateway.guarding.policy import GuardPolicy
+from headrace_kit.config.cascades import Accept
 from headrace_kit.config.deployments import Price, tasks
 from headrace_kit.config.document import Config
-from headrace_kit.config.models import Accept, Model
+from headrace_kit.config.models import Model
 from headrace_kit.config.resilience import Resilience
 from headrace_kit.config.routing import Routing, When
 

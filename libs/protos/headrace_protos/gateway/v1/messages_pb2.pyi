@@ -116,7 +116,7 @@ class Outcome(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., cache: _Optional[str] = ..., cost_usd: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageOutcome, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., guardrails: _Optional[_Iterable[_Union[GuardFinding, _Mapping]]] = ..., saved_usd: _Optional[str] = ...) -> None: ...
 
 class StageOutcome(_message.Message):
-    __slots__ = ("deployment", "verdict", "signal", "confidence", "usage", "cost_usd", "duration_ms", "chosen_by")
+    __slots__ = ("deployment", "verdict", "signal", "confidence", "usage", "cost_usd", "duration_ms", "chosen_by", "moment")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class StageOutcome(_message.Message):
     COST_USD_FIELD_NUMBER: _ClassVar[int]
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_BY_FIELD_NUMBER: _ClassVar[int]
+    MOMENT_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     verdict: str
     signal: str
@@ -133,7 +134,8 @@ class StageOutcome(_message.Message):
     cost_usd: str
     duration_ms: float
     chosen_by: str
-    def __init__(self, deployment: _Optional[str] = ..., verdict: _Optional[str] = ..., signal: _Optional[str] = ..., confidence: _Optional[float] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_usd: _Optional[str] = ..., duration_ms: _Optional[float] = ..., chosen_by: _Optional[str] = ...) -> None: ...
+    moment: str
+    def __init__(self, deployment: _Optional[str] = ..., verdict: _Optional[str] = ..., signal: _Optional[str] = ..., confidence: _Optional[float] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_usd: _Optional[str] = ..., duration_ms: _Optional[float] = ..., chosen_by: _Optional[str] = ..., moment: _Optional[str] = ...) -> None: ...
 
 class Citation(_message.Message):
     __slots__ = ("number", "collection", "document_id", "chunk_id", "title", "start", "end", "page", "quote", "score")
