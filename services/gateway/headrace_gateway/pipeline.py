@@ -25,7 +25,7 @@ from headrace_gateway.outcome import usd
 from headrace_gateway.parts import check_parts
 from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
-from headrace_gateway.routing.eligible import refuse_unservable
+from headrace_gateway.routing.eligible import refuse_forbidden, refuse_unservable
 from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan, single
 from headrace_kit.errors import BadInput, Forbidden, NotFound, Upstream
 from headrace_kit.telemetry import genai
@@ -120,6 +120,7 @@ class Pipeline:
         guard = self._guard(ctx, plan, call)
         self._guard_input(ctx, guard, call)
         ctx.sensitive = sensitive(guard)
+        refuse_forbidden(ctx, plan)
         if plan.cache is None:
             chunks = self._fresh(ctx, plan, call, guard)
         else:

@@ -75,10 +75,11 @@ class Vectors:
         plan = self._begin(ctx, RERANK, call.model, "rerank", "")
         guard = self._guard(ctx, plan)
         query = guard.text(call.query, "input", "query")
-        self._route(ctx, plan, guard, [query, *call.documents])
+        documents = [guard.text(text, "input", f"documents[{number}]") for number, text in enumerate(call.documents)]
+        self._route(ctx, plan, guard, [query, *documents])
 
         async def once(target: Target, sent: Envelope) -> tuple[pb.RerankResponse, Usage]:
-            request = pb.RerankRequest(deployment=target.name, query=query, documents=call.documents)
+            request = pb.RerankRequest(deployment=target.name, query=query, documents=documents)
             answer = await self.attempts.engine.rerank(request, sent)
             return answer, answer.usage
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace_gateway.calls import EmbedCall, GenerateCall, Options
+from headrace_gateway.calls import EmbedCall, GenerateCall, Options, RerankCall
 from headrace_gateway.context import RequestContext
 from headrace_gateway.fakes import Script
 from headrace_gateway.resilience.attempt import Attempt
@@ -34,6 +34,7 @@ deployments:
   seer: {engine: litellm, model: anthropic/claude-sonnet-4-5, accepts: [image]}
   embed-us: {engine: litellm, model: openai/text-embedding-3-small, task: embed, dimensions: 2, residency: us}
   embed-eu: {engine: litellm, model: openai/text-embedding-3-small, task: embed, dimensions: 2, residency: eu}
+  rank-us: {engine: triton-python, model: minilm, task: rerank, residency: us}
 models:
   both: {deployments: [{deployment: us, weight: 9}, {deployment: eu}], retry: {attempts: 1}, guardrails: watch}
   abroad: {deployment: us, fallbacks: [eu], retry: {attempts: 1}, guardrails: watch}
@@ -43,6 +44,8 @@ models:
       - {deployment: us, accept: {signal: mean_logprob, at_least: -0.5}}
       - {deployments: [{deployment: us-two}, {deployment: eu}]}
     guardrails: watch
+  watched: {deployment: embed-us, guardrails: watch}
+  ranking: {deployment: rank-us, guardrails: watch}
   vectors: {deployments: [{deployment: embed-us}, {deployment: embed-eu}]}
   sized:
     deployments:
@@ -54,7 +57,12 @@ guardrails:
   watch:
     input: [{check: pii, kinds: [iban, email], action: mask}]
     internal_only: [pii.iban]
-"""
+catalogue:
+  minilm:
+    format: onnx
+    licence: Apache-2.0
+    files: [{name: model.onnx, sha256: "%s", size: 3, sources: [{hub: a/b/c.onnx}]}]
+""" % ("a" * 64)
 IBAN = "pay to DE89 3704 0044 0532 0130 00"
 
 
@@ -148,6 +156,16 @@ async def test_sensitive_data_does_not_leave_by_a_fallback(rig):
     with pytest.raises(Upstream):
         await served_by(rig, asked("home", IBAN))
     assert {call.deployment for call in rig.engine.calls} == {"eu"}
+
+
+async def test_sensitive_data_in_vectors_and_rankings_stays_inside_too(rig):
+    for call in (
+        rig.vectors.rerank(whose(rig, "dev"), RerankCall("ranking", "who pays?", ["nobody", IBAN])),
+        rig.vectors.embed(whose(rig, "dev"), EmbedCall("watched", ["a", IBAN])),
+    ):
+        with pytest.raises(Forbidden, match=r"guardrails found pii.iban"):
+            await call
+    assert len(await rig.vectors.embed(whose(rig, "dev"), EmbedCall("watched", ["a", "b"]))) == 2
 
 
 async def test_what_was_chosen_wrongly_is_not_sent(rig):

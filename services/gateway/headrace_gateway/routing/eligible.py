@@ -32,32 +32,42 @@ def eligible(ctx: RequestContext, pool: Pool, request: GenerateRequest | None) -
     return (members,) if members else ()
 
 
-def refuse_unservable(ctx: RequestContext, plan: ModelPlan, request: GenerateRequest | None) -> None:
-    """Refuse a request that a stage of its model has no deployment for, before anything is asked.
+def refuse_forbidden(ctx: RequestContext, plan: ModelPlan) -> None:
+    """Refuse a request that a stage of its model has no deployment for that it may be sent to.
 
     Raises:
-        Forbidden: the deployments that could are not for this tenant, or not for what guardrails found.
-        BadInput: no condition holds.
+        Forbidden: they are not for this tenant, or not for what guardrails found.
     """
-    if not (ctx.sensitive or plan.selective or ctx.identity.tenant in ctx.table.bounded):
+    if not ctx.sensitive and ctx.identity.tenant not in ctx.table.bounded:
         return
     for stage in plan.stages:
-        if eligible(ctx, stage.pool, request):
+        targets = stage.pool.targets
+        if any(permitted(ctx, target) for target in targets):
             continue
-        if not any(ctx.table.permits(ctx.identity.tenant, target) for target in stage.pool.targets):
+        if not any(ctx.table.permits(ctx.identity.tenant, target) for target in targets):
             raise Forbidden(
                 f"the model {plan.name!r} has no deployment that this tenant's requests may be sent to: "
                 "its residency and tags are elsewhere",
                 code="deployment_not_allowed",
                 param="model",
             )
-        if not any(permitted(ctx, target) for target in stage.pool.targets):
-            raise Forbidden(
-                f"guardrails found {ctx.sensitive} in this request, and the model {plan.name!r} has no internal "
-                "deployment that may get it: take it out, or name a model that has one",
-                code="sensitive_data",
-                param="model",
-            )
+        raise Forbidden(
+            f"guardrails found {ctx.sensitive} in this request, and the model {plan.name!r} has no internal "
+            "deployment that may get it: take it out, or name a model that has one",
+            code="sensitive_data",
+            param="model",
+        )
+
+
+def refuse_unservable(ctx: RequestContext, plan: ModelPlan, request: GenerateRequest | None) -> None:
+    """Refuse a request that a stage of its model has no deployment for, before anything is asked.
+
+    Raises:
+        Forbidden: as `refuse_forbidden`.
+        BadInput: no condition of a deployment holds.
+    """
+    refuse_forbidden(ctx, plan)
+    if plan.selective and not all(eligible(ctx, stage.pool, request) for stage in plan.stages):
         raise BadInput(
             f"the model {plan.name!r} has no deployment for such a request: none of their conditions hold",
             code="model_not_supported",
