@@ -136,10 +136,22 @@ def test_commands_are_real(document):
 
 def test_the_inference_guides_config_is_valid(tmp_path):
     """Its YAML blocks together are one config, in which each engine's options are checked."""
-    whole: dict[str, dict[str, object]] = {}
-    for block in re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/guides/inference.md").read_text(), re.M | re.S):
-        for section, entries in yaml.safe_load(block).items():
-            whole.setdefault(section, {}).update(entries)
-    config = parse(yaml.safe_dump(whole), "guide")
+    config = config_of("docs/guides/inference.md")
     engines = {deployment.engine for deployment in config.deployments.values()}
     assert engines >= {"triton-llamacpp", "llamacpp", "triton-tensorrtllm", "triton-vllm", "vllm", "sglang", "litellm"}
+
+
+def test_the_routing_guides_config_is_valid():
+    config = config_of("docs/guides/routing.md")
+    assert {model.routing.choose for model in config.models.values()} == {"weighted", "least_finish_time"}
+    assert any(entry.when for model in config.models.values() for entry in model.deployments)
+    assert any(tenant.bounded for tenant in config.tenants.values())
+
+
+def config_of(guide):
+    """The YAML blocks of a guide, together as one config."""
+    whole: dict[str, dict[str, object]] = {}
+    for block in re.findall(r"^```yaml\n(.*?)^```", (ROOT / guide).read_text(), re.M | re.S):
+        for section, entries in yaml.safe_load(block).items():
+            whole.setdefault(section, {}).update(entries)
+    return parse(yaml.safe_dump(whole), "guide")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from headrace_gateway.calls import EmbedCall, GenerateCall, Options, RerankCall
 from headrace_gateway.context import RequestContext
@@ -256,3 +259,25 @@ def test_every_part_of_a_condition_must_hold(when, holds):
     made = request(response_format=ResponseFormat(type="json_schema"))
     traits = traits_of(made, {"team": "a", "tier": "gold", "more": "x"})
     assert traits.meet(When.model_validate(when)) is holds
+
+
+async def test_the_guide_does_what_it_says(rig):
+    guide = (Path(__file__).parents[3] / "docs/guides/routing.md").read_text()
+    whole: dict[str, dict] = {"tenants": {"dev": {}}}
+    for block in re.findall(r"^```yaml\n(.*?)^```", guide, re.M | re.S):
+        for section, entries in yaml.safe_load(block).items():
+            whole.setdefault(section, {}).update(entries)
+    rig.table = compile_table(Snapshot(parse(yaml.safe_dump(whole)), Path("headrace.yaml")))
+    served = [name for _ in range(8) for name in await served_by(rig, asked("assistant"))]
+    assert Counter(served) == {"eu-1": 6, "us-1": 2}
+    assert {name for _ in range(8) for name in await served_by(rig, asked("assistant"), "claims")} == {"eu-1"}
+    assert {name for _ in range(8) for name in await served_by(rig, asked("fast"), "claims")} <= {"eu-1", "eu-2"}
+    inside = "inside-only-with-secrets"
+    assert {name for _ in range(10) for name in await served_by(rig, asked(inside, IBAN))} == {"eu-1"}
+    for call, expected in (
+        (asked("by-request", "long " * 3000), "long"),
+        (asked("by-request", "где плотина"), "eu-2"),
+        (asked("by-request", metadata={"tier": "batch"}), "us-1"),
+        (asked("by-request"), "eu-1"),
+    ):
+        assert await served_by(rig, call) == [expected]
