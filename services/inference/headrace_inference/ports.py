@@ -65,6 +65,11 @@ class Generation:
     adapter: str = ""
     max_draft_tokens: int | None = None
 
+    @property
+    def measured(self) -> bool:
+        """Whether log probabilities were asked for, each or summed up."""
+        return self.want_stats or self.sampling.top_logprobs is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

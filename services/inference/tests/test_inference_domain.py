@@ -322,6 +322,17 @@ async def test_speculation_is_turned_down_by_what_is_accepted():
     assert engine.served[-1].max_draft_tokens is None, "nothing is drafted there"
 
 
+async def test_requests_for_log_probabilities_are_neither_drafted_for_nor_learned_from():
+    engine = FakeEngine(["word"] * 100)
+    world = World(engine)
+    for measured in (replace(HELLO, want_stats=True), replace(HELLO, sampling=Sampling(top_logprobs=0))):
+        for _ in range(20):
+            await world.text(measured, "drafting")
+    assert {generation.max_draft_tokens for generation in engine.served} == {0}
+    await world.text(name="drafting")
+    assert engine.served[-1].max_draft_tokens > 0, "nothing was held against drafts"
+
+
 async def test_gauges_are_read_from_the_deployment_and_go_with_it():
     world = World(FakeEngine(["one"] * 5))
     await world.text()

@@ -19,6 +19,7 @@ from headrace_inference.domain.estimate import generation_tokens, prompt_tokens,
 from headrace_inference.domain.observe import Observed
 from headrace_inference.domain.validate import MAX_DOCUMENTS, MAX_TEXTS, check_count, check_generation, check_inline
 from headrace_inference.ports import Chunk, Embeddings, Engine, Generation, Json, Labels, Scores, Usage
+from headrace_kit.config.deployments import LlamaCppDeployment
 from headrace_kit.errors import BadInput, NotReady, Upstream
 
 Inline = Callable[[tuple[Json, ...]], Awaitable[tuple[Json, ...]]]
@@ -85,7 +86,14 @@ class Inference:
             claim = Claim(asker.tenant, cost, generation.sampling.n, generation.priority, asker.deadline)
             async with deployment.admission.slot(claim) as slot:
                 speculation = deployment.speculation
-                if speculation is not None and generation.max_draft_tokens is None:
+                if (
+                    speculation is not None
+                    and generation.measured
+                    and isinstance(deployment.config, LlamaCppDeployment)
+                ):
+                    # Its instance that drafts reports no log probabilities: there is nothing to decide, or to learn.
+                    speculation, generation = None, dataclasses.replace(generation, max_draft_tokens=0)
+                elif speculation is not None and generation.max_draft_tokens is None:
                     length = speculation.decide(asker.tenant, prompt, deployment.admission.used)
                     generation = dataclasses.replace(generation, max_draft_tokens=length)
                 observed.started_engine(generation)
