@@ -86,11 +86,8 @@ class Inference:
             claim = Claim(asker.tenant, cost, generation.sampling.n, generation.priority, asker.deadline)
             async with deployment.admission.slot(claim) as slot:
                 speculation = deployment.speculation
-                if (
-                    speculation is not None
-                    and generation.measured
-                    and isinstance(deployment.config, LlamaCppDeployment)
-                ):
+                silent = isinstance(deployment.config, LlamaCppDeployment)
+                if speculation is not None and silent and generation.measured:
                     # Its instance that drafts reports no log probabilities: there is nothing to decide, or to learn.
                     speculation, generation = None, dataclasses.replace(generation, max_draft_tokens=0)
                 elif speculation is not None and generation.max_draft_tokens is None:
