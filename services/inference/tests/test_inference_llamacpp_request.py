@@ -164,7 +164,7 @@ def test_events_become_chunks_and_the_usage_of_all_choices():
         {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}], "prompt_progress": {}},
         {
             "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [TOKEN]}}],
-            "timings": {"predicted_n": 1},
+            "timings": {"predicted_n": 1, "prompt_n": 1, "cache_n": 4},
         },
         {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}], "timings": {"predicted_n": 3}},
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
@@ -192,6 +192,7 @@ def test_events_become_chunks_and_the_usage_of_all_choices():
         "sum_logprob": -0.5,
         "min_logprob": -0.5,
         "logprobs": [{"token": "a", "logprob": -0.5, "top": [{"token": "a", "logprob": -0.5}]}],
+        "prompt": {"input_tokens": 5, "cached_input_tokens": 4},
     }
     finished = {chunk["index"]: chunk["finish_reason"] for chunk in sent if "finish_reason" in chunk}
     assert finished == {0: "stop", 1: "length"}

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2_grpc as rpc
 from headrace_inference.adapters.triton import client as client_module
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.adapters.triton.engine import TritonEngine
-from headrace_inference.ports import Chunk, Generation, Sampling
+from headrace_inference.ports import Chunk, Generation, Sampling, Usage
 from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstream
 
 HELLO = Generation(messages=({"role": "user", "content": "hello"},))
@@ -147,10 +147,12 @@ async def collect(engine: TritonEngine, generation: Generation = HELLO) -> list[
 
 
 async def test_chunks_are_decoded_and_signs_of_life_dropped(triton, engine):
-    triton.script = [{"index": 0, "text": "é", "tokens": 1, "sum_logprob": -1, "min_logprob": -1}, {}, END, "end"]
+    prompt = {"input_tokens": 9, "cached_input_tokens": 4}
+    said = {"index": 0, "text": "é", "tokens": 1, "sum_logprob": -1, "min_logprob": -1, "prompt": prompt}
+    triton.script = [said, {}, END, "end"]
     chunks = await collect(engine)
     assert [chunk.text for chunk in chunks] == ["é", ""]
-    assert (chunks[0].tokens, chunks[0].min_logprob) == (1, -1)
+    assert (chunks[0].tokens, chunks[0].min_logprob, chunks[0].prompt) == (1, -1, Usage(9, 4))
     assert chunks[1].usage.output_tokens == 2
     assert triton.asked == [{"messages": [{"role": "user", "content": "hello"}]}]
     await asyncio.wait_for(triton.closed.wait(), 10)

@@ -54,6 +54,11 @@ class _Usage(msgspec.Struct):
     accepted_draft_tokens: int = 0
 
 
+class _Prompt(msgspec.Struct):
+    input_tokens: int
+    cached_input_tokens: int = 0
+
+
 class _Error(msgspec.Struct):
     code: str
     message: str
@@ -70,7 +75,7 @@ class _Chunk(msgspec.Struct):
     min_logprob: float | None = None
     logprobs: list[_Logprob] = []
     finish_reason: str = ""
-    prompt: _Usage | None = None
+    prompt: _Prompt | None = None
     usage: _Usage | None = None
     error: _Error | None = None
 
