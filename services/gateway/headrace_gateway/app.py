@@ -8,18 +8,22 @@ from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
 from headrace_gateway.adapters.otlp import OtlpReceiver
+from headrace_gateway.adapters.postgres_budgets import PostgresSpending
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
 from headrace_gateway.adapters.postgres_ledger import PostgresLedger
 from headrace_gateway.adapters.retrieval import RetrievalClient
 from headrace_gateway.adapters.rollout import GrantWatch
 from headrace_gateway.adapters.services import Services
+from headrace_gateway.adapters.valkey_budgets import ValkeyLeases
 from headrace_gateway.adapters.valkey_cache import ValkeyCache
+from headrace_gateway.adapters.valkey_rates import ValkeyRates
 from headrace_gateway.adapters.valkey_stream import ValkeyEvents
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.budgets.service import Budgets
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.deployments import DeploymentAdmin
@@ -112,6 +116,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     active = ActiveTable(runtime.configs, nodes.missing)
     leases = Leases()
     ledger_store = PostgresLedger(postgres)
+    spending = PostgresSpending(postgres)
     root = runtime.env.data_dir / "gateway" / "log"
     ledger = Ledger(
         root,
@@ -121,12 +126,30 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         metrics.log_backlog.set,
         InferenceCounts(peers["inference"]),
         lambda name: (found := active.current.config.deployments.get(name)) and found.price,
+        finished=spending.finish,
+    )
+    budgets = Budgets(
+        lambda: active.current,
+        ledger.log.log_id,
+        ValkeyLeases(valkey),
+        ValkeyRates(valkey),
+        spending,
+        lambda _: None,
     )
     watch = GrantWatch(peers["rollout"], leases, ledger.log.log_id)
     receiver = OtlpReceiver(runtime.otlp_address)
     exporter = SpanExporter(receiver, metrics)
     in_flight = InFlight()
-    door = Door(ring, in_flight, lambda: active.current, lambda: settings().max_in_flight, metrics, exporter.record)
+    door = Door(
+        ring,
+        in_flight,
+        lambda: active.current,
+        lambda: settings().max_in_flight,
+        metrics,
+        budgets.book,
+        budgets.rates,
+        exporter.record,
+    )
     health = Health(FailureMetrics(runtime.registry))
     loads = LoadBook()
     load_poll = LoadPoll(peers["inference"], loads)
@@ -174,13 +197,14 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     async def start() -> None:
         await postgres.open()
         await ledger.start()
-        for part in (keys, active, watch, load_poll, exporter):
+        for part in (keys, active, watch, load_poll, exporter, budgets):
             part.start()
 
     async def stop() -> None:
         for part in (watch, load_poll, active, keys, deployments):
             await part.stop()
         await cache.stop()
+        await budgets.stop()
         await ledger.stop()
         await exporter.stop()
         await receiver.close()

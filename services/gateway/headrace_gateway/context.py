@@ -12,6 +12,8 @@ from typing import Any
 
 import uuid_utils
 
+from headrace_gateway.admission.rates import Rates
+from headrace_gateway.budgets.purse import Purse
 from headrace_gateway.outcome import Outcome
 from headrace_gateway.routing.plan import ModelPlan
 from headrace_gateway.routing.table import Table
@@ -102,6 +104,10 @@ class RequestContext:
     """What conditions of deployments are about; read where a pool has such."""
     stopped: str = ""
     """Finish reason given by us, when a stage ended the answer before the engine did."""
+    purse: Purse | None = None
+    """The money that it may spend; None before it was let in."""
+    rates: Rates | None = None
+    """The tenant's limits by the minute, where it has some."""
     desperate: bool = False
     """No healthy deployment may serve it: any is asked."""
 

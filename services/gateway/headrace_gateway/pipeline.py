@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.budgets.reserve import measure, reserve
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.run import run_cascade
@@ -124,6 +125,7 @@ class Pipeline:
         if plan.cache is None:
             chunks = self._fresh(ctx, plan, call, guard)
         else:
+            measure(ctx, call)
             chunks = self.cache.serve(ctx, plan, call, lambda: self._fresh(ctx, plan, call, guard))
         settled = self._settle(ctx, chunks)
         try:
@@ -140,6 +142,7 @@ class Pipeline:
         ctx.outcome.citations = cite(passages)
         ground(call, passages)
         request = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)
+        await reserve(ctx, plan, request)
         ctx.sensitive = sensitive(guard)
         refuse_unservable(ctx, plan, request)
         chunks = run_cascade(self.attempts, ctx, plan, request, whole=not call.stream)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.budgets.reserve import reserve_texts
 from headrace_gateway.calls import EMBEDDING, RERANK, EmbedCall, RerankCall
 from headrace_gateway.context import RequestContext
 from headrace_gateway.guarding.input import Guard
@@ -58,6 +59,8 @@ class Vectors:
         texts = [guard.text(text, "input", f"input[{number}]") for number, text in enumerate(call.texts)]
         self._route(ctx, plan, guard, texts)
 
+        await reserve_texts(ctx, plan, texts)
+
         async def once(target: Target, sent: Envelope) -> tuple[pb.EmbedResponse, Usage]:
             request = pb.EmbedRequest(deployment=target.name, texts=texts, dimensions=call.dimensions)
             answer = await self.attempts.engine.embed(request, sent)
@@ -77,6 +80,8 @@ class Vectors:
         query = guard.text(call.query, "input", "query")
         documents = [guard.text(text, "input", f"documents[{number}]") for number, text in enumerate(call.documents)]
         self._route(ctx, plan, guard, [query, *documents])
+
+        await reserve_texts(ctx, plan, call.documents, query)
 
         async def once(target: Target, sent: Envelope) -> tuple[pb.RerankResponse, Usage]:
             request = pb.RerankRequest(deployment=target.name, query=query, documents=documents)

@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
 from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.admission.rates import RateBook
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.budgets.book import Book
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
@@ -146,6 +148,8 @@ class Rig:
             self.cache_store, self.retriever, Semantic(self.cache_store, self.attempts), self.journal, self.metrics
         )
         self.pipeline = Pipeline(self.attempts, self.retriever, self.leases, self.metrics, self.cache)
+        self.book = Book(lambda tenant: self.table.tenant(tenant).budget, lambda: self.clock())
+        self.rates = RateBook(lambda: self.clock())
         self.vectors = Vectors(self.attempts, self.leases)
         self.door = Door(
             self.ring,
@@ -153,6 +157,8 @@ class Rig:
             lambda: self.table,
             lambda: self.max_in_flight,
             self.metrics,
+            self.book,
+            self.rates,
             lambda ctx, status, error: self.left.append(Left(ctx, status, error)),
         )
 

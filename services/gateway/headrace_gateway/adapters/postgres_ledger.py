@@ -20,6 +20,7 @@ _COLUMNS = (
     "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "reserved_output_tokens",
     "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "guard_findings",
     "cache_write_input_tokens", "price_version", "saved_nano_usd",
+    "budget_day", "budget_holder",
 )  # fmt: skip
 _NOT_THERE_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 _KEY = {"request_id", "stage", "attempt"}
@@ -116,4 +117,5 @@ def _values(event: RequestEvent) -> tuple[Any, ...]:
         event.reserved_output_tokens, event.cost_nano_usd, event.cache, event.finish_reason, event.error_code,
         event.verdict, event.confidence if event.HasField("confidence") else None, list(event.guard_findings),
         usage.cache_write_input_tokens, event.price_version, event.saved_nano_usd,
+        event.budget_day, event.budget_holder,
     )  # fmt: skip

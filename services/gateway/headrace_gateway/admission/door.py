@@ -9,6 +9,8 @@ from typing import Any
 from headrace_gateway.admission.identity import identity_of
 from headrace_gateway.admission.keys import ApiKey, KeyRing
 from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.admission.rates import RateBook
+from headrace_gateway.budgets.book import Book
 from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.routing.table import Table
@@ -51,6 +53,8 @@ class Door:
         table: the active snapshot.
         max_in_flight: the limit at this moment.
         metrics: counts.
+        book: the money of tenants.
+        rates: what they may do in a minute.
         record: takes the context of every request that left, with HTTP status and error code.
     """
 
@@ -61,9 +65,12 @@ class Door:
         table: Callable[[], Table],
         max_in_flight: Callable[[], int],
         metrics: Metrics,
+        book: Book,
+        rates: RateBook,
         record: Callable[[RequestContext, int, str], None],
     ) -> None:
         self._keys = keys
+        self._book, self._rates = book, rates
         self.in_flight = in_flight
         self._table = table
         self._max_in_flight = max_in_flight
@@ -97,8 +104,11 @@ class Door:
             if ctx.arrival.user or ctx.arrival.groups:
                 ctx.identity = identity_of(key, ctx.arrival.user, ctx.arrival.groups)
             tenant = ctx.identity.tenant
-            self.in_flight.enter_tenant(tenant, ctx.table.tenant(tenant).limits.concurrent_requests)
+            limits = ctx.table.tenant(tenant).limits
+            self.in_flight.enter_tenant(tenant, limits.concurrent_requests)
             visit.tenant = tenant
+            ctx.rates = self._rates.enter(tenant, limits)
+            ctx.purse = self._book.open(tenant, ctx.started_ns)
 
     def assert_identity(self, visit: Visit, user: str, groups: tuple[str, ...]) -> None:
         """Take the person named in a request's body; headers that named one already give way. Raises as `admit`."""
@@ -111,6 +121,10 @@ class Door:
         if visit.inside:
             self.in_flight.leave()
         ctx = visit.ctx
+        if ctx.purse is not None:
+            ctx.purse.close()
+            if ctx.rates is not None:
+                ctx.rates.settle(ctx.purse.counted, ctx.purse.tokens)
         self._metrics.in_flight.set(self.in_flight.total)
         self._metrics.request(ctx, status)
         self._record(ctx, status, error_code(error) if error is not None else "")

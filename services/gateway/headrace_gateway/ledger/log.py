@@ -128,6 +128,8 @@ class EventLog:
         written = []
         for place, (event, _) in enumerate(group):
             event.log_id, event.sequence = self.log_id, self.durable + 1 + place
+            # Who closes an attempt after a crash does not pay for it.
+            event.budget_holder = event.budget_holder or self.log_id
             written.append((event.sequence, event.SerializeToString()))
         try:
             await asyncio.get_running_loop().run_in_executor(

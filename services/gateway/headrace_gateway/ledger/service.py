@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +47,7 @@ class Ledger:
         counts: knows what attempts used whose gateway died.
         price: of a deployment by name, as it is now.
         counts_s: longest wait for those counts.
+        finished: told of earlier processes all of whose events are written.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Ledger:
         counts: Counts,
         price: Callable[[str], Price | None],
         counts_s: float = _COUNTS_S,
+        finished: Callable[[list[str]], Awaitable[None]] | None = None,
     ) -> None:
+        self._finished = finished
         self._counts, self._price, self._counts_s = counts, price, counts_s
         self._closing: asyncio.Task[None] | None = None
         self._root = root
@@ -75,7 +78,9 @@ class Ledger:
         old = await asyncio.to_thread(find_old_logs, self._root, self.log.log_id)
         left = {log: await asyncio.to_thread(log.left_open) for log in old}
         whole = [log for log in old if not left[log]]
-        self._shipper = Shipper(self.log, self.log.grown, whole, self._stream, self._store.progress, self._backlog)
+        self._shipper = Shipper(
+            self.log, self.log.grown, whole, self._stream, self._store.progress, self._backlog, finished=self._finished
+        )
         self._shipper.start()
         self._writer.start()
         if len(whole) < len(old):

@@ -62,6 +62,7 @@ class Shipper:
         old: logs of earlier processes; each is deleted when all of it is written.
         stream: where to.
         progress: the last position up to which everything of each log is written.
+        finished: told of old logs all of which, and all that was closed on taking them over, is written.
         backlog: told the number of events that are not written yet.
     """
 
@@ -74,7 +75,9 @@ class Shipper:
         progress: Callable[[list[str]], Awaitable[dict[str, int]]],
         backlog: Callable[[int], None],
         lost_s: float = _LOST_S,
+        finished: Callable[[list[str]], Awaitable[None]] | None = None,
     ) -> None:
+        self._finished, self._gone = finished, dict[str, int]()
         self._live, self._grown, self._stream, self._progress, self._backlog = live, grown, stream, progress, backlog
         self._sources: dict[str, Source] = {source.log_id: source for source in (*old, live)}
         self._positions = {log_id: _Position() for log_id in self._sources}
@@ -117,6 +120,7 @@ class Shipper:
         waiting += [log_id for log_id in self._sources if log_id not in waiting and log_id != self._live.log_id]
         if not waiting:
             self._backlog(0)
+            await self._finish()
             return
         written = await self._progress(waiting)
         now = time.monotonic()
@@ -131,11 +135,22 @@ class Shipper:
                 if not source.durable:
                     await source.discard(0)
                 del self._sources[log_id], self._positions[log_id]
+                # Whoever took it over had closed its attempts in the live log by now.
+                self._gone[log_id] = self._live.durable
             elif position.shipped > position.confirmed and now - position.moved_at > self._lost_s:
                 _log.warning("events are sent again from %d on", position.confirmed + 1, extra={"log_id": log_id})
                 position.shipped, position.moved_at = position.confirmed, now
                 self._grown.set()
+        await self._finish()
         self._backlog(sum(s.durable - self._positions[log_id].confirmed for log_id, s in self._sources.items()))
+
+    async def _finish(self) -> None:
+        confirmed = self._positions[self._live.log_id].confirmed
+        done = [log_id for log_id, position in self._gone.items() if position <= confirmed]
+        if done and self._finished is not None:
+            await self._finished(done)
+        for log_id in done:
+            del self._gone[log_id]
 
     async def _ship_always(self) -> None:
         away = False

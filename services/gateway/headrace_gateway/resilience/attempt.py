@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headrace_gateway.admission.limits import shut_down
+from headrace_gateway.budgets.period import DAY_NS
 from headrace_gateway.cascade.review import Review
 from headrace_gateway.cascade.signals import Confidence
 from headrace_gateway.context import RequestContext, error_code
@@ -61,6 +62,8 @@ class Attempt:
         self.signal = self.moment = ""
         self.signal_value: float | None = None
         self.error: BaseException | None = None
+        self.bound = 0
+        """The most that it may cost, as its request holds it, in nano-dollars."""
 
     @property
     def envelope(self) -> Envelope:
@@ -147,6 +150,8 @@ class Attempt:
         )
         code = self._code()
         ctx.cost_nano_usd += cost
+        if ctx.purse is not None:
+            ctx.purse.paid(self.bound, cost, usage.input_tokens + usage.output_tokens)
         if self.verdict != "rejected":
             ctx.usage = usage
         event = self._event(RequestEvent.KIND_CLOSED)
@@ -246,6 +251,7 @@ class Attempt:
             cache=ctx.outcome.cache,
             reserved_output_tokens=self._reserved,
             price_version=self.target.price.version or "",
+            budget_day=ctx.started_ns // DAY_NS,
         )
         event.time.FromNanoseconds(ctx.wall_ns())
         return event

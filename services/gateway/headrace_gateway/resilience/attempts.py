@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
+from headrace_gateway.budgets.estimate import bound
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.ports import AttemptListener, Chooser, Engine, Envelope, Journal
 from headrace_gateway.resilience.attempt import Attempt
@@ -117,7 +118,12 @@ class Attempts:
         if request is not None:
             asked = request.sampling.max_tokens if request.sampling.HasField("max_tokens") else 0
             reserved = (asked or this.target.max_output_tokens) * max(1, request.sampling.n)
+        most, purse = 0, work.ctx.purse
+        if purse is not None and purse.limited:
+            most = bound(this.target, purse.inputs, reserved, whole=request is None)
+            await purse.cover(most)
         attempt = Attempt(work.ctx, this.target, work.stage, this.number, reserved, this.why, work.review)
+        attempt.bound = most
         for listener in self._listeners:
             listener.began(attempt)
         try:

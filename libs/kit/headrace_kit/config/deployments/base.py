@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
+from math import ceil
 
 from pydantic import Field
 
@@ -48,6 +50,13 @@ class Price(Section):
             + output_tokens * self.output_usd_per_million
         )
         return round(per_million * NANO / 1_000_000)
+
+    @cached_property
+    def most_nano_usd(self) -> tuple[int, int]:
+        """The most that one input token and one output token can cost, in nano-dollars, rounded up."""
+        inputs = (self.input_usd_per_million, self.cached_input_usd_per_million, self.cache_write_usd_per_million)
+        dearest = max(price for price in inputs if price is not None)
+        return ceil(dearest * NANO / 1_000_000), ceil(self.output_usd_per_million * NANO / 1_000_000)
 
 
 class BaseDeployment(Section):

@@ -1,0 +1,144 @@
+"""Requests and tokens a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace_gateway.admission.rates import Bucket, RateBook
+from headrace_gateway.admission.shares import Sharer, share
+from headrace_gateway.context import Arrival
+from headrace_gateway.routing.table import compile_table
+from headrace_kit.config import Snapshot, parse
+from headrace_kit.config.tenants import Limits
+from headrace_kit.errors import Busy
+
+from .conftest import CONFIG
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_holds_a_minute_and_says_when_there_is_more():
+    bucket = Bucket(3)
+    assert [bucket.take(1, 0) for _ in range(4)] == [0, 0, 0, 20]
+    assert bucket.take(1, 19.5) == pytest.approx(0.5)
+    assert bucket.take(1, 20) == 0
+    assert bucket.take(1, 20) == pytest.approx(20)
+    assert (bucket.left(40), bucket.left(100), bucket.full_in(40)) == (1, 3, 40)
+
+
+def test_more_than_it_holds_is_taken_when_it_is_full():
+    bucket = Bucket(100)
+    assert bucket.take(250, 0) == 0
+    assert bucket.take(1, 0) == pytest.approx(0.6)
+    assert bucket.take(250, 30) == pytest.approx(30)
+
+
+def test_the_truth_replaces_the_estimate():
+    bucket = Bucket(100)
+    bucket.take(80, 0)
+    bucket.correct(-70, 0)
+    assert bucket.left(0) == 90
+    bucket.correct(110, 0)
+    assert bucket.left(0) == 0
+    assert bucket.take(1, 0) == pytest.approx(12.6)
+
+
+def test_replicas_together_have_what_the_limit_says():
+    demand = {"one": 30.0, "two": 10.0, "three": 0.0}
+    parts = [share(name, demand) for name in demand]
+    assert sum(parts) == pytest.approx(1)
+    assert parts[0] > parts[1] > parts[2] > 0
+    assert share("one", {"one": 0.0, "two": 0.0}) == 0.5
+
+
+class FakeRates:
+    """Fulfils `RateStore`."""
+
+    def __init__(self):
+        self.told = {}
+
+    async def tell(self, holder, demand):
+        for tenant, weight in demand.items():
+            self.told.setdefault(tenant, {})[holder] = weight
+        return {tenant: dict(self.told[tenant]) for tenant in demand}
+
+
+async def test_shares_follow_demand():
+    clock, store = Clock(), FakeRates()
+    books = [RateBook(clock), RateBook(clock)]
+    sharers = [Sharer(book, store, name) for book, name in zip(books, ("a", "b"), strict=True)]
+    limits = Limits(requests_per_minute=60)
+    for sharer in sharers:
+        await sharer.step()
+    assert [book.replicas for book in books] == [1, 2]
+    for _ in range(10):
+        books[0].enter("dev", limits)
+    books[1].enter("dev", limits)
+    for _ in range(2):
+        for sharer in sharers:
+            await sharer.step()
+    shares = [book.all()["dev"].requests.share for book in books]
+    assert shares[0] > shares[1] > 0.05
+    assert sum(shares) < 1.01
+
+
+def test_limits_that_change_keep_what_was_used():
+    clock = Clock()
+    book = RateBook(clock)
+    first = Limits(requests_per_minute=2, tokens_per_minute=100)
+    book.enter("dev", first)
+    book.all()["dev"].take_tokens(60)
+    book.enter("dev", Limits(requests_per_minute=2, tokens_per_minute=200))
+    with pytest.raises(Busy) as caught:
+        book.enter("dev", Limits(requests_per_minute=2))
+    assert caught.value.retry_after_s == pytest.approx(30)
+    assert book.all()["dev"].tokens is None
+    assert book.enter("dev", Limits()) is None
+
+
+@pytest.fixture
+def limited(rig):
+    text = CONFIG.replace("concurrent_requests: 3", "requests_per_minute: 2, tokens_per_minute: 5000")
+    rig.table = compile_table(Snapshot(parse(text), Path("headrace.yaml")))
+    rig.clock = Clock()
+    return rig
+
+
+def visit(rig):
+    made = rig.door.open(Arrival("POST /v1/chat/completions", authorization="Bearer hr_dev"))
+    rig.door.admit(made)
+    return made
+
+
+def test_the_door_refuses_what_comes_too_early(limited):
+    for _ in range(2):
+        visit(limited).leave(200)
+    with pytest.raises(Busy, match="2 requests a minute") as caught:
+        visit(limited)
+    assert caught.value.retry_after_s == pytest.approx(30)
+    limited.clock.now += 30
+    visit(limited).leave(200)
+
+
+async def test_tokens_are_counted_by_estimate_and_then_by_truth(limited, ask):
+    inside = visit(limited)
+    answer = await limited.pipeline.generate(inside.ctx, ask("plain"))
+    bucket = inside.ctx.rates.tokens
+    assert bucket.left(limited.clock()) < 5000 - 1024
+    _, usage = await answer.whole()
+    inside.leave(200)
+    assert bucket.left(limited.clock()) == 5000 - usage.input_tokens - usage.output_tokens
+    many = visit(limited)
+    call = ask("plain")
+    call.sampling.max_tokens = 6000
+    bucket.correct(100, limited.clock())
+    with pytest.raises(Busy, match="5000 tokens a minute"):
+        await limited.pipeline.generate(many.ctx, call)
+    many.leave(429)
