@@ -38,6 +38,7 @@ from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.collections import CollectionsApi
+from headrace_gateway.http_api.docs_page import DocsApi
 from headrace_gateway.http_api.guardrails import GuardrailsApi
 from headrace_gateway.http_api.models import model_routes
 from headrace_gateway.http_api.responses import ResponsesApi
@@ -175,24 +176,20 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     vectors = Vectors(attempts, leases)
     key_admin = KeyAdmin(keys)
     deployments = DeploymentAdmin(services)
-    http = HttpApplication(
-        Router(
-            [
-                *ChatApi(pipeline, door, limit, keep_alive_s).routes(),
-                *ResponsesApi(pipeline, door, limit, keep_alive_s).routes(),
-                *model_routes(),
-                *VectorsApi(vectors, limit).routes(),
-                *CollectionsApi(services, limit).routes(),
-                *GuardrailsApi(services).routes(),
-                *TracesApi(services).routes(),
-                *UsageApi(ledger_store.usage).routes(),
-                *KeysApi(key_admin).routes(),
-                *AdminApi(services, config_version).routes(),
-                *DeploymentsApi(deployments).routes(),
-            ]
-        ),
-        door,
-    )
+    routes = [
+        *ChatApi(pipeline, door, limit, keep_alive_s).routes(),
+        *ResponsesApi(pipeline, door, limit, keep_alive_s).routes(),
+        *model_routes(),
+        *VectorsApi(vectors, limit).routes(),
+        *CollectionsApi(services, limit).routes(),
+        *GuardrailsApi(services).routes(),
+        *TracesApi(services).routes(),
+        *UsageApi(ledger_store.usage).routes(),
+        *KeysApi(key_admin).routes(),
+        *AdminApi(services, config_version).routes(),
+        *DeploymentsApi(deployments).routes(),
+    ]
+    http = HttpApplication(Router([*routes, *DocsApi(routes).routes()]), door)
 
     async def start() -> None:
         await postgres.open()

@@ -23,6 +23,7 @@ from headrace_gateway.context import Arrival, RequestContext, open_request
 from headrace_gateway.fakes import FakeCacheStore, FakeEngine, FakeJournal, FakeRetriever
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.chat import ChatApi
+from headrace_gateway.http_api.docs_page import DocsApi
 from headrace_gateway.http_api.models import model_routes
 from headrace_gateway.http_api.responses import ResponsesApi
 from headrace_gateway.http_api.router import Route, Router
@@ -172,7 +173,7 @@ class Rig:
             *model_routes(),
             *more,
         ]
-        return HttpApplication(Router(routes), self.door)
+        return HttpApplication(Router([*routes, *DocsApi(routes).routes()]), self.door)
 
     def context(self, tenant: str = "dev", **arrival: object) -> RequestContext:
         """A request that was let in."""

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
-from headrace_gateway.http_api.read import decode, flag, query
+from headrace_gateway.http_api.read import Nothing, decode, flag, query
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import time_text
 from headrace_gateway.ports import Services
@@ -33,10 +33,7 @@ class Abort(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=1024)] = ""
 
 
-class Nothing(Struct, forbid_unknown_fields=True):
-    """A body without fields."""
-
-
+_LIST = frozenset({"all"})
 _new_rollout = msgspec.json.Decoder(NewRollout)
 _abort = msgspec.json.Decoder(Abort)
 _nothing = msgspec.json.Decoder(Nothing)
@@ -58,17 +55,17 @@ class AdminApi:
         """The routes of this part."""
         rollouts = "/v1/admin/rollouts"
         return [
-            Route("GET", rollouts, self.list, admin=True),
-            Route("POST", rollouts, self.start, admin=True),
-            Route("POST", f"{rollouts}/{{id}}:promote", self.promote, admin=True),
-            Route("POST", f"{rollouts}/{{id}}:abort", self.abort, admin=True),
+            Route("GET", rollouts, self.list, admin=True, query=_LIST),
+            Route("POST", rollouts, self.start, admin=True, body=NewRollout),
+            Route("POST", f"{rollouts}/{{id}}:promote", self.promote, admin=True, body=Nothing, body_optional=True),
+            Route("POST", f"{rollouts}/{{id}}:abort", self.abort, admin=True, body=Abort, body_optional=True),
             Route("GET", f"{rollouts}/{{id}}", self.get, admin=True),
             Route("GET", "/v1/admin/config", self.config, admin=True),
         ]
 
     async def list(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Rollouts that run; with `?all=true` those that have ended too."""
-        ended = flag(query(request.query, frozenset({"all"})), "all")
+        ended = flag(query(request.query, _LIST), "all")
         found = await self._services.call(visit.ctx, "rollout", "ListRollouts", pb.ListRolloutsRequest(all=ended))
         return json_response({"object": "list", "data": [_rollout(entry) for entry in found.rollouts]}, visit.ctx)
 

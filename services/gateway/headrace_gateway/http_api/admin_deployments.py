@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-from msgspec import Struct
 
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.deployments import Action, DeploymentAdmin
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
-from headrace_gateway.http_api.read import decode, flag, query
+from headrace_gateway.http_api.read import Nothing, decode, flag, query
 from headrace_gateway.http_api.router import Handler, Route
 from headrace_protos.gateway.v1 import messages_pb2 as pb
 
@@ -20,10 +19,7 @@ _MAX_BODY = 65_536
 _PATH = "/v1/admin/deployments"
 
 
-class Nothing(Struct, forbid_unknown_fields=True):
-    """A body without fields."""
-
-
+_WAIT = frozenset({"wait"})
 _nothing = msgspec.json.Decoder(Nothing)
 
 
@@ -35,11 +31,21 @@ class DeploymentsApi:
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
+        acting = [
+            Route(
+                "POST",
+                f"{_PATH}/{{name}}:{action}",
+                self._acting(action),
+                admin=True,
+                body=Nothing,
+                body_optional=True,
+                query=_WAIT,
+            )
+            for action in get_args(Action)
+        ]
         return [
             Route("GET", _PATH, self.list, admin=True),
-            Route("POST", f"{_PATH}/{{name}}:load", self._acting("load"), admin=True),
-            Route("POST", f"{_PATH}/{{name}}:unload", self._acting("unload"), admin=True),
-            Route("POST", f"{_PATH}/{{name}}:warm", self._acting("warm"), admin=True),
+            *acting,
             Route("GET", f"{_PATH}/{{name}}", self.get, admin=True),
         ]
 
@@ -59,12 +65,13 @@ class DeploymentsApi:
         """Does something with a deployment; `?wait=true` answers when it is done, else 202 with the state."""
 
         async def act(visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
-            wait = flag(query(request.query, frozenset({"wait"})), "wait")
+            wait = flag(query(request.query, _WAIT), "wait")
             if raw := await request.body(_MAX_BODY):
                 decode(_nothing, raw)
             now = await self._admin.act(visit.ctx, action, parameters["name"], wait=wait)
             return json_response(_deployment(now), visit.ctx, 200 if wait else 202)
 
+        act.__doc__ = f"{action.capitalize()} a deployment; `?wait=true` answers when it is done."
         return act
 
 

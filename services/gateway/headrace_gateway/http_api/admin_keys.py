@@ -27,6 +27,7 @@ class NewKey(Struct, forbid_unknown_fields=True):
     expires_at: str | None = None
 
 
+_LIST = frozenset({"tenant"})
 _new_key = msgspec.json.Decoder(NewKey)
 
 
@@ -39,8 +40,8 @@ class KeysApi:
     def routes(self) -> list[Route]:
         """The routes of this part."""
         return [
-            Route("POST", "/v1/admin/keys", self.create, admin=True),
-            Route("GET", "/v1/admin/keys", self.list, admin=True),
+            Route("POST", "/v1/admin/keys", self.create, admin=True, body=NewKey),
+            Route("GET", "/v1/admin/keys", self.list, admin=True, query=_LIST),
             Route("DELETE", "/v1/admin/keys/{id}", self.revoke, admin=True),
         ]
 
@@ -52,7 +53,7 @@ class KeysApi:
 
     async def list(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """All keys, or those of `?tenant=`."""
-        tenant = query(request.query, frozenset({"tenant"})).get("tenant")
+        tenant = query(request.query, _LIST).get("tenant")
         keys = [_shown(self._admin.show(key)) for key in await self._admin.list(tenant)]
         return json_response({"object": "list", "data": keys}, visit.ctx)
 

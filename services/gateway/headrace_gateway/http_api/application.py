@@ -43,8 +43,9 @@ class HttpApplication:
                 allow = ", ".join(match.allow)
                 error = MethodNotAllowed(f"{request.method[:20]} is not for this path; allowed: {allow}")
                 return self._refuse(visit, error, [("allow", allow)])
-            _read_timeout(request, visit)
-            self._door.admit(visit, asyncio.current_task())
+            if not route.public:
+                _read_timeout(request, visit)
+                self._door.admit(visit, asyncio.current_task())
             if route.admin and (visit.key is None or "admin" not in visit.key.scopes):
                 raise Forbidden("this needs a key with the scope 'admin'")
             answer = await route.handler(visit, request, match.parameters)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.calls import GenerateCall
+from headrace_gateway.http_api.answer_schema import ChatAnswer, CompletionAnswer
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.chat_read import read_chat, read_completion
 from headrace_gateway.http_api.chat_schema import ChatBody, CompletionBody
@@ -39,8 +40,15 @@ class ChatApi:
     def routes(self) -> list[Route]:
         """The routes of this part."""
         return [
-            Route("POST", "/v1/chat/completions", self.chat),
-            Route("POST", "/v1/completions", self.completion),
+            Route("POST", "/v1/chat/completions", self.chat, body=ChatBody, answer=ChatAnswer, streams=True),
+            Route(
+                "POST",
+                "/v1/completions",
+                self.completion,
+                body=CompletionBody,
+                answer=CompletionAnswer,
+                streams=True,
+            ),
         ]
 
     async def chat(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response | Stream:

@@ -234,7 +234,7 @@ class ChatBody(Sampled, forbid_unknown_fields=True, kw_only=True):
 class CompletionBody(Sampled, forbid_unknown_fields=True, kw_only=True):
     """`POST /v1/completions`."""
 
-    prompt: str | list[Any]
+    prompt: str | Annotated[list[Any], Meta(extra_json_schema={"items": {"type": "string"}, "maxItems": 1})]
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     best_of: Any | UnsetType = UNSET

@@ -73,6 +73,8 @@ class Search(Struct, forbid_unknown_fields=True):
     explain: bool = False
 
 
+_WAIT = frozenset({"wait"})
+_PAGE = frozenset({"limit", "after"})
 _new_collection = msgspec.json.Decoder(NewCollection)
 _new_documents = msgspec.json.Decoder(NewDocuments)
 _search = msgspec.json.Decoder(Search)
@@ -96,13 +98,13 @@ class CollectionsApi:
         """The routes of this part."""
         one = "/v1/collections/{collection}"
         return [
-            Route("POST", "/v1/collections", self.create),
+            Route("POST", "/v1/collections", self.create, body=NewCollection),
             Route("GET", "/v1/collections", self.list),
             Route("GET", one, self.get),
             Route("DELETE", one, self.delete),
-            Route("POST", f"{one}/search", self.search),
-            Route("POST", f"{one}/documents", self.ingest),
-            Route("GET", f"{one}/documents", self.list_documents),
+            Route("POST", f"{one}/search", self.search, body=Search),
+            Route("POST", f"{one}/documents", self.ingest, body=NewDocuments, query=_WAIT),
+            Route("GET", f"{one}/documents", self.list_documents, query=_PAGE),
             Route("GET", f"{one}/documents/{{id*}}", self.get_document),
             Route("DELETE", f"{one}/documents/{{id*}}", self.delete_document),
             Route("GET", f"{one}/jobs/{{job}}", self.get_job),
@@ -139,7 +141,7 @@ class CollectionsApi:
 
     async def ingest(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """Store documents; `?wait=true` answers when they are searchable."""
-        wait = flag(query(request.query, frozenset({"wait"})), "wait")
+        wait = flag(query(request.query, _WAIT), "wait")
         kind = request.header("content-type").partition(";")[0].strip().lower()
         if kind.startswith("multipart/"):
             raise UnsupportedMedia(
@@ -157,7 +159,7 @@ class CollectionsApi:
 
     async def list_documents(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """Documents by id, `?limit=` of them from behind `?after=`."""
-        asked = query(request.query, frozenset({"limit", "after"}))
+        asked = query(request.query, _PAGE)
         limit = whole_number(asked, "limit", 100, 1, 1000)
         found = await self._call(
             visit,

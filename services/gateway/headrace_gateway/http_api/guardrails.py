@@ -38,7 +38,7 @@ class GuardrailsApi:
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        return [Route("POST", "/v1/guardrails/check", self.check)]
+        return [Route("POST", "/v1/guardrails/check", self.check, body=Check)]
 
     async def check(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Judge a text by a policy."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace_gateway.admission.door import Visit
+from headrace_gateway.http_api.answer_schema import ModelAnswer, ModelsAnswer
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import query
@@ -15,7 +16,10 @@ from headrace_gateway.routing.plan import TASKS, ModelPlan
 
 def model_routes() -> list[Route]:
     """The routes of this part."""
-    return [Route("GET", "/v1/models", list_models), Route("GET", "/v1/models/{id*}", get_model)]
+    return [
+        Route("GET", "/v1/models", list_models, answer=ModelsAnswer),
+        Route("GET", "/v1/models/{id*}", get_model, answer=ModelAnswer),
+    ]
 
 
 async def list_models(visit: Visit, request: Request, _: Mapping[str, str]) -> Response:

@@ -17,6 +17,10 @@ _UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`", re.DOTALL)
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A body that says nothing: `{}`."""
+
+
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode a body strictly.
 

@@ -24,12 +24,14 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "modalities": (["text"],),
     "mode": ("standard",),
+    "priority": (0,),
     "prompt_cache_retention": ("in_memory",),
+    "rank_fields": (["text"],),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "suffix": ("",),
     "summary": ("auto",),
-    "truncation": ("disabled",),
+    "truncation": ("disabled", True),
     "verbosity": ("medium",),
 }
 """Values of refused fields that ask for nothing beyond what is done anyway."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.http_api.answer_schema import ResponseAnswer
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response, Stream
 from headrace_gateway.http_api.responses_events import ResponseEvents, failure_event
 from headrace_gateway.http_api.responses_read import read_response
+from headrace_gateway.http_api.responses_schema import ResponsesBody
 from headrace_gateway.http_api.responses_write import ResponseObject, whole_response
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.streaming import event_stream, keep_alive
@@ -31,7 +33,7 @@ class ResponsesApi:
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        return [Route("POST", "/v1/responses", self.create)]
+        return [Route("POST", "/v1/responses", self.create, body=ResponsesBody, answer=ResponseAnswer, streams=True)]
 
     async def create(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response | Stream:
         """Answer a conversation."""

@@ -14,7 +14,7 @@ from headrace_gateway.http_api.refused import UNSUPPORTED, refuse
 from headrace_gateway.http_api.responses_schema import (
     ITEMS,
     LOGPROBS,
-    AllowedTools,
+    AllowedFunctions,
     Content,
     FunctionCallItem,
     FunctionChoice,
@@ -23,9 +23,9 @@ from headrace_gateway.http_api.responses_schema import (
     InputFile,
     InputImage,
     InputRefusal,
-    JsonFormat,
-    JsonSchemaFormat,
     MessageItem,
+    ResponseJson,
+    ResponseJsonSchema,
     ResponsesBody,
     Typed,
 )
@@ -89,9 +89,9 @@ def _sampling(body: ResponsesBody, tools: Sequence[FunctionTool]) -> pb.Sampling
     if body.top_logprobs:
         sampling.top_logprobs = body.top_logprobs
     form = body.text.format if body.text is not None else None
-    if isinstance(form, JsonFormat):
+    if isinstance(form, ResponseJson):
         sampling.response_format.type = "json_object"
-    elif isinstance(form, JsonSchemaFormat):
+    elif isinstance(form, ResponseJsonSchema):
         sampling.response_format.CopyFrom(
             pb.ResponseFormat(type="json_schema", name=form.name, schema_json=_encode(form.schema).decode())
         )
@@ -104,7 +104,7 @@ def _sampling(body: ResponsesBody, tools: Sequence[FunctionTool]) -> pb.Sampling
     allowed = None
     if isinstance(sent, FunctionChoice):
         choice, allowed = NAMED, [sent.name]
-    elif isinstance(sent, AllowedTools):
+    elif isinstance(sent, AllowedFunctions):
         choice, allowed = sent.mode, [tool.name for tool in sent.tools]
     # OpenAI's SDK sends parallel_tool_calls also without tools.
     parallel = body.parallel_tool_calls if tools else None

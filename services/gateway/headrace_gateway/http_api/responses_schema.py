@@ -127,22 +127,22 @@ class AllowedFunction(Struct, forbid_unknown_fields=True):
     name: Name
 
 
-class AllowedTools(Struct, forbid_unknown_fields=True, tag_field="type", tag="allowed_tools"):
+class AllowedFunctions(Struct, forbid_unknown_fields=True, tag_field="type", tag="allowed_tools"):
     """Which of the tools may be called now."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[AllowedFunction], Meta(min_length=1, max_length=128)]
 
 
-class TextFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
+class ResponseText(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
     """Free text."""
 
 
-class JsonFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="json_object"):
+class ResponseJson(Struct, forbid_unknown_fields=True, tag_field="type", tag="json_object"):
     """Some JSON object."""
 
 
-class JsonSchemaFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="json_schema"):
+class ResponseJsonSchema(Struct, forbid_unknown_fields=True, tag_field="type", tag="json_schema"):
     """JSON that fits a schema."""
 
     name: ToolName
@@ -154,7 +154,7 @@ class JsonSchemaFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag
 class TextConfig(Struct, forbid_unknown_fields=True):
     """The form of the answer's text."""
 
-    format: TextFormat | JsonFormat | JsonSchemaFormat | None = None
+    format: ResponseText | ResponseJson | ResponseJsonSchema | None = None
     verbosity: Any | UnsetType = UNSET
 
 
@@ -174,19 +174,24 @@ class ResponseStreamOptions(Struct, forbid_unknown_fields=True):
     include_obfuscation: Any | UnsetType = UNSET
 
 
+def _one_of(*kinds: type[Struct]) -> dict[str, Any]:
+    """What the OpenAPI document says of a list whose entries are decoded by their own `type`."""
+    return {"items": {"anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in kinds]}}
+
+
 class ResponsesBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """`POST /v1/responses`."""
 
     model: Annotated[str, Meta(min_length=1)]
-    input: str | Annotated[list[Raw], Meta(min_length=1, max_length=4096)]
+    input: str | Annotated[list[Raw], Meta(min_length=1, max_length=4096, extra_json_schema=_one_of(*ITEMS.values()))]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     include: list[str] | None = None
-    tools: Annotated[list[Raw], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | AllowedTools | None = None
+    tools: Annotated[list[Raw], Meta(max_length=128, extra_json_schema=_one_of(FunctionTool))] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | AllowedFunctions | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: ReasoningConfig | None = None

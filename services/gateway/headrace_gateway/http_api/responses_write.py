@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace_gateway.http_api.responses_schema import (
-    AllowedTools,
+    AllowedFunctions,
     FunctionChoice,
     FunctionTool,
     ResponsesBody,
@@ -56,7 +56,7 @@ class ResponseObject:
             "store": False,
             "temperature": body.temperature,
             "text": {"format": body.text.format if body.text and body.text.format else {"type": "text"}},
-            "tool_choice": choice if isinstance(choice, str | FunctionChoice | AllowedTools) else "auto",
+            "tool_choice": choice if isinstance(choice, str | FunctionChoice | AllowedFunctions) else "auto",
             "tools": [_tool(tool) for tool in tools],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": body.top_p,

@@ -6,20 +6,24 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.port import Request, Response, Stream
 
 Handler = Callable[[Visit, Request, Mapping[str, str]], Awaitable[Response | Stream]]
 """Serves a request that was let in; raises typed errors. The mapping holds the path's parameters."""
 
-_PARAMETER = re.compile(r"\{(\w+)(\*?)\}")
+PARAMETER = re.compile(r"\{(\w+)(\*?)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A path with parameters (`{name}`; `{name*}` takes slashes too) and its handler for one method.
 
-    `admin` routes are for keys with that scope.
+    `admin` routes are for keys with that scope, `public` ones need no key and are never refused for load. The rest
+    is for the OpenAPI document: the struct that a body is decoded as, the names of query parameters, the shape of the
+    answer, and whether it may also come as events.
     """
 
     method: str
@@ -27,6 +31,13 @@ class Route:
     handler: Handler
     admin: bool = False
     traced: bool | None = None
+    public: bool = False
+    body: type[Struct] | None = None
+    body_optional: bool = False
+    query: frozenset[str] = frozenset()
+    answer: type[Struct] | None = None
+    streams: bool = False
+    media_type: str = "application/json"
 
     @property
     def is_traced(self) -> bool:
@@ -73,7 +84,7 @@ class Router:
 def _regex(path: str) -> str:
     """`/a/{b}` as a regular expression; a parameter ends at a slash, and a colon ends it where one follows."""
     parts, at = [], 0
-    for found in _PARAMETER.finditer(path):
+    for found in PARAMETER.finditer(path):
         parts.append(re.escape(path[at : found.start()]))
         parts.append(f"(?P<{found[1]}>.+)" if found[2] else f"(?P<{found[1]}>[^/]+?)")
         at = found.end()

@@ -43,9 +43,9 @@ class TracesApi:
     def routes(self) -> list[Route]:
         """The routes of this part."""
         return [
-            Route("GET", "/v1/traces", self.list),
+            Route("GET", "/v1/traces", self.list, query=_LIST),
             Route("GET", "/v1/traces/{id}", self.get),
-            Route("POST", "/v1/feedback", self.feedback, traced=False),
+            Route("POST", "/v1/feedback", self.feedback, traced=False, body=Feedback),
         ]
 
     async def list(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:

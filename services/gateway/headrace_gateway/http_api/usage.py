@@ -34,7 +34,7 @@ class UsageApi:
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        return [Route("GET", "/v1/usage", self.get)]
+        return [Route("GET", "/v1/usage", self.get, query=_KNOWN)]
 
     async def get(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Sums by group, as JSON, or with `format=csv` as a table with a header line."""

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.calls import EmbedCall, RerankCall
+from headrace_gateway.http_api.answer_schema import EmbeddingAnswer, RerankAnswer
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode
+from headrace_gateway.http_api.refused import refuse
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.unary import Vectors
 from headrace_kit.errors import BadInput
@@ -24,8 +26,8 @@ class EmbedBody(Struct, forbid_unknown_fields=True):
     """`POST /v1/embeddings` in OpenAI's shape."""
 
     model: Annotated[str, Meta(min_length=1)]
-    input: str | list[Any]
-    encoding_format: Literal["float", "base64"] = "float"
+    input: str | Annotated[list[Any], Meta(extra_json_schema={"items": {"type": "string"}})]
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=65_536)] | None = None
     user: str | None = None
 
@@ -37,13 +39,18 @@ class Document(Struct, forbid_unknown_fields=True):
 
 
 class RerankBody(Struct, forbid_unknown_fields=True):
-    """`POST /v1/rerank` in Cohere's and Jina's shape."""
+    """`POST /v1/rerank` in Cohere's and Jina's shape; Cohere's newer clients call it `/v2/rerank`."""
 
     model: Annotated[str, Meta(min_length=1)]
     query: str
     documents: list[str | Document]
     top_n: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    return_documents: bool = False
+    return_documents: bool | None = None
+    max_chunks_per_doc: Any | UnsetType = UNSET
+    max_tokens_per_doc: Any | UnsetType = UNSET
+    priority: Any | UnsetType = UNSET
+    rank_fields: Any | UnsetType = UNSET
+    truncation: Any | UnsetType = UNSET
 
 
 _embed = msgspec.json.Decoder(EmbedBody)
@@ -59,7 +66,11 @@ class VectorsApi:
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        return [Route("POST", "/v1/embeddings", self.embed), Route("POST", "/v1/rerank", self.rerank)]
+        ranking = [
+            Route("POST", path, self.rerank, body=RerankBody, answer=RerankAnswer)
+            for path in ("/v1/rerank", "/v2/rerank")
+        ]
+        return [Route("POST", "/v1/embeddings", self.embed, body=EmbedBody, answer=EmbeddingAnswer), *ranking]
 
     async def embed(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Vectors of texts."""
@@ -89,6 +100,7 @@ class VectorsApi:
     async def rerank(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Documents by relevance."""
         body = decode(_rerank, await request.body(self._max_body_bytes()))
+        refuse(body)
         request.follow_client()
         documents = [entry if isinstance(entry, str) else entry.text for entry in body.documents]
         call = RerankCall(body.model, body.query, documents, body.top_n or 0)
@@ -99,9 +111,11 @@ class VectorsApi:
                 result["document"] = {"text": documents[result["index"]]}
         answer = {
             "id": visit.ctx.request_id,
+            "object": "list",
             "model": body.model,
             "results": results,
             "usage": {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens},
+            "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
             "headrace": visit.ctx.outcome,
         }
         return json_response(answer, visit.ctx)
