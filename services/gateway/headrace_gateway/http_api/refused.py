@@ -31,7 +31,7 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "store": (False,),
     "suffix": ("",),
     "summary": ("auto",),
-    "truncation": ("disabled", True),
+    "truncation": ("disabled",),
     "verbosity": ("medium",),
 }
 """Values of refused fields that ask for nothing beyond what is done anyway."""

@@ -50,7 +50,6 @@ class RerankBody(Struct, forbid_unknown_fields=True):
     max_tokens_per_doc: Any | UnsetType = UNSET
     priority: Any | UnsetType = UNSET
     rank_fields: Any | UnsetType = UNSET
-    truncation: Any | UnsetType = UNSET
 
 
 _embed = msgspec.json.Decoder(EmbedBody)
