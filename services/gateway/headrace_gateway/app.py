@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from headrace_gateway.adapters.engines import Engines
 from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
@@ -155,7 +156,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     loads = LoadBook()
     load_poll = LoadPoll(peers["inference"], loads)
     chooser = PoolChooser(health.healthy, loads, ChoiceMetrics(runtime.registry).chosen)
-    attempts = Attempts(InferenceEngine(peers["inference"]), ledger.log, metrics, chooser, health, [loads])
+    engines = Engines(InferenceEngine(peers["inference"]), runtime.configs, runtime.secrets)
+    attempts = Attempts(engines, ledger.log, metrics, chooser, health, [loads])
     retriever = RetrievalClient(peers["retrieval"])
     # A client of its own: a request waits for the cache, so it gives up sooner than others do.
     cache_client = connect(runtime.secrets.require(stores.valkey), _CACHE_TIMEOUT_S)
@@ -202,6 +204,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             await part.stop()
         await cache.stop()
         await budgets.stop()
+        engines.close()
         await ledger.stop()
         await exporter.stop()
         await receiver.close()

@@ -1,5 +1,7 @@
 """What admins do with deployments, for both transports: see how they are, load, unload and warm them.
 
+Those of endpoints outside are only seen: nothing of them can be loaded here.
+
 A load of a large model takes minutes. It belongs to inference, which goes on with it when the caller, or this gateway,
 leaves; who does not want to hold a connection meanwhile asks without `wait` and looks at the state.
 """
@@ -13,8 +15,9 @@ from typing import Any, Literal
 
 from headrace_gateway.context import Arrival, RequestContext, open_request
 from headrace_gateway.ports import Services
+from headrace_kit.config.deployments import OpenAiDeployment
 from headrace_kit.config.nearest import nearest
-from headrace_kit.errors import HeadraceError, NotFound
+from headrace_kit.errors import BadInput, HeadraceError, NotFound
 from headrace_protos.gateway.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1 import messages_pb2 as inference
 
@@ -73,6 +76,9 @@ class DeploymentAdmin:
         loads = await self._services.call(ctx, "inference", "GetLoad", inference.GetLoadRequest())
         load_of = {load.deployment: load for load in loads.loads}
         known = {entry.name: _shown(entry, load_of.get(entry.name)) for entry in found.deployments}
+        for name, config in ctx.table.config.deployments.items():
+            if isinstance(config, OpenAiDeployment):
+                known[name] = _outside(name, config)
         for name in names:
             if name not in known:
                 raise NotFound(
@@ -93,8 +99,15 @@ class DeploymentAdmin:
 
         Raises:
             NotFound: there is no such deployment.
+            BadInput: it is an endpoint outside.
             HeadraceError: it could not be done, and why; without `wait` only what is known at once.
         """
+        if isinstance(ctx.table.config.deployments.get(name), OpenAiDeployment):
+            raise BadInput(
+                f"deployment {name!r} is an endpoint outside: nothing of it is loaded here",
+                code="unsupported",
+                param="deployment",
+            )
         # Apart: the look has a short limit of its own, which must not become the request's.
         await self.list(_apart(ctx), [name])
         _log.info("key %s of %s asked to %s deployment %s", ctx.identity.key_id, ctx.identity.tenant, action, name)
@@ -139,6 +152,19 @@ def _apart(ctx: RequestContext) -> RequestContext:
     made = open_request(arrival, ctx.table)
     made.identity, made.key_name = ctx.identity, ctx.key_name
     return made
+
+
+def _outside(name: str, config: OpenAiDeployment) -> pb.Deployment:
+    return pb.Deployment(
+        name=name,
+        engine=config.engine,
+        model=config.model,
+        state="ready",
+        detail=f"an endpoint outside, {config.address}: it is not asked before a request needs it",
+        tasks=[config.task],
+        context_tokens=config.context_tokens,
+        accepts=config.accepts,
+    )
 
 
 def _shown(status: inference.DeploymentStatus, load: inference.DeploymentLoad | None) -> pb.Deployment:

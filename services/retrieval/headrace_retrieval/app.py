@@ -8,7 +8,7 @@ import logging
 
 from headrace_kit.config import Snapshot
 from headrace_kit.config.collections import Chunking
-from headrace_kit.config.deployments import tasks
+from headrace_kit.config.deployments import outside, tasks
 from headrace_kit.config.services import Retrieval
 from headrace_kit.errors import BadInput, HeadraceError
 from headrace_kit.hosting import ServiceApp, ServiceRuntime
@@ -154,7 +154,8 @@ def new_index(snapshot: Snapshot, embedding: str) -> IndexSpec:
     Raises:
         BadInput: there is no such deployment, or it does not embed.
     """
-    embedding_deployments = [name for name, one in snapshot.config.deployments.items() if "embed" in tasks(one)]
+    deployments = snapshot.config.deployments.items()
+    embedding_deployments = [name for name, one in deployments if "embed" in tasks(one) and not outside(one)]
     if not embedding:
         embedding = next(
             (name for name in (DEFAULT_EMBEDDING, *embedding_deployments) if name in embedding_deployments), ""

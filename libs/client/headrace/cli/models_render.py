@@ -16,7 +16,7 @@ from headrace.cli.models_files import Config, Progress, read_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HOSTED = "litellm"
+HOSTED = ("litellm", "openai")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def render(
     rendering = part("headrace_inference.rendering.artefacts")
     snapshot, env = read_config(config)
     configured = snapshot.config.deployments
-    names = deployments or [name for name, wanted in configured.items() if wanted.engine != HOSTED]
+    names = deployments or [name for name, wanted in configured.items() if wanted.engine not in HOSTED]
     files = _files(snapshot, env, names, models_dir, as_json)
     made = [rendering.artefacts(snapshot.config, name, files, models_dir) for name in names]
     written = {one.name: [str(path) for path in one.write(out)] if out is not None else [] for one in made}

@@ -17,6 +17,7 @@ from headrace_kit.config.deployments import (
     LlamaCppDeployment,
     OnnxDeployment,
     entries_of,
+    outside,
     tasks,
 )
 from headrace_kit.config.deployments.capabilities import refusals
@@ -63,8 +64,13 @@ class Config(Section):
             self.check_model(candidate, where)
             self.check_candidate(name, candidate, where)
         for name, collection in self.collections.items():
+            # retrieval embeds through inference
+            embedding = [one for one in self._doing("embed") if not outside(self.deployments[one])]
             _known(
-                collection.embedding, self._doing("embed"), "embedding deployments", ("collections", name, "embedding")
+                collection.embedding,
+                embedding,
+                "embedding deployments of inference",
+                ("collections", name, "embedding"),
             )
             if self.tenants:
                 for tenant in (collection.tenant, *collection.shared_with):

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from headrace_inference.domain.deployments import Deployment, Deployments, Serving
 from headrace_inference.domain.warm import warm
 from headrace_inference.ports import Artefacts, Preparation
-from headrace_kit.config.deployments import BaseDeployment
+from headrace_kit.config.deployments import BaseDeployment, outside
 from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.errors import BadInput, HeadraceError, NotReady
 
@@ -140,7 +140,7 @@ class Lifecycle:
         await asyncio.gather(*(self._look(deployment) for deployment in known))
 
     def _take(self, snapshot: Snapshot) -> None:
-        wanted = snapshot.config.deployments
+        wanted = {name: one for name, one in snapshot.config.deployments.items() if not outside(one)}
         for name, config in wanted.items():
             deployment = self._deployments.find(name)
             if deployment is None:

@@ -18,6 +18,7 @@ from headrace_kit.config.deployments.language import (
     Warmup,
 )
 from headrace_kit.config.deployments.llamacpp import LlamaCppDeployment
+from headrace_kit.config.deployments.outside import OpenAiDeployment
 from headrace_kit.config.deployments.texts import OnnxDeployment, ScriptedDeployment
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LlamaCppDeployment",
     "LoraAdapter",
     "OnnxDeployment",
+    "OpenAiDeployment",
     "Parallel",
     "Price",
     "ScriptedDeployment",
@@ -39,6 +41,7 @@ __all__ = [
     "Warmup",
     "entries_of",
     "on_triton",
+    "outside",
     "tasks",
 ]
 
@@ -47,6 +50,7 @@ Deployment = Annotated[
     | TritonGpuDeployment
     | ServerDeployment
     | LiteLlmDeployment
+    | OpenAiDeployment
     | OnnxDeployment
     | ScriptedDeployment,
     Field(discriminator="engine"),
@@ -56,9 +60,14 @@ Deployment = Annotated[
 
 def tasks(deployment: BaseDeployment) -> tuple[str, ...]:
     """What a deployment can do: `generate`, `embed`, `rerank` or `classify`."""
-    if isinstance(deployment, OnnxDeployment | LiteLlmDeployment):
+    if isinstance(deployment, OnnxDeployment | LiteLlmDeployment | OpenAiDeployment):
         return (deployment.task,)
     return ("generate",)
+
+
+def outside(deployment: BaseDeployment) -> bool:
+    """Whether nothing of it runs here: the gateway calls its endpoint itself, and inference does not know it."""
+    return isinstance(deployment, OpenAiDeployment)
 
 
 def on_triton(deployment: BaseDeployment) -> bool:
