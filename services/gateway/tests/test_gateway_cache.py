@@ -40,6 +40,9 @@ models:
   grounded: {deployment: small, collections: [handbook], passages: 2, cache: {}}
   guarded: {deployment: small, guardrails: standard, cache: {}}
   uncached: {deployment: small}
+  sorted:
+    deployments: [{deployment: small, when: {metadata: {tier: gold}}}, {deployment: large}]
+    cache: {}
   short: {deployment: small, cache: {max_answer_bytes: 1024}}
 guardrails:
   standard: {output: [{check: pii, kinds: [email], action: mask}, {check: ban_list, words: [bluebird], action: block}]}
@@ -310,6 +313,12 @@ async def test_a_vector_of_a_question_whose_answer_is_gone_is_dropped(rig, ask):
 async def test_an_embedding_model_that_is_away_leaves_the_exact_cache(rig, ask):
     rig.engine.scripts["minilm"] = [Script(error=Upstream("gone"))]
     assert (await twice(rig, ask("meaning"), ask("meaning")))[1] == "one answer"
+
+
+async def test_metadata_count_where_deployments_are_chosen_by_them(rig, ask):
+    rig.engine.scripts["large"] = [Script(["plain"])]
+    assert (await twice(rig, ask("sorted"), ask("sorted", metadata={"tier": "gold"})))[:2] == ("plain", "one answer")
+    assert (await twice(rig, ask("plain"), ask("plain", metadata={"tier": "gold"})))[:2] == ("another", "another")
 
 
 async def test_models_without_a_cache_pay_nothing(rig, ask):

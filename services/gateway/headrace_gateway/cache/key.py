@@ -9,6 +9,7 @@ from hashlib import blake2b
 from headrace_gateway.cache.plan import CachePlan
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.context import RequestContext
+from headrace_gateway.routing.plan import ModelPlan
 from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
 
 _FORMAT = b"1"
@@ -29,11 +30,12 @@ class Place:
     question: str
 
 
-def place_of(ctx: RequestContext, model: str, plan: CachePlan, call: GenerateCall) -> Place:
+def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: GenerateCall) -> Place:
     """The place of a request whose text has passed the input checks, before passages are put into it.
 
     Rights are part of it: tenant, user, groups, and whether the key reads everything. So are model, arm and policy (by
-    the plan's fingerprint), a policy that the request adds, and all that was asked.
+    the plan's fingerprint), a policy that the request adds, and all that was asked; and its metadata where deployments
+    are chosen by conditions.
     """
     identity, options = ctx.identity, call.options
     extra = ctx.table.config.guardrails.get(options.guardrails)
@@ -46,6 +48,7 @@ def place_of(ctx: RequestContext, model: str, plan: CachePlan, call: GenerateCal
             b"all" if "read_all" in identity.scopes else b"",
             extra.model_dump_json().encode() if extra is not None else b"",
             call.operation.encode(),
+            *(f"{name}={value}".encode() for name, value in sorted(call.metadata.items()) if model.selective),
             *(name.encode() for name in sorted(options.collections)),
         )
     )
@@ -53,7 +56,7 @@ def place_of(ctx: RequestContext, model: str, plan: CachePlan, call: GenerateCal
     exact = _digest((rights, asked.SerializeToString(deterministic=True)))
     question = _take_question(asked)
     scope = _digest((rights, asked.SerializeToString(deterministic=True))).hex() if question else None
-    pool = _digest((identity.tenant.encode(), model.encode())).hex()
+    pool = _digest((identity.tenant.encode(), model.name.encode())).hex()
     return Place(pool, exact.hex(), scope, question)
 
 

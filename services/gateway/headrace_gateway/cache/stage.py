@@ -68,7 +68,7 @@ class AnswerCache:
                 async for chunk in chunks:
                     yield chunk
             return
-        place = place_of(ctx, plan.name, plan.cache, call)
+        place = place_of(ctx, plan, plan.cache, call)
         if call.options.cache != REFRESH:
             entry, vector = await self._find(ctx, plan.cache, place, (*plan.collections, *call.options.collections))
             if entry is not None:
