@@ -17,12 +17,14 @@ from headrace_gateway.adapters.rollout import GrantWatch
 from headrace_gateway.adapters.services import Services
 from headrace_gateway.adapters.valkey_budgets import ValkeyLeases
 from headrace_gateway.adapters.valkey_cache import ValkeyCache
+from headrace_gateway.adapters.valkey_claims import ValkeyClaims
 from headrace_gateway.adapters.valkey_rates import ValkeyRates
 from headrace_gateway.adapters.valkey_stream import ValkeyEvents
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.budgets.service import Budgets
 from headrace_gateway.cache.semantic import Semantic
@@ -42,12 +44,14 @@ from headrace_gateway.http_api.collections import CollectionsApi
 from headrace_gateway.http_api.docs_page import DocsApi
 from headrace_gateway.http_api.guardrails import GuardrailsApi
 from headrace_gateway.http_api.models import model_routes
+from headrace_gateway.http_api.once import HttpOnce
 from headrace_gateway.http_api.responses import ResponsesApi
 from headrace_gateway.http_api.router import Router
 from headrace_gateway.http_api.rsgi import RsgiFace
 from headrace_gateway.http_api.traces import TracesApi
 from headrace_gateway.http_api.usage import UsageApi
 from headrace_gateway.http_api.vectors import VectorsApi
+from headrace_gateway.idempotency.once import Once
 from headrace_gateway.ledger.service import Ledger
 from headrace_gateway.observing.choices import ChoiceMetrics
 from headrace_gateway.observing.export import SpanExporter
@@ -142,9 +146,11 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     receiver = OtlpReceiver(runtime.otlp_address)
     exporter = SpanExporter(receiver, metrics)
     in_flight = InFlight()
+    lag = LoopLag(lambda: settings().max_loop_lag_ms / 1000, metrics.loop_lag.set)
     door = Door(
         ring,
         in_flight,
+        lag,
         lambda: active.current,
         lambda: settings().max_in_flight,
         metrics,
@@ -174,6 +180,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     def config_version() -> tuple[str, str, str]:
         return active.current.hash, active.pending, active.error
 
+    once = Once(ValkeyClaims(cache_client), lambda: settings().idempotency)
     services = Services(peers)
     vectors = Vectors(attempts, leases)
     key_admin = KeyAdmin(keys)
@@ -191,17 +198,20 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         *AdminApi(services, config_version).routes(),
         *DeploymentsApi(deployments).routes(),
     ]
-    http = HttpApplication(Router([*routes, *DocsApi(routes).routes()]), door)
+    http = HttpApplication(Router([*routes, *DocsApi(routes).routes()]), door, HttpOnce(once, in_flight, limit))
 
     async def start() -> None:
         await postgres.open()
         await ledger.start()
+        lag.start()
         for part in (keys, active, watch, load_poll, exporter, budgets):
             part.start()
 
     async def stop() -> None:
+        lag.stop()
         for part in (watch, load_poll, active, keys, deployments):
             await part.stop()
+        await once.stop()
         await cache.stop()
         await budgets.stop()
         engines.close()

@@ -124,6 +124,10 @@ class RequestContext:
         latest = self.started_monotonic_ns / 1e9 + seconds
         self.deadline = latest if self.deadline is None else min(self.deadline, latest)
 
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline, at least 0; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
     def expired(self, within_s: float = 0.0) -> bool:
         """Whether the deadline has passed, or will within so many seconds."""
         return self.deadline is not None and time.monotonic() + within_s >= self.deadline

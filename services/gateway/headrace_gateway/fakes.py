@@ -23,8 +23,8 @@ from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
 class Script:
     """What a deployment does with one call: its texts as chunks, then `error`, or an end with `finish` and usage.
 
-    With `hang` it says its texts and then nothing until it is cancelled. `logprob` is that of each token, None where
-    the engine reports none; a text is one token.
+    With `hang` it says its texts and then nothing until it is cancelled, or the engine's `resume` is set. `logprob` is
+    that of each token, None where the engine reports none; a text is one token.
     """
 
     texts: Sequence[str] = ("hello",)
@@ -57,6 +57,7 @@ class FakeEngine:
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     calls: list[EngineCall] = field(default_factory=list)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
+    resume: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def generate(
         self, request: inference.GenerateRequest, sent: Envelope, *, whole: bool
@@ -79,7 +80,7 @@ class FakeEngine:
                 yield inference.GenerateChunk(tool_calls=[piece])
             if script.hang:
                 self.hanging.set()
-                await asyncio.Event().wait()
+                await self.resume.wait()
             if script.error is not None:
                 raise script.error
             usage = Usage(
@@ -175,6 +176,42 @@ class FakeCacheStore:
         """See `CacheStore`."""
         self._there()
         self.asked.get((pool, scope), {}).pop(exact, None)
+
+    def _there(self) -> None:
+        if self.away:
+            raise NotReady("away")
+
+
+@dataclass
+class FakeClaims:
+    """Claims in memory; nothing in it lapses by itself: delete from `values` what should have."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    away: bool = False
+
+    async def claim(self, name: str, mark: bytes, lease_s: float) -> bytes | None:
+        """See `Claims`."""
+        self._there()
+        if name in self.values:
+            return self.values[name]
+        self.values[name] = mark
+        return None
+
+    async def renew(self, name: str, mark: bytes, lease_s: float) -> None:
+        """See `Claims`."""
+        self._there()
+
+    async def keep(self, name: str, mark: bytes, value: bytes, ttl_s: float) -> None:
+        """See `Claims`."""
+        self._there()
+        if self.values.get(name, mark) == mark:
+            self.values[name] = value
+
+    async def release(self, name: str, mark: bytes) -> None:
+        """See `Claims`."""
+        self._there()
+        if self.values.get(name) == mark:
+            del self.values[name]
 
     def _there(self) -> None:
         if self.away:

@@ -20,6 +20,7 @@ from headrace_gateway.adapters.openai_http.fake import Endpoint, Outside
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
 from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.rates import RateBook
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.budgets.book import Book
@@ -27,14 +28,16 @@ from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.context import Arrival, RequestContext, open_request
-from headrace_gateway.fakes import FakeCacheStore, FakeEngine, FakeJournal, FakeRetriever
+from headrace_gateway.fakes import FakeCacheStore, FakeClaims, FakeEngine, FakeJournal, FakeRetriever
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.docs_page import DocsApi
 from headrace_gateway.http_api.models import model_routes
+from headrace_gateway.http_api.once import HttpOnce
 from headrace_gateway.http_api.responses import ResponsesApi
 from headrace_gateway.http_api.router import Route, Router
 from headrace_gateway.http_api.vectors import VectorsApi
+from headrace_gateway.idempotency.once import Once
 from headrace_gateway.observing.failures import FailureMetrics
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
@@ -44,6 +47,7 @@ from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.table import Table, compile_table
 from headrace_gateway.unary import Vectors
 from headrace_kit.config import Snapshot, parse
+from headrace_kit.config.services import Idempotency
 from headrace_kit.rpc import Identity
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
 
@@ -137,6 +141,7 @@ class Rig:
     journal: FakeJournal = field(default_factory=FakeJournal)
     clock: Callable[[], float] = time.monotonic
     cache_store: FakeCacheStore = field(default_factory=FakeCacheStore)
+    claims: FakeClaims = field(default_factory=FakeClaims)
     leases: Leases = field(default_factory=Leases)
     in_flight: InFlight = field(default_factory=InFlight)
     left: list[Left] = field(default_factory=list)
@@ -159,9 +164,12 @@ class Rig:
         self.book = Book(lambda tenant: self.table.tenant(tenant).budget, lambda: self.clock())
         self.rates = RateBook(lambda: self.clock())
         self.vectors = Vectors(self.attempts, self.leases)
+        self.once = Once(self.claims, Idempotency)
+        self.lag = LoopLag(lambda: 0.2)
         self.door = Door(
             self.ring,
             self.in_flight,
+            self.lag,
             lambda: self.table,
             lambda: self.max_in_flight,
             self.metrics,
@@ -180,7 +188,9 @@ class Rig:
             *model_routes(),
             *more,
         ]
-        return HttpApplication(Router([*routes, *DocsApi(routes).routes()]), self.door)
+        return HttpApplication(
+            Router([*routes, *DocsApi(routes).routes()]), self.door, HttpOnce(self.once, self.in_flight, limit)
+        )
 
     def context(self, tenant: str = "dev", **arrival: object) -> RequestContext:
         """A request that was let in."""

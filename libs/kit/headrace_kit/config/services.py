@@ -30,11 +30,36 @@ class Service(Section):
     postgres_connections: int = Field(4, ge=1, le=100, description="Most connections to PostgreSQL, per replica.")
 
 
+class Idempotency(Section):
+    """Answers to requests with an `Idempotency-Key`, kept so that a repeat gets them again."""
+
+    ttl: Duration = Field(600, ge=1, le=86_400, description="How long an answer is kept.")
+    max_answer_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        le=67_108_864,
+        description="Largest answer that is kept, in bytes; of a larger one a repeat is refused.",
+    )
+    memory_bytes: int = Field(
+        33_554_432,
+        ge=0,
+        le=4_294_967_296,
+        description="Most bytes of answers that a replica keeps in memory as well, for when Valkey is away.",
+    )
+
+
 class Gateway(Service):
     """The front door."""
 
     max_body_bytes: int = Field(8_388_608, ge=1024, le=1_073_741_824, description="Largest request body, in bytes.")
     max_in_flight: int = Field(512, ge=1, le=100_000, description="Requests at one time; more are refused with 429.")
+    max_loop_lag_ms: int = Field(
+        250,
+        ge=0,
+        le=60_000,
+        description="Delay of the event loop, in ms, that stood for half a second: while it does, new requests are "
+        "refused with 429, so that those inside are served in time. 0: never.",
+    )
     stream_keep_alive_s: float = Field(
         15,
         ge=1,
@@ -42,6 +67,7 @@ class Gateway(Service):
         description="A stream that had nothing to send for so many seconds sends a comment, so that nothing between it "
         "and the caller takes it for dead. Keep below the idle timeout of proxies.",
     )
+    idempotency: Idempotency = Field(default_factory=Idempotency, description="Requests with an idempotency key.")
     log_fsync_ms: int = Field(5, ge=0, le=1000, description="Longest wait of an event for its group commit, in ms.")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from headrace_gateway.admission.identity import identity_of
 from headrace_gateway.admission.keys import ApiKey, KeyRing
 from headrace_gateway.admission.limits import InFlight
+from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.rates import RateBook
 from headrace_gateway.budgets.book import Book
 from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
@@ -18,24 +19,36 @@ from headrace_kit.errors import ClientGone
 
 
 class Visit:
-    """One request between the door's two sides. `leave` it exactly once."""
+    """One request between the door's two sides. `leave` it exactly once.
+
+    Attributes:
+        stream_error: how a stream ended whose status had been sent; None when it ended well.
+    """
 
     def __init__(self, ctx: RequestContext, left: Callable[[Visit, int, BaseException | None], None]) -> None:
         self.ctx = ctx
         self.key: ApiKey | None = None
         self.inside = False
-        self._stream_error: BaseException | None = ClientGone("the caller went away")
+        self.stream_error: BaseException | None = ClientGone("the caller went away")
         self.tenant: str | None = None
         self._left = left
         self._done = False
 
     def stream_ended(self, error: BaseException | None) -> None:
         """A stream whose status had been sent was written to its end: well, or with an error as its last words."""
-        self._stream_error = error
+        self.stream_error = error
 
     async def stream_closed(self) -> None:
         """Nothing more is sent of a stream. One that was not written to its end was left by its reader."""
-        self.leave(200, self._stream_error)
+        self.leave(200, self.stream_error)
+
+    def hand_on(self) -> Visit:
+        """The same visit for a task that serves it to its end, whatever becomes of its caller: leaving this one changes
+        nothing from here on."""
+        served = Visit(self.ctx, self._left)
+        served.key, served.inside, served.tenant = self.key, self.inside, self.tenant
+        self._done = True
+        return served
 
     def leave(self, status: int, error: BaseException | None = None) -> None:
         """The last byte is out, or the request failed with `error`. Later calls change nothing."""
@@ -50,6 +63,7 @@ class Door:
     Args:
         keys: who may come in.
         in_flight: how many are in.
+        lag: whether the event loop keeps up.
         table: the active snapshot.
         max_in_flight: the limit at this moment.
         metrics: counts.
@@ -62,6 +76,7 @@ class Door:
         self,
         keys: KeyRing,
         in_flight: InFlight,
+        lag: LoopLag,
         table: Callable[[], Table],
         max_in_flight: Callable[[], int],
         metrics: Metrics,
@@ -72,6 +87,7 @@ class Door:
         self._keys = keys
         self._book, self._rates = book, rates
         self.in_flight = in_flight
+        self._lag = lag
         self._table = table
         self._max_in_flight = max_in_flight
         self._metrics = metrics
@@ -94,6 +110,7 @@ class Door:
         with ctx.stage("admit"):
             self.in_flight.enter(self._max_in_flight())
             visit.inside = True
+            self._lag.check()
             if task is not None:
                 self.in_flight.serves(task)
             self._metrics.in_flight.set(self.in_flight.total)

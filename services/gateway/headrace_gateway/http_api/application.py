@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.context import Arrival
 from headrace_gateway.http_api.answers import error_response, typed
+from headrace_gateway.http_api.once import HttpOnce
 from headrace_gateway.http_api.port import Headers, Request, Response, Stream
 from headrace_gateway.http_api.router import Route, Router
+from headrace_gateway.idempotency.once import KEY
 from headrace_kit.errors import BadInput, Forbidden, HeadraceError, NotFound, row
 
 _log = logging.getLogger(__name__)
@@ -27,9 +30,10 @@ class MethodNotAllowed(BadInput):
 class HttpApplication:
     """Serves all of `/v1`."""
 
-    def __init__(self, router: Router, door: Door) -> None:
+    def __init__(self, router: Router, door: Door, once: HttpOnce) -> None:
         self._router = router
         self._door = door
+        self._once = once
 
     async def handle(self, request: Request) -> Response | Stream:
         """Answer a request. Never raises but for cancellation, which means that nobody listens any more."""
@@ -48,19 +52,33 @@ class HttpApplication:
                 self._door.admit(visit, asyncio.current_task())
             if route.admin and (visit.key is None or "admin" not in visit.key.scopes):
                 raise Forbidden("this needs a key with the scope 'admin'")
-            answer = await route.handler(visit, request, match.parameters)
-        except Exception as error:
-            return self._refuse(visit, error)
-        except asyncio.CancelledError as error:
-            if (reason := shut_down(error)) is not error and isinstance(reason, Exception):
-                return self._refuse(visit, reason)
-            visit.leave(499, error)
-            raise
+            if route.repeatable and request.header(KEY):
+                return await self._once.answer(
+                    visit, request, lambda served, read: self._serve(served, read, route, match.parameters)
+                )
+        except (Exception, asyncio.CancelledError) as error:
+            return self._failed(visit, error)
+        return await self._serve(visit, request, route, match.parameters)
+
+    async def _serve(
+        self, visit: Visit, request: Request, route: Route, parameters: Mapping[str, str]
+    ) -> Response | Stream:
+        try:
+            answer = await route.handler(visit, request, parameters)
+        except (Exception, asyncio.CancelledError) as error:
+            return self._failed(visit, error)
         if isinstance(answer, Stream):
             answer.on_close.append(visit.stream_closed)
         else:
             visit.leave(answer.status)
         return answer
+
+    def _failed(self, visit: Visit, error: Exception | asyncio.CancelledError) -> Response:
+        reason = shut_down(error)
+        if isinstance(reason, Exception):
+            return self._refuse(visit, reason)
+        visit.leave(499, error)
+        raise error
 
     def _refuse(self, visit: Visit, error: Exception, headers: Headers | None = None) -> Response:
         if row(typed(error)).http == 500:

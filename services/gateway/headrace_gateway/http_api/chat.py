@@ -40,7 +40,15 @@ class ChatApi:
     def routes(self) -> list[Route]:
         """The routes of this part."""
         return [
-            Route("POST", "/v1/chat/completions", self.chat, body=ChatBody, answer=ChatAnswer, streams=True),
+            Route(
+                "POST",
+                "/v1/chat/completions",
+                self.chat,
+                body=ChatBody,
+                answer=ChatAnswer,
+                streams=True,
+                repeatable=True,
+            ),
             Route(
                 "POST",
                 "/v1/completions",
@@ -48,6 +56,7 @@ class ChatApi:
                 body=CompletionBody,
                 answer=CompletionAnswer,
                 streams=True,
+                repeatable=True,
             ),
         ]
 

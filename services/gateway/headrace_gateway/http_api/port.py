@@ -7,19 +7,28 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace_gateway.http_api.reply import Headers as Headers
-from headrace_gateway.http_api.reply import Reply
+from headrace_gateway.http_api.reply import KeepAlive
+
+
+class SignOfLife(Protocol):
+    """Where a handler asks for signs of life before it has an answer."""
+
+    def keep_alive(self, how: KeepAlive) -> None:
+        """From here on, show the client that its request lives. The first sign begins the response, with 200."""
+        ...
 
 
 class Request(Protocol):
-    """An HTTP request as a server gives it. `path` is percent-decoded, `query` is not; header names are lower case.
-
-    `reply` is the way of its answer: a handler may ask there for signs of life before it has one.
-    """
+    """An HTTP request as a server gives it. `path` is percent-decoded, `query` is not; header names are lower case."""
 
     method: str
     path: str
     query: str
-    reply: Reply
+
+    @property
+    def reply(self) -> SignOfLife:
+        """The way of its answer."""
+        ...
 
     def header(self, name: str) -> str:
         """A header's value, empty when it was not sent or is not text."""

@@ -33,7 +33,17 @@ class ResponsesApi:
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        return [Route("POST", "/v1/responses", self.create, body=ResponsesBody, answer=ResponseAnswer, streams=True)]
+        return [
+            Route(
+                "POST",
+                "/v1/responses",
+                self.create,
+                body=ResponsesBody,
+                answer=ResponseAnswer,
+                streams=True,
+                repeatable=True,
+            )
+        ]
 
     async def create(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response | Stream:
         """Answer a conversation."""

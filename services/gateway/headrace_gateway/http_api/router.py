@@ -21,9 +21,9 @@ PARAMETER = re.compile(r"\{(\w+)(\*?)\}")
 class Route:
     """A path with parameters (`{name}`; `{name*}` takes slashes too) and its handler for one method.
 
-    `admin` routes are for keys with that scope, `public` ones need no key and are never refused for load. The rest
-    is for the OpenAPI document: the struct that a body is decoded as, the names of query parameters, the shape of the
-    answer, and whether it may also come as events.
+    `admin` routes are for keys with that scope, `public` ones need no key and are never refused for load. On
+    `repeatable` ones an `Idempotency-Key` is honoured. The rest is for the OpenAPI document: the struct that a body is
+    decoded as, the names of query parameters, the shape of the answer, and whether it may also come as events.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Route:
     query: frozenset[str] = frozenset()
     answer: type[Struct] | None = None
     streams: bool = False
+    repeatable: bool = False
     media_type: str = "application/json"
 
     @property

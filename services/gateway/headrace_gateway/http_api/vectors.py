@@ -66,10 +66,13 @@ class VectorsApi:
     def routes(self) -> list[Route]:
         """The routes of this part."""
         ranking = [
-            Route("POST", path, self.rerank, body=RerankBody, answer=RerankAnswer)
+            Route("POST", path, self.rerank, body=RerankBody, answer=RerankAnswer, repeatable=True)
             for path in ("/v1/rerank", "/v2/rerank")
         ]
-        return [Route("POST", "/v1/embeddings", self.embed, body=EmbedBody, answer=EmbeddingAnswer), *ranking]
+        return [
+            Route("POST", "/v1/embeddings", self.embed, body=EmbedBody, answer=EmbeddingAnswer, repeatable=True),
+            *ranking,
+        ]
 
     async def embed(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Vectors of texts."""

@@ -24,6 +24,9 @@ class Metrics:
             buckets=_SECONDS,
         )  # fmt: skip
         self.in_flight = Gauge(name("in_flight"), "Requests between arrival and last byte.", registry=registry)
+        self.loop_lag = Gauge(
+            name("loop_lag_seconds"), "Least delay of the event loop over the last half second.", registry=registry
+        )
         self._first_token = Histogram(
             name("first_token_seconds"), "Time from arrival to the first released token.", ("model",),
             registry=registry, buckets=_SECONDS,

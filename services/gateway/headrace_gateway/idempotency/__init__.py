@@ -1,0 +1,1 @@
+"""The same answer once: what callers ask again under a key is given again, not made again."""
