@@ -39,9 +39,9 @@ async def test_a_response_is_the_chats_answer_whole_and_in_events(openai):
     whole = await openai.responses.create(input="Say hello.", max_output_tokens=12, **asked)
     assert whole.output_text == chat.choices[0].message.content != ""
     assert whole.usage.input_tokens == chat.usage.prompt_tokens
-    async with openai.responses.stream(input="Say hello.", max_output_tokens=12, **asked) as events:
-        heard = [event.delta async for event in events if event.type == "response.output_text.delta"]
-        final = await events.get_final_response()
+    stream = await openai.responses.create(input="Say hello.", max_output_tokens=12, stream=True, **asked)
+    events = [event async for event in stream]
+    heard, final = [event.delta for event in events if event.type == "response.output_text.delta"], events[-1].response
     assert "".join(heard) == final.output_text == whole.output_text
     assert final.status == whole.status and final.usage.output_tokens == whole.usage.output_tokens
     assert final.model_extra["headrace"]["deployment"] == "small"

@@ -18,7 +18,8 @@ from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.rsgi import RsgiFace
 from headrace_kit.errors import STATUS, Busy, Upstream
 from headrace_kit.hosting.http import HttpServer
-from headrace_protos.common.v1.chat_pb2 import ToolCall
+from headrace_protos.common.v1.chat_pb2 import ToolCall, Usage
+from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
 SURFACE = Path(__file__).parents[3] / "tests/e2e/openai_js/surface.mjs"
 HELLO = [{"role": "user", "content": "Say hello."}]
@@ -98,13 +99,17 @@ async def test_tools_whole_and_streamed(rig, client):
     assert [turn.role for turn in rig.engine.calls[-1].request.messages] == ["user", "assistant", "tool"]
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the SDK's own, of what it parsed
 async def test_structured_output(rig, client):
     rig.engine.scripts["small"] = [Script(['{"word": ', '"yes"}'])]
     chat = await client.chat.completions.parse(model="plain", messages=HELLO, response_format=Word)
     assert chat.choices[0].message.parsed == Word(word="yes")
     response = await client.responses.parse(model="plain", input="Say yes.", text_format=Word)
     assert response.output_parsed == Word(word="yes")
-    formats = [call.request.sampling.response_format for call in rig.engine.calls]
+    turns = [*HELLO, chat.choices[0].message, *HELLO]
+    assert await client.chat.completions.create(model="plain", messages=turns), "what was parsed may be sent back"
+    assert await client.responses.create(model="plain", input=response.output)
+    formats = [call.request.sampling.response_format for call in rig.engine.calls[:2]]
     assert [wanted.type for wanted in formats] == ["json_schema", "json_schema"]
     assert json.loads(formats[0].schema_json)["required"] == ["word"]
 
@@ -157,6 +162,30 @@ async def test_tools_of_a_response(rig, client):
     )
     assert again.status == "completed"
     assert [turn.role for turn in rig.engine.calls[-1].request.messages] == ["user", "assistant", "tool"]
+
+
+class Thinker:
+    """An engine that reasons before it answers."""
+
+    async def generate(self, request, sent, *, whole):
+        usage = Usage(input_tokens=1, output_tokens=4, reasoning_tokens=3)
+        for chunk in ({"reasoning": "hm, "}, {"reasoning": "so"}, {"text": "Hello"}):
+            yield GenerateChunk(**chunk)
+        yield GenerateChunk(finish_reason="stop", usage=usage)
+
+
+async def test_reasoning_is_an_item_of_its_own(rig, client):
+    rig.attempts.engine = Thinker()
+    whole = await client.responses.create(model="plain", input="Say hello.")
+    assert [item.type for item in whole.output] == ["reasoning", "message"]
+    assert whole.output[0].content[0].text == "hm, so" and whole.output_text == "Hello"
+    assert whole.usage.output_tokens_details.reasoning_tokens == 3
+    async with client.responses.stream(model="plain", input="Say hello.") as events:
+        heard = [event.delta async for event in events if event.type == "response.reasoning_text.delta"]
+        final = await events.get_final_response()
+    assert heard == ["hm, ", "so"] and final.output[0].content[0].text == "hm, so" and final.output_text == "Hello"
+    again = await client.responses.create(model="plain", input=[*final.output, {"role": "user", "content": "More."}])
+    assert again.status == "completed"
 
 
 async def test_a_response_that_breaks_off(rig, client):

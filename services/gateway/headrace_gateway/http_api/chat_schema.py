@@ -61,10 +61,11 @@ Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart
 
 
 class FunctionCall(Struct, forbid_unknown_fields=True):
-    """A call that an assistant turn made."""
+    """A call that an assistant turn made. What the SDK parsed of its arguments is not read."""
 
     name: Name
     arguments: str
+    parsed_arguments: Any = None
 
 
 class ToolCall(Struct, forbid_unknown_fields=True):
@@ -77,7 +78,7 @@ class ToolCall(Struct, forbid_unknown_fields=True):
 
 
 class ChatMessage(Struct, forbid_unknown_fields=True):
-    """One turn."""
+    """One turn. Reasoning of earlier turns, and what the SDK parsed of their content, is not read."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
@@ -87,6 +88,7 @@ class ChatMessage(Struct, forbid_unknown_fields=True):
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
+    parsed: Any = None
     audio: Any | UnsetType = UNSET
     function_call: Any | UnsetType = UNSET
     annotations: Any | UnsetType = UNSET

@@ -18,11 +18,12 @@ class InputText(Struct, forbid_unknown_fields=True, tag_field="type", tag="input
 
 
 class OutputText(Struct, forbid_unknown_fields=True, tag_field="type", tag="output_text"):
-    """Text of an assistant, as an earlier response gave it. What is around the text is not read."""
+    """Text of an assistant, as an earlier response gave it, or as the SDK parsed it. Only the text is read."""
 
     text: str
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+    parsed: Any = None
 
 
 class InputRefusal(Struct, forbid_unknown_fields=True, tag_field="type", tag="refusal"):
@@ -58,7 +59,7 @@ class MessageItem(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class FunctionCallItem(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A call that an earlier response made."""
+    """A call that an earlier response made. What the SDK parsed of its arguments is not read."""
 
     type: Literal["function_call"]
     call_id: Name
@@ -66,6 +67,7 @@ class FunctionCallItem(Struct, forbid_unknown_fields=True, kw_only=True):
     arguments: str
     id: str | None = None
     status: Status | None = None
+    parsed_arguments: Any = None
 
 
 class FunctionOutputItem(Struct, forbid_unknown_fields=True, kw_only=True):
