@@ -56,11 +56,10 @@ def bounded(
     order: Sequence[Member], spill: float, in_flight: Callable[[str], float], slots: Callable[[str], int]
 ) -> Member:
     """The first that has a free slot, or not more than `spill` times its share of what is at work; else the first."""
-    total = 1 + sum(in_flight(member.target.name) for member in order)
-    weights = sum(member.weight for member in order)
-    for member in order:
-        most = max(slots(member.target.name), math.ceil(spill * total * member.weight / weights))
-        if in_flight(member.target.name) + 1 <= most:
+    there = [in_flight(member.target.name) for member in order]
+    share = spill * (1 + sum(there)) / sum([member.weight for member in order])
+    for member, now in zip(order, there, strict=True):
+        if now + 1 <= max(slots(member.target.name), math.ceil(share * member.weight)):
             return member
     return order[0]
 

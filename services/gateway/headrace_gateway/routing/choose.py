@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from headrace_gateway.context import RequestContext
 from headrace_gateway.ports import Choice
 from headrace_gateway.routing.affinity import bounded, key_of, ranked
-from headrace_gateway.routing.eligible import eligible
+from headrace_gateway.routing.eligible import eligible, permitted
 from headrace_gateway.routing.load import LoadBook
 from headrace_gateway.routing.plan import Member, Pool, Target
 from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
@@ -46,6 +46,11 @@ class PoolChooser:
         exclude: Collection[Target] = (),
     ) -> Choice | None:
         """See `Chooser`."""
+        if len(pool.members) == 1 and not pool.selective:
+            target = pool.members[0].target
+            if target in exclude or not permitted(ctx, target) or not self._healthy(ctx, target):
+                return None
+            return Choice(target, "only")
         rest: Sequence[Member] = ()
         for group in eligible(ctx, pool, request):
             able = [member for member in group if member.target not in exclude and self._healthy(ctx, member.target)]

@@ -21,7 +21,9 @@ def eligible(ctx: RequestContext, pool: Pool, request: GenerateRequest | None) -
 
     Where conditions of members hold, those come before the members without one.
     """
-    members = [member for member in pool.members if permitted(ctx, member.target)]
+    members: Sequence[Member] = pool.members
+    if ctx.sensitive or ctx.identity.tenant in ctx.table.bounded:
+        members = [member for member in members if permitted(ctx, member.target)]
     if pool.selective:
         traits = _traits(ctx, request)
         able = [member for member in members if traits.taken_by(member.target.accepts)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headrace_gateway.resilience.attempt import Attempt
 from headrace_protos.inference.v1.messages_pb2 import DeploymentLoad
@@ -22,11 +23,16 @@ _WHOLE = 0.98
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What inference said of a deployment, and how many requests this process had there then."""
+    """What inference said of a deployment, and how many requests this process had there then (`own`)."""
 
     at: float
-    load: DeploymentLoad
     own: int
+    there: int
+    slots: int
+    ready: bool
+    wait_ms: float
+    first_token_ms: float
+    output_token_ms: float
 
 
 class Known:
@@ -47,8 +53,7 @@ class Known:
         self.output_tokens: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """How fast a deployment answers: milliseconds to the first token without waiting, and per token after it."""
 
     prompt_ms: float
@@ -78,7 +83,16 @@ class LoadBook:
         now = self._clock()
         for load in loads:
             known = self._of(load.deployment)
-            known.report = Report(now, load, known.in_flight)
+            known.report = Report(
+                at=now,
+                own=known.in_flight,
+                there=load.waiting + load.running,
+                slots=load.slots,
+                ready=load.ready,
+                wait_ms=load.wait_ms,
+                first_token_ms=load.first_token_ms,
+                output_token_ms=load.output_token_ms,
+            )
 
     def began(self, attempt: Attempt) -> None:
         """See `AttemptListener`."""
@@ -111,48 +125,37 @@ class LoadBook:
         have done the same, each in proportion, at most four times as much as this one.
         """
         known = self._of(name)
-        report = self._fresh(known)
-        if report is None:
-            return known.in_flight
-        said = report.load.waiting + report.load.running
-        others = min(_MOST_OTHERS, max(1.0, said / report.own)) if report.own else 1.0
-        return max(known.in_flight, said + (known.in_flight - report.own) * others)
+        return _there(known, self._fresh(known))
 
     def slots(self, name: str) -> int:
         """Requests that it runs at once; 0 where that is not known."""
         report = self._of(name).report
-        return report.load.slots if report is not None else 0
+        return report.slots if report is not None else 0
 
     def ready(self, name: str) -> bool:
         """False where inference says that it is not loaded now."""
         report = self._fresh(self._of(name))
-        return report is None or report.load.ready
+        return report is None or report.ready
 
     def wait_ms(self, name: str) -> float:
         """Estimated wait of a request that comes now, before its prompt is read; 0 where nothing tells of a queue."""
         known = self._of(name)
-        report = self._fresh(known)
-        slots = self.slots(name)
-        ahead = self.in_flight(name) - slots + 1
+        if known.report is None:
+            return 0.0
+        slots, report = known.report.slots, self._fresh(known)
+        ahead = _there(known, report) - slots + 1
         if not slots or ahead <= 0:
             return 0.0
-        if report is not None and report.load.wait_ms > 0:
-            queued = max(1, report.load.waiting + report.load.running - slots + 1)
-            return ahead * report.load.wait_ms / queued
-        pace = self.pace(name)
+        if report is not None and report.wait_ms > 0:
+            return ahead * report.wait_ms / max(1, report.there - slots + 1)
+        pace = _pace(known)
         if pace is None:
             return 0.0
         return ahead * (pace.prompt_ms + pace.token_ms * (known.output_tokens or _USUAL_TOKENS)) / slots
 
     def pace(self, name: str) -> Pace | None:
         """How fast it answers, as seen here, else as inference says; None where nobody knows."""
-        known = self._of(name)
-        if known.prompt_ms is not None:
-            return Pace(known.prompt_ms, known.token_ms or 0.0)
-        report = known.report
-        if report is not None and report.load.first_token_ms:
-            return Pace(report.load.first_token_ms, report.load.output_token_ms)
-        return Pace(0.0, known.whole_ms) if known.whole_ms is not None else None
+        return _pace(self._of(name))
 
     def output_tokens(self, name: str, at_most: int) -> float:
         """Tokens that an answer there probably has; `at_most` 0 is no limit."""
@@ -179,6 +182,22 @@ class LoadBook:
     def _fresh(self, known: Known) -> Report | None:
         report = known.report
         return report if report is not None and self._clock() - report.at <= FRESH_S else None
+
+
+def _there(known: Known, report: Report | None) -> float:
+    if report is None:
+        return known.in_flight
+    others = min(_MOST_OTHERS, max(1.0, report.there / report.own)) if report.own else 1.0
+    return max(known.in_flight, report.there + (known.in_flight - report.own) * others)
+
+
+def _pace(known: Known) -> Pace | None:
+    if known.prompt_ms is not None:
+        return Pace(known.prompt_ms, known.token_ms or 0.0)
+    report = known.report
+    if report is not None and report.first_token_ms:
+        return Pace(report.first_token_ms, report.output_token_ms)
+    return Pace(0.0, known.whole_ms) if known.whole_ms is not None else None
 
 
 def _mean(before: float | None, value: float) -> float:
