@@ -48,10 +48,11 @@ class Tried:
     elapsed_s: float = 1.0
     usage: Usage = field(default_factory=lambda: Usage(output_tokens=10))
     error: BaseException | None = None
+    pieces: int = 5
 
 
-def answered(book: LoadBook, where: Target, first_s: float, total_s: float, tokens: int) -> None:
-    attempt: Any = Tried(where, first_s, total_s, Usage(output_tokens=tokens))
+def answered(book: LoadBook, where: Target, first_s: float, total_s: float, tokens: int, pieces: int = 5) -> None:
+    attempt: Any = Tried(where, first_s, total_s, Usage(output_tokens=tokens), pieces=pieces)
     book.began(attempt)
     book.ended(attempt)
 
@@ -84,7 +85,7 @@ def test_what_inference_measured_stands_in_until_something_was_seen_here():
 
 def test_answers_that_came_whole_count_by_the_token():
     book = LoadBook(Clock())
-    answered(book, A, 2.0, 2.0, 20)
+    answered(book, A, 2.0, 2.0, 20, pieces=1)
     assert book.finish_ms("a", 10) == pytest.approx(1000)
 
 
@@ -131,7 +132,7 @@ def test_an_old_report_says_nothing_about_the_queue():
 def test_the_sooner_of_two_is_chosen_and_one_that_is_not_loaded_is_not(rig):
     book = LoadBook(Clock())
     pool = Pool((Member(A), Member(B)), Routing(choose="least_finish_time"))
-    chooser, ctx = PoolChooser(loads=book), rig.context()
+    chooser, ctx = PoolChooser(loads=book, draw=random.Random(3)), rig.context()
     request = GenerateRequest(messages=[turn()])
     book.take([load("a", first_token_ms=50, output_token_ms=10), load("b", first_token_ms=50, output_token_ms=20)])
     assert chooser.choose(ctx, pool, request).target is A
@@ -145,6 +146,24 @@ def test_the_sooner_of_two_is_chosen_and_one_that_is_not_loaded_is_not(rig):
     assert chooser.choose(ctx, pool, request).target is A
     request.sampling.CopyFrom(Sampling(max_tokens=500))
     assert chooser.choose(ctx, pool, request).target is B
+
+
+def test_who_was_slow_once_is_looked_at_again(rig):
+    clock = Clock()
+    book = LoadBook(clock)
+    pool = Pool((Member(A), Member(B)), Routing(choose="least_finish_time"))
+    chooser = PoolChooser(loads=book, draw=random.Random(1))
+    answered(book, A, 0.1, 1.0, 10)
+    answered(book, B, 9.0, 9.9, 10)
+    seen = []
+    for _ in range(2000):
+        clock.now += 0.1
+        choice = chooser.choose(rig.context(), pool, GenerateRequest(messages=[turn()]))
+        seen.append(choice.target.name)
+        answered(book, choice.target, *((0.1, 1.0) if choice.target is A else (0.05, 0.5)), 10)
+    assert set(seen[:99]) == {"a"}
+    assert seen[99:].index("b") < 150
+    assert seen[-1000:].count("b") > 900
 
 
 def test_reports_are_wanted_while_somebody_chooses_by_them(rig):

@@ -55,6 +55,7 @@ class Attempt:
         self._usage: Usage | None = None
         self._prompt = Usage()
         self._chars = 0
+        self.pieces = 0
         self._tokens = 0
         self.confidence = Confidence()
         self.finish_reason = ""
@@ -101,6 +102,7 @@ class Attempt:
         """Count a chunk that came from the engine."""
         if not self._first_us:
             self._first_us = self.ctx.elapsed_us()
+        self.pieces += 1
         self._chars += len(chunk.text) + len(chunk.reasoning)
         self.confidence.add(chunk)
         if chunk.HasField("prompt"):

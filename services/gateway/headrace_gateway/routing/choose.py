@@ -14,6 +14,9 @@ from headrace_gateway.routing.load import LoadBook
 from headrace_gateway.routing.plan import Member, Pool, Target
 from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
 
+_LOOK_AGAIN = 0.05
+"""Share of the requests for which a deployment that was not asked lately is asked although it seems slower."""
+
 
 class PoolChooser:
     """Picks among the healthy deployments of a pool that a request may be sent to.
@@ -113,7 +116,11 @@ class PoolChooser:
         if mine is None or theirs is None or mine == theirs:
             loads = [self._loads.in_flight(member.target.name) / member.weight for member in (one, other)]
             return (one if loads[0] <= loads[1] else other).target
-        return (one if mine < theirs else other).target
+        sooner, later = (one, other) if mine < theirs else (other, one)
+        # Who was slow once, on its first answer say, would never be asked again, and nobody would learn that it is not.
+        if self._loads.aged(later.target.name) and self._draw.random() < _LOOK_AGAIN:
+            return later.target
+        return sooner.target
 
     def _pair(self, members: Sequence[Member]) -> tuple[Member, Member]:
         if len(members) <= 2:

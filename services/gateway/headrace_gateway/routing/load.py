@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ FRESH_S = 5.0
 WANTED_S = 60.0
 """Nobody asks inference about a deployment that nothing was chosen by for so long."""
 
+AGED_S = 10.0
+"""A mean that had nothing new for so long says little: what comes next counts for more, and it is looked at again."""
+
 _WEIGHT = 0.2
 _MOST_OTHERS = 4.0
 _USUAL_TOKENS = 200.0
-_WHOLE = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,14 @@ class Known:
     """One deployment. Times are milliseconds and weighted means over the last answers; None: there was none yet.
 
     `prompt_ms` is the time to the first token without the wait before it, `token_ms` that per token after the first,
-    `whole_ms` that per token of answers that came in one piece.
+    `whole_ms` that per token of answers that came in one piece. `learned` is when one of them was last changed.
     """
 
-    __slots__ = ("in_flight", "output_tokens", "prompt_ms", "report", "token_ms", "whole_ms")
+    __slots__ = ("in_flight", "learned", "output_tokens", "prompt_ms", "report", "token_ms", "whole_ms")
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.learned = 0.0
         self.report: Report | None = None
         self.prompt_ms: float | None = None
         self.token_ms: float | None = None
@@ -109,14 +113,17 @@ class LoadBook:
         tokens = attempt.usage.output_tokens
         if attempt.error is not None or attempt.first_token_s is None or not tokens:
             return
-        known.output_tokens = _mean(known.output_tokens, tokens)
+        now = self._clock()
+        weight = max(_WEIGHT, 1 - math.exp((known.learned - now) / AGED_S))
+        known.learned = now
+        known.output_tokens = _mean(known.output_tokens, tokens, weight)
         first_ms, total_ms = attempt.first_token_s * 1000, attempt.elapsed_s * 1000
-        if tokens > 1 and first_ms >= _WHOLE * total_ms:
-            known.whole_ms = _mean(known.whole_ms, max(0.0, total_ms - wait_ms) / tokens)
+        if attempt.pieces == 1 and tokens > 1:
+            known.whole_ms = _mean(known.whole_ms, max(0.0, total_ms - wait_ms) / tokens, weight)
             return
-        known.prompt_ms = _mean(known.prompt_ms, max(0.0, first_ms - wait_ms))
+        known.prompt_ms = _mean(known.prompt_ms, max(0.0, first_ms - wait_ms), weight)
         if tokens > 1:
-            known.token_ms = _mean(known.token_ms, (total_ms - first_ms) / (tokens - 1))
+            known.token_ms = _mean(known.token_ms, (total_ms - first_ms) / (tokens - 1), weight)
 
     def in_flight(self, name: str) -> float:
         """Requests that are probably there now, those of other gateways included.
@@ -169,6 +176,11 @@ class LoadBook:
             return None
         return self.wait_ms(name) + pace.prompt_ms + pace.token_ms * self.output_tokens(name, at_most_tokens)
 
+    def aged(self, name: str) -> bool:
+        """Whether nothing was learned of it lately, and nothing is known to be in its way."""
+        known = self._of(name)
+        return not known.in_flight and self._clock() - known.learned > AGED_S and not self.wait_ms(name)
+
     def use(self) -> None:
         """Somebody chooses by these estimates, so reports are wanted."""
         self._wanted = self._clock()
@@ -200,5 +212,5 @@ def _pace(known: Known) -> Pace | None:
     return Pace(0.0, known.whole_ms) if known.whole_ms is not None else None
 
 
-def _mean(before: float | None, value: float) -> float:
-    return value if before is None else before + _WEIGHT * (value - before)
+def _mean(before: float | None, value: float, weight: float) -> float:
+    return value if before is None else before + weight * (value - before)
