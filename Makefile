@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. `make` alone shows the list.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down restart status logs test lint format protos lock bench bench-inference bench-vllm clean
+.PHONY: help up down restart status logs test lint format protos lock bench bench-cascade bench-inference bench-vllm clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -69,6 +69,10 @@ lock: ## resolve the requirements again (ARGS=--upgrade)
 bench: ## measure the platform on both hosts and print tables (ARGS="--runtime process")
 	@$(BOOTSTRAP) dev triton
 	@$(PY) -m benchmarks.platform $(ARGS)
+
+bench-cascade: ## measure quality against cost of routing and cascades on recorded answers (HEADRACE_DATA=../shared/data)
+	@$(BOOTSTRAP) dev
+	@$(PY) -m benchmarks.cascade $(ARGS)
 
 bench-inference: ## measure inference beside the engines that it runs (ARGS="streams --rounds 3")
 	@$(BOOTSTRAP) dev triton

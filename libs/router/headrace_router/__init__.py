@@ -2,6 +2,6 @@
 
 from headrace_router.answers import Answer
 from headrace_router.file import FORMAT, RouterInvalid, load, save
-from headrace_router.router import Cost, Episode, Router, Step
+from headrace_router.router import Episode, Router, Step
 
-__all__ = ["FORMAT", "Answer", "Cost", "Episode", "Router", "RouterInvalid", "Step", "load", "save"]
+__all__ = ["FORMAT", "Answer", "Episode", "Router", "RouterInvalid", "Step", "load", "save"]

@@ -7,7 +7,7 @@ import numpy as np
 from headrace_router.plan import describe, fit_plan
 from headrace_router.predictors import Calibration, Linear, Trees
 from headrace_router.prompt import WIDTH
-from headrace_router.router import Cost, Head, Router
+from headrace_router.router import Head, Router
 from headrace_router.state import ASKED, UNASKED
 
 STRAIGHT = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
@@ -42,7 +42,6 @@ def fake_router(dimensions: int = 0, deployments: tuple[str, ...] = ("small", "l
     assert plan.weights[0][0, 0].shape == describe(quality[:1], 0)[0].shape
     return Router(
         deployments=deployments,
-        costs=tuple(Cost(float(cost)) for cost in costs[0]),
         rates=tuple({"A": 0.5, "B": 0.5} for _ in deployments),
         dimensions=dimensions,
         prior=Linear(weights, np.linspace(0.0, 2.0, count)),

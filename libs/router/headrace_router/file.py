@@ -17,7 +17,7 @@ import numpy as np
 from headrace_router.plan import Plan, describe
 from headrace_router.predictors import Array, Calibration, Each, Linear, Neighbours, Predictor, Trees
 from headrace_router.prompt import WIDTH
-from headrace_router.router import Cost, Head, Router
+from headrace_router.router import Head, Router
 from headrace_router.state import ASKED, UNASKED
 
 FORMAT = "headrace-router/1"
@@ -57,8 +57,6 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Deployment(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    fixed_usd: float
-    usd_per_char: float
     conclusions: dict[str, float]
     calibration: _Calibration
 
@@ -114,10 +112,8 @@ def dumps(router: Router) -> bytes:
         format=FORMAT,
         metadata=dict(router.metadata),
         deployments=[
-            _Deployment(name, cost.fixed, cost.per_char, dict(rates), _calibration(calibration))
-            for name, cost, rates, calibration in zip(
-                router.deployments, router.costs, router.rates, router.calibrations, strict=True
-            )
+            _Deployment(name, dict(rates), _calibration(calibration))
+            for name, rates, calibration in zip(router.deployments, router.rates, router.calibrations, strict=True)
         ],
         dimensions=router.dimensions,
         prior=_predictor(router.prior),
@@ -152,7 +148,6 @@ def loads(data: bytes) -> Router:
         raise RouterInvalid("dimensions must be 0 to 8192")
     return Router(
         deployments=tuple(names),
-        costs=tuple(_cost(entry) for entry in file.deployments),
         rates=tuple(_rates(entry) for entry in file.deployments),
         dimensions=file.dimensions,
         prior=_read_predictor(file.prior, "prior", WIDTH + file.dimensions, count),
@@ -162,12 +157,6 @@ def loads(data: bytes) -> Router:
         plan=_read_plan(file.plan, count),
         metadata=file.metadata,
     )
-
-
-def _cost(entry: _Deployment) -> Cost:
-    if not (0 <= entry.fixed_usd < 1e6 and 0 <= entry.usd_per_char < 1e6):
-        raise RouterInvalid(f"the costs of {entry.name!r} must be amounts of at least 0")
-    return Cost(entry.fixed_usd, entry.usd_per_char)
 
 
 def _rates(entry: _Deployment) -> dict[str, float]:

@@ -16,14 +16,6 @@ from headrace_router.state import Observed
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a deployment's answer costs, in US dollars: `fixed` plus `per_char` for each character of the prompt."""
-
-    fixed: float
-    per_char: float = 0.0
-
-
-@dataclass(frozen=True)
 class Head:
     """A predictor of the posterior with its calibration."""
 
@@ -56,7 +48,6 @@ class Router:
     """
 
     deployments: tuple[str, ...]
-    costs: tuple[Cost, ...]
     rates: tuple[Mapping[str, float], ...]
     dimensions: int
     prior: Predictor
@@ -107,8 +98,12 @@ class Router:
             row = np.concatenate(
                 [row, np.zeros(self.dimensions) if embedding is None else np.asarray(embedding, float)]
             )
-        raw = self.prior(row[None, :])
-        return np.concatenate([calibrate(raw[:, place]) for place, calibrate in enumerate(self.calibrations)])
+        return np.asarray(self.priors(row[None, :])[0])
+
+    def priors(self, rows: Array) -> Array:
+        """What each deployment's answer is expected to be worth, for rows of features; a column a deployment."""
+        raw = self.prior(rows)
+        return np.column_stack([calibrate(raw[:, place]) for place, calibrate in enumerate(self.calibrations)])
 
 
 class Episode:

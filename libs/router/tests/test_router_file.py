@@ -15,7 +15,7 @@ def test_what_was_saved_is_read_back(tmp_path, dimensions):
     made = fake_router(dimensions)
     save(made, tmp_path / "a.json")
     read = load(tmp_path / "a.json")
-    assert (read.deployments, read.costs, read.metadata) == (made.deployments, made.costs, made.metadata)
+    assert (read.deployments, read.rates, read.metadata) == (made.deployments, made.rates, made.metadata)
     embedding = [0.6, 0.0, 0.8] if dimensions else None
     assert read.expect("why?", embedding) == pytest.approx(made.expect("why?", embedding), abs=1e-6)
     for tradeoff in (0, 10, 1000):
@@ -63,7 +63,7 @@ def array(tree):
         (lambda tree: tree["asked"]["predictor"].update(number=10**9), "trees"),
         (lambda tree: tree["asked"]["predictor"]["arrays"]["left"].update(data="AAAAAAAAAAAAAAAA"), "trees"),
         (lambda tree: tree["asked"]["calibration"].update(y=[1.0, 0.0]), "calibration"),
-        (lambda tree: tree["deployments"][0].update(fixed_usd=-1), "costs"),
+        (lambda tree: tree["deployments"][0].update(conclusions={"A": 2.0}), "conclusions"),
         (lambda tree: tree["plan"].update(tradeoffs=[2.0, 1.0, 3.0]), "trade-offs"),
         (lambda tree: tree["plan"].update(moves=[9] * len(tree["plan"]["moves"])), "moves"),
         (lambda tree: tree.update(dimensions=-1), "dimensions"),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli import (
+    cascade,
     chat,
     collections,
     config,
@@ -70,4 +71,5 @@ app.add_typer(models.app)
 app.add_typer(keys.app)
 app.add_typer(rollouts.app)
 app.add_typer(guardrails.app)
+app.add_typer(cascade.app)
 app.add_typer(config.app)

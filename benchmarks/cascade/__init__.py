@@ -1,0 +1,1 @@
+"""Quality against cost of routing and cascades, on recorded answers."""

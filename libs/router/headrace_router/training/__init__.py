@@ -1,0 +1,1 @@
+"""Making routers, offline: needs the extra `train`. Nothing that serves imports this."""
