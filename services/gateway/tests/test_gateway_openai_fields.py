@@ -15,7 +15,7 @@ from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.chat_schema import ChatBody, CompletionBody
 from headrace_gateway.http_api.refused import HARMLESS, refuse, unsupported
 from headrace_gateway.http_api.responses_schema import ReasoningConfig, ResponsesBody, TextConfig
-from headrace_gateway.http_api.vectors import EmbedBody
+from headrace_gateway.http_api.vectors import EmbedBody, RerankBody
 from headrace_kit.errors import BadInput
 
 PAIRS = [
@@ -32,10 +32,10 @@ def test_every_field_of_the_sdk_is_known(body, params):
     assert set(get_type_hints(params)) - ours == set()
 
 
-REQUIRED = {"model": "m", "messages": [], "prompt": "p", "input": "i"}
+REQUIRED = {"model": "m", "messages": [], "prompt": "p", "input": "i", "query": "q", "documents": []}
 
 
-@pytest.mark.parametrize("kind", [ChatBody, CompletionBody, ResponsesBody, TextConfig, ReasoningConfig])
+@pytest.mark.parametrize("kind", [ChatBody, CompletionBody, ResponsesBody, TextConfig, ReasoningConfig, RerankBody])
 def test_a_field_that_is_not_supported_is_named(kind):
     given = {field.name: REQUIRED[field.name] for field in msgspec.structs.fields(kind) if field.required}
     assert unsupported(kind)

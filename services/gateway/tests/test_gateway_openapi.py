@@ -96,6 +96,14 @@ async def test_every_route_is_in_it(rig, http, routes):
     operations = [operation for methods in made["paths"].values() for operation in methods.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     assert all(operation["summary"] for operation in operations)
+    repeatable = {
+        path
+        for path, methods in made["paths"].items()
+        if any(entry["name"] == "Idempotency-Key" for entry in methods.get("post", {}).get("parameters", ()))
+    }
+    assert repeatable == {
+        path for path, methods in router._exact.items() if any(r.repeatable for r in methods.values())
+    }
 
 
 async def test_it_is_a_good_document(http):

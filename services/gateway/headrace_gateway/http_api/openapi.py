@@ -24,6 +24,13 @@ _IDENTITY = {
 }
 """Headers that every route with a key takes."""
 
+_ONCE = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "A repeat under the same key gets the same answer.",
+}
+
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """An OpenAPI 3.1 document in which every route stands."""
@@ -93,6 +100,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             {"name": name, "in": "header", "schema": text, "description": description}
             for name, description in _IDENTITY.items()
         ]
+    if route.repeatable:
+        found.append(_ONCE)
     return found
 
 
