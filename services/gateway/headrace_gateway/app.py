@@ -34,6 +34,7 @@ from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
 from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.grpc_api.gateway import GatewayServicer
+from headrace_gateway.grpc_api.once import GrpcOnce
 from headrace_gateway.http_api.admin import AdminApi
 from headrace_gateway.http_api.admin_deployments import DeploymentsApi
 from headrace_gateway.http_api.admin_keys import KeysApi
@@ -233,7 +234,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         servicers=[
             Servicing(
                 service_pb2_grpc.add_GatewayServiceServicer_to_server,
-                GatewayServicer(runtime.rpc, door, pipeline, vectors, services),
+                GatewayServicer(
+                    runtime.rpc, door, pipeline, vectors, services, GrpcOnce(once, in_flight), ledger_store.usage
+                ),
                 gateway_grpc.SERVICE,
             ),
             Servicing(

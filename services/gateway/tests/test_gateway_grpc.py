@@ -13,6 +13,8 @@ from opentelemetry.trace import NoOpTracer
 
 from headrace_gateway.fakes import Script
 from headrace_gateway.grpc_api.gateway import GatewayServicer
+from headrace_gateway.grpc_api.once import GrpcOnce
+from headrace_gateway.ledger.usage import UsageRow
 from headrace_kit.errors import Upstream
 from headrace_kit.rpc import RpcRuntime
 from headrace_kit.rpc.identity import Verifier
@@ -25,10 +27,11 @@ AUTH = (("authorization", "Bearer hr_dev"),)
 
 
 @contextlib.asynccontextmanager
-async def serving(rig):
+async def serving(rig, usage=None):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
-    servicer = GatewayServicer(runtime, rig.door, rig.pipeline, rig.vectors, services=None)
+    once = GrpcOnce(rig.once, rig.in_flight)
+    servicer = GatewayServicer(runtime, rig.door, rig.pipeline, rig.vectors, None, once, usage)
     service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -112,3 +115,67 @@ async def test_embed_rerank_and_models(rig):
         assert [entry.index for entry in ranked.results] == [1, 0]
         models = await stub.ListModels(pb.ListModelsRequest(), metadata=AUTH)
         assert {model.id: model.task for model in models.models}["minilm"] == "embedding"
+
+
+KEYED = (*AUTH, ("idempotency-key", "k-1"))
+
+
+async def test_a_repeat_gets_the_same_messages(rig):
+    rig.engine.scripts["small"] = [Script(["Hel", "lo"])]
+    async with serving(rig) as stub:
+        first, again = [[chunk async for chunk in stub.GenerateStream(hi(), metadata=KEYED)] for _ in range(2)]
+        whole, _ = await refused(stub.Generate(hi(), metadata=KEYED))
+    assert (first[-1].headrace.idempotency, again[-1].headrace.idempotency) == ("new", "replayed")
+    for chunk in (first[-1], again[-1]):
+        chunk.headrace.idempotency = ""
+    assert first == again and len(rig.engine.calls) == 1
+    assert whole.code() is grpc.StatusCode.ABORTED and rig.in_flight.total == 0
+
+
+async def test_vectors_and_rankings_repeat_and_tell_their_outcome(rig):
+    asked = pb.EmbedRequest(model="minilm", texts=["a"], end_user="ada")
+    ranked = pb.RerankRequest(model="reranker", query="q", documents=["a", "bb"])
+    async with serving(rig) as stub:
+        for call, request, key in ((stub.Embed, asked, "e"), (stub.Rerank, ranked, "r")):
+            answers = [await call(request, metadata=(*AUTH, ("idempotency-key", key))) for _ in range(2)]
+            assert [answer.headrace.idempotency for answer in answers] == ["new", "replayed"]
+            assert answers[0].headrace.request_id == answers[1].headrace.request_id
+            assert not (await call(request, metadata=AUTH)).headrace.idempotency
+    assert len(rig.closed()) == 4
+
+
+async def test_a_failure_under_a_key_is_told_and_not_kept(rig):
+    rig.engine.scripts["small"] = [Script((), error=Upstream("the engine died")), Script()]
+    async with serving(rig) as stub:
+        raw, error = await refused(stub.Generate(hi(), metadata=KEYED))
+        assert raw.code() is grpc.StatusCode.UNAVAILABLE and error.message == "the engine died"
+        assert (await stub.Generate(hi(), metadata=KEYED)).headrace.idempotency == "new"
+        raw, error = await refused(stub.Generate(hi(), metadata=(*AUTH, ("idempotency-key", "a b"))))
+    assert error.param == "idempotency-key"
+
+
+async def test_the_end_user_and_metadata_pass(rig):
+    async with serving(rig) as stub:
+        await stub.Generate(hi(end_user="ada", metadata={"team": "blue"}), metadata=AUTH)
+        assert rig.left[-1].ctx.attributes["headrace.metadata.team"] == "blue"
+        for bad in ({"k" * 65: "v"}, {"k": "v" * 513}, {str(number): "" for number in range(17)}):
+            raw, error = await refused(stub.Generate(hi(metadata=bad), metadata=AUTH))
+            assert raw.code() is grpc.StatusCode.INVALID_ARGUMENT and error.param == "metadata"
+
+
+async def test_usage_is_a_tenants_own(rig):
+    asked = []
+
+    async def usage(query):
+        asked.append(query)
+        return [UsageRow(("plain",), 2, 10, 3, 1_000_000, 0)]
+
+    async with serving(rig, usage) as stub:
+        answer = await stub.GetUsage(pb.GetUsageRequest(group_by=["model"]), metadata=AUTH)
+        raw, _ = await refused(stub.GetUsage(pb.GetUsageRequest(tenant="other"), metadata=AUTH))
+        assert raw.code() is grpc.StatusCode.PERMISSION_DENIED
+        raw, error = await refused(stub.GetUsage(pb.GetUsageRequest(group_by=["colour"]), metadata=AUTH))
+        assert error.param == "group_by"
+    [row] = answer.rows
+    assert (dict(row.groups), row.requests, row.cost_usd) == ({"model": "plain"}, 2, "0.001")
+    assert asked[0].tenant == "dev"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from headrace_gateway.cache.wishes import WISHES
 from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
 from headrace_gateway.parts import AUDIO_FORMATS
@@ -21,6 +23,7 @@ _BOUNDS = {
 }
 _MAX_REGEX_CHARS = 4096
 _DETAILS = ("", "auto", "low", "high")
+_MAX_PAIRS, _MAX_PAIR_KEY_CHARS, _MAX_PAIR_VALUE_CHARS = 16, 64, 512
 _MAX_N, _MAX_STOPS, _MAX_TOOLS, _MAX_COLLECTIONS, _MAX_CHARS = 16, 4, 128, 16, 256
 
 
@@ -43,8 +46,21 @@ def read_generate(request: pb.GenerateRequest, *, stream: bool) -> GenerateCall:
         prompt=request.prompt,
         sampling=sampling,
         options=_options(request.headrace),
+        end_user=request.end_user,
+        metadata=_metadata(request.metadata),
         stream=stream,
     )
+
+
+def _metadata(sent: Mapping[str, str]) -> dict[str, str]:
+    if len(sent) > _MAX_PAIRS:
+        raise BadInput(f"at most {_MAX_PAIRS} pairs of metadata", param="metadata")
+    if any(len(key) > _MAX_PAIR_KEY_CHARS or len(value) > _MAX_PAIR_VALUE_CHARS for key, value in sent.items()):
+        raise BadInput(
+            f"a key of metadata has at most {_MAX_PAIR_KEY_CHARS} characters, a value {_MAX_PAIR_VALUE_CHARS}",
+            param="metadata",
+        )
+    return dict(sent)
 
 
 def _check_message(message: Message, where: str) -> None:

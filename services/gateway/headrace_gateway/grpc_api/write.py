@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from headrace_gateway.outcome import Outcome
+from collections.abc import Sequence
+
+from headrace_gateway.ledger.usage import UsageRow
+from headrace_gateway.outcome import Outcome, usd
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.gateway.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
+
+
+def usage_message(groups: Sequence[str], row: UsageRow) -> pb.UsageRow:
+    """One group's sums."""
+    return pb.UsageRow(
+        groups=dict(zip(groups, row.keys, strict=True)),
+        requests=row.requests,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cost_usd=usd(row.cost_nano_usd),
+        overhead_usd=usd(row.overhead_nano_usd),
+        cache_hits=row.cache_hits,
+        saved_usd=usd(row.saved_nano_usd),
+    )
 
 
 def chunk_message(chunk: GenerateChunk, request_id: str, outcome: Outcome | None) -> pb.GenerateChunk:

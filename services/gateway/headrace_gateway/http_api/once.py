@@ -10,7 +10,7 @@ from headrace_gateway.admission.door import Visit
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.http_api.port import Headers, Request, Response, Stream
 from headrace_gateway.http_api.reply import KeepAlive, Reply
-from headrace_gateway.idempotency.once import KEY, Ask, Once, standing
+from headrace_gateway.idempotency.once import KEY, Ask, Once, rights, standing
 from headrace_gateway.idempotency.recording import Head, Recording
 from headrace_kit.errors import TooLarge, row
 
@@ -88,9 +88,7 @@ class HttpOnce:
         body = await request.body(self._max_body_bytes())
         request.follow_client()
         who = visit.ctx.identity
-        # Who may see what is part of the question: another key of the tenant may have other rights.
-        rights = "\n".join(("", who.user, "", *sorted(who.groups), "", *sorted(who.scopes)))
-        head = f"http {request.method} {request.path}\n{request.query}\n{request.header('content-type')}{rights}"
+        head = f"http {request.method} {request.path}\n{request.query}\n{request.header('content-type')}{rights(who)}"
         ask = Ask.of(who.tenant, request.header(KEY), (head.encode("utf-8", "surrogatepass"), body))
         signs, served = Signs(), visit
 

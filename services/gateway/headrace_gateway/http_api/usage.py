@@ -11,7 +11,7 @@ from headrace_gateway.http_api.answers import headrace_headers, json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import query
 from headrace_gateway.http_api.router import Route
-from headrace_gateway.ledger.usage import UsageQuery, UsageRow, read_query
+from headrace_gateway.ledger.usage import UsageQuery, UsageRow, read_query, tenant_of
 from headrace_gateway.outcome import usd
 from headrace_kit.errors import BadInput
 
@@ -42,12 +42,7 @@ class UsageApi:
         form = asked.get("format", "json")
         if form not in ("json", "csv"):
             raise BadInput("format is json or csv", param="format")
-        identity = visit.ctx.identity
-        tenant: str | None = identity.tenant
-        if "admin" in identity.scopes:
-            tenant = asked.get("tenant")
-        elif asked.get("tenant", tenant) != tenant:
-            identity.require("admin")
+        tenant = tenant_of(visit.ctx.identity, asked.get("tenant"))
         wanted = read_query(asked.get("group_by", "day,model"), asked.get("from", ""), asked.get("to", ""), tenant)
         rows = [
             {

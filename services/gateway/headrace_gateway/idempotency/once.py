@@ -18,10 +18,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.idempotency.ports import Claims
 from headrace_gateway.idempotency.recording import Kept, Recording, decode
 from headrace_kit.config.services import Idempotency
 from headrace_kit.errors import BadInput, Conflict, HeadraceError, NotReady
+from headrace_kit.rpc.call import Identity
 
 KEY = "idempotency-key"
 """The header, and the key of gRPC metadata, that names a request."""
@@ -138,7 +140,7 @@ class Once:
                 if renewing is not None:
                     renewing.cancel()
         except BaseException as raised:
-            error, recording.good = raised, False
+            error, recording.good = shut_down(raised), False
             if not isinstance(raised, Exception):
                 raise
         finally:
@@ -221,6 +223,11 @@ def _compare(ask: Ask, fingerprint: bytes) -> None:
             code="idempotency_key_reused",
             param=KEY,
         )
+
+
+def rights(who: Identity) -> str:
+    """Who may see what, as a part of the question: another key of the tenant may have other rights."""
+    return "\n".join(("", who.user, "", *sorted(who.groups), "", *sorted(who.scopes)))
 
 
 def standing(recording: Recording, *, first: bool) -> str:

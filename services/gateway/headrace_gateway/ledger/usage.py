@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput
+from headrace_kit.rpc.call import Identity
 
 _DEFAULT = timedelta(days=30)
 _SECOND = timedelta(seconds=1)
@@ -51,6 +52,19 @@ class UsageRow:
     overhead_nano_usd: int
     cache_hits: int = 0
     saved_nano_usd: int = 0
+
+
+def tenant_of(identity: Identity, asked: str | None) -> str | None:
+    """Whose usage a caller sees that asks for a tenant's: its own, or with the scope `admin` any or all (None).
+
+    Raises:
+        Forbidden: another tenant's was asked for without that scope.
+    """
+    if "admin" in identity.scopes:
+        return asked
+    if asked is not None and asked != identity.tenant:
+        identity.require("admin")
+    return identity.tenant
 
 
 def read_query(group_by: str, start: str, end: str, tenant: str | None) -> UsageQuery:

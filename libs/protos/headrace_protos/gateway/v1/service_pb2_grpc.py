@@ -28,8 +28,10 @@ if _version_not_supported:
 class GatewayServiceStub:
     """GatewayService is the front door for product teams: the same as HTTP `/v1`, with the same keys, limits and errors.
     Authenticate with metadata `authorization: Bearer <key>`. On Ray Serve also send `application: gateway`.
+    With metadata `idempotency-key`, Generate, GenerateStream, Embed and Rerank are served once, and a repeat gets the
+    same answer; the key with another request ends with ABORTED.
     Errors everywhere: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (unknown model), INVALID_ARGUMENT,
-    FAILED_PRECONDITION (blocked by policy), RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED; details hold ErrorDetail.
+    FAILED_PRECONDITION (blocked by policy), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED; details hold ErrorDetail.
     """
 
     def __init__(self, channel):
@@ -68,13 +70,20 @@ class GatewayServiceStub:
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/headrace.gateway.v1.GatewayService/GetUsage',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
     """GatewayService is the front door for product teams: the same as HTTP `/v1`, with the same keys, limits and errors.
     Authenticate with metadata `authorization: Bearer <key>`. On Ray Serve also send `application: gateway`.
+    With metadata `idempotency-key`, Generate, GenerateStream, Embed and Rerank are served once, and a repeat gets the
+    same answer; the key with another request ends with ABORTED.
     Errors everywhere: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (unknown model), INVALID_ARGUMENT,
-    FAILED_PRECONDITION (blocked by policy), RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED; details hold ErrorDetail.
+    FAILED_PRECONDITION (blocked by policy), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED; details hold ErrorDetail.
     """
 
     def Generate(self, request, context):
@@ -119,6 +128,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """GetUsage sums up what the caller's tenant used, and what it cost. Keys with the scope `admin` see every tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +168,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackRequest.FromString,
                     response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackResponse.SerializeToString,
             ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetUsageRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetUsageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'headrace.gateway.v1.GatewayService', rpc_method_handlers)
@@ -163,8 +184,10 @@ def add_GatewayServiceServicer_to_server(servicer, server):
 class GatewayService:
     """GatewayService is the front door for product teams: the same as HTTP `/v1`, with the same keys, limits and errors.
     Authenticate with metadata `authorization: Bearer <key>`. On Ray Serve also send `application: gateway`.
+    With metadata `idempotency-key`, Generate, GenerateStream, Embed and Rerank are served once, and a repeat gets the
+    same answer; the key with another request ends with ABORTED.
     Errors everywhere: UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND (unknown model), INVALID_ARGUMENT,
-    FAILED_PRECONDITION (blocked by policy), RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED; details hold ErrorDetail.
+    FAILED_PRECONDITION (blocked by policy), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED; details hold ErrorDetail.
     """
 
     @staticmethod
@@ -319,6 +342,33 @@ class GatewayService:
             '/headrace.gateway.v1.GatewayService/SendFeedback',
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackRequest.SerializeToString,
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.GatewayService/GetUsage',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetUsageRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,
