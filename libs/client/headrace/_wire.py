@@ -214,6 +214,7 @@ def _outcome(outcome: pb.Outcome) -> chat.Outcome:
                 confidence=stage.confidence if stage.HasField("confidence") else None,
                 moment=stage.moment or None,
                 cost_usd=stage.cost_usd or None,
+                chosen_by=stage.chosen_by or None,
                 duration_ms=stage.duration_ms,
             )
             for stage in outcome.stages

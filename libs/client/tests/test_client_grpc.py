@@ -22,7 +22,7 @@ OUTCOME = pb.Outcome(
     trace_id="t1",
     deployment="small",
     cost_usd="0.000012",
-    stages=[pb.StageOutcome(deployment="small", verdict="accepted", confidence=-0.25)],
+    stages=[pb.StageOutcome(deployment="small", verdict="accepted", confidence=-0.25, chosen_by="finish")],
     citations=[pb.Citation(number=1, document_id="leave.md", start=9, end=28, quote="27 days")],
     guardrails=[pb.GuardFinding(direction="input", check="pii", kind="email", action="mask", count=2)],
 )
@@ -153,6 +153,7 @@ async def test_a_whole_answer_is_the_same_as_over_http(grpc_client, gateway):
     cited = answer.headrace.citations[0]
     assert (cited.document_id, cited.span.start, cited.span.end, cited.page) == ("leave.md", 9, 28, None)
     assert answer.headrace.stages[0].confidence == -0.25
+    assert answer.headrace.stages[0].chosen_by == "finish"
     assert answer.headrace.guardrails[0].count == 2
     request, metadata = gateway.seen[0]
     assert (metadata["authorization"], metadata["application"]) == ("Bearer hr_team", "gateway")

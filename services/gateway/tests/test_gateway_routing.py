@@ -13,6 +13,7 @@ import yaml
 from headrace_gateway.calls import EmbedCall, GenerateCall, Options, RerankCall
 from headrace_gateway.context import RequestContext
 from headrace_gateway.fakes import Script
+from headrace_gateway.grpc_api.write import outcome_message
 from headrace_gateway.resilience.attempt import Attempt
 from headrace_gateway.routing.table import compile_table
 from headrace_gateway.routing.traits import script_of, traits_of
@@ -281,3 +282,15 @@ async def test_the_guide_does_what_it_says(rig):
         (asked("by-request"), "eu-1"),
     ):
         assert await served_by(rig, call) == [expected]
+
+
+async def test_the_outcome_and_the_trace_tell_why(rig):
+    ctx = whose(rig, "dev")
+    answer = await rig.pipeline.generate(ctx, asked("both"))
+    await answer.whole()
+    assert ctx.outcome.stages[0].chosen_by == "weight"
+    assert outcome_message(ctx.outcome).stages[0].chosen_by == "weight"
+    assert ctx.hops[-1].attributes["headrace.route.chosen_by"] == "weight"
+    alone = whose(rig, "pinned")
+    await (await rig.pipeline.generate(alone, asked("both"))).whole()
+    assert alone.outcome.stages[0].chosen_by is None

@@ -105,7 +105,8 @@ class StageOutcome(Struct):
     """One attempt of a cascade: its deployment, and whether its answer was `accepted`, `rejected` or `failed`.
 
     `confidence` is the value of the signal that decided, `moment` when it did: `early`, on the beginning of the answer,
-    or `after`; `error` the code of what failed.
+    or `after`; `error` the code of what failed. `chosen_by` tells why this deployment was taken among several:
+    `weight`, `finish`, `prefix`, `conversation` or `spill`.
     """
 
     deployment: str = ""
@@ -115,6 +116,7 @@ class StageOutcome(Struct):
     signal: str | None = None
     confidence: float | None = None
     moment: str | None = None
+    chosen_by: str | None = None
     cost_usd: str | None = None
     duration_ms: float | None = None
 
