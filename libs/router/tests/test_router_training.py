@@ -98,6 +98,16 @@ def test_the_file_serves_as_the_trainer_evaluates(trained):
             assert paid == pytest.approx(played.costs[place, number])
 
 
+def test_rows_are_embedded_as_the_router_was_trained(trained):
+    fresh = synthetic(50, seed=2)
+    plain = evaluate(trained.router, fresh)
+    embedded = fresh.embedded([[0.0, 1.0]] * 50)
+    assert np.array_equal(evaluate(trained.router, embedded).scores, plain.scores)
+    wants = dataset.replace(trained.router, dimensions=2)
+    with pytest.raises(dataset.DatasetInvalid, match="2 numbers"):
+        evaluate(wants, fresh)
+
+
 def test_without_answers_it_only_routes():
     bare = synthetic(200, answers=False)
     router = fit.train(bare, OPTIONS).router

@@ -141,7 +141,7 @@ def tune(
             table = tuning.signal_table(dataset, names, signal)
         else:
             assert router is not None
-            names, table = _router_table(router, dataset, seed, _say(as_json))
+            names, table, dimensions = _router_table(router, dataset, seed, _say(as_json))
         tuned = tuning.tune(table, target, seed)
     if stages:
         cascade = [
@@ -152,8 +152,11 @@ def tune(
     else:
         section = {
             "cascade": [{"deployment": name} for name in names],
-            "learned": {"file": str(router), "quality_per_usd": float(f"{tuned.value[0]:.6g}")},
+            "learned": {"file": str(router), "quality_per_usd": float(f"{tuned.value[0]:.6g}")}
+            | ({"embedding": embed} if dimensions and embed else {}),
         }
+        if dimensions and not embed:
+            typer.echo("the router was trained with embeddings: add to `learned` the `embedding` deployment", err=True)
     patch = {"models": {model: section}}
     if plot:
         marked = [("chosen", float(table.costs[tuned.place].mean()), float(table.scores[tuned.place].mean()))]
@@ -180,7 +183,7 @@ def tune(
     typer.echo(f"{out}" if out else text, nl=bool(out))
 
 
-def _router_table(file: Path, dataset: Any, seed: int, say: Callable[[str], None]) -> tuple[list[str], Any]:
+def _router_table(file: Path, dataset: Any, seed: int, say: Callable[[str], None]) -> tuple[list[str], Any, int]:
     """What a router would do with rows, honestly: its own rows are judged by routers that did not see them."""
     router = _training("file", "headrace_router").load(file)
     names = list(router.deployments)
@@ -188,10 +191,11 @@ def _router_table(file: Path, dataset: Any, seed: int, say: Callable[[str], None
     if dataset.digest == router.metadata.get("dataset", {}).get("sha256"):
         say("the router was trained on these rows: judging others, trained without them")
         options = _training("fit").Options(deployments=len(names), seed=seed, at=tuple(router.plan.tradeoffs.tolist()))
-        return names, _training("crossfit").crossfit(dataset, options, say)
+        return names, _training("crossfit").crossfit(dataset, options, say), router.dimensions
     played = _training("evaluate").evaluate(router, dataset)
     values = tuple((float(value),) for value in router.plan.tradeoffs)
-    return names, _training("tune").Table(values, played.scores, played.costs, dataset.scores, dataset.costs)
+    table = _training("tune").Table(values, played.scores, played.costs, dataset.scores, dataset.costs)
+    return names, table, router.dimensions
 
 
 def _read(ctx: typer.Context, data: Path, deployments: str | None, embed: str | None, onnx: Path | None) -> Any:

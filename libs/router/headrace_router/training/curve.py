@@ -66,13 +66,6 @@ def area(curve: Curve, single_costs: Array, single_qualities: Array) -> float:
     return float(100 * np.trapezoid(np.interp(grid, x, y), grid) / (right - left)) if right > left else float("nan")
 
 
-def interval(values: Array, seed: int = 0, draws: int = 1000) -> tuple[float, float]:
-    """A 95% interval of a mean, by the bootstrap over rows."""
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1)
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
-
-
 _COLOURS = ("#0b6e99", "#c0392b", "#2e8b57", "#8e44ad", "#b9770e", "#555555")
 
 

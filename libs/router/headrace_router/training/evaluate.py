@@ -8,8 +8,9 @@ import numpy as np
 
 from headrace_router.plan import Members
 from headrace_router.predictors import Array, Ints
+from headrace_router.prompt import WIDTH
 from headrace_router.router import Router
-from headrace_router.training.dataset import Dataset
+from headrace_router.training.dataset import Dataset, DatasetInvalid
 from headrace_router.training.states import observe, play, qualities, sets
 
 
@@ -23,11 +24,18 @@ class Played:
 
 
 def expected(router: Router, data: Dataset) -> dict[Members, Array]:
-    """The expected quality of each deployment in each state of each row, as `Episode` has it."""
+    """The expected quality of each deployment in each state of each row, as `Episode` has it.
+
+    Raises:
+        DatasetInvalid: the rows lack the embeddings that the router wants, or a deployment.
+    """
     data = data.only(router.deployments)
-    features = data.features()
-    if router.dimensions and not data.dimensions:
-        features = np.hstack([features, np.zeros((len(features), router.dimensions))])
+    if router.dimensions and data.dimensions != router.dimensions:
+        raise DatasetInvalid(
+            f"the router wants an embedding of {router.dimensions} numbers for each row, the rows have "
+            f"{data.dimensions or 'none'}: embed them as it was trained (--embed or --onnx)"
+        )
+    features = data.features()[:, : WIDTH + router.dimensions]
     prior = router.priors(features)
     count = len(router.deployments)
     if not data.has_answers:
