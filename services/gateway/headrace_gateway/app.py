@@ -66,7 +66,7 @@ from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.load import LoadBook
 from headrace_gateway.unary import Vectors
 from headrace_kit.config.services import Gateway
-from headrace_kit.hosting import HttpApp, ServiceApp, ServiceRuntime, Servicing
+from headrace_kit.hosting import HttpApp, HttpLimits, ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
 from headrace_protos.gateway.v1 import service_pb2_grpc
@@ -245,7 +245,11 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                 admin_grpc.SERVICE,
             ),
         ],
-        http=HttpApp(rsgi=RsgiFace(http).__rsgi__, asgi=AsgiFace(http)),
+        http=HttpApp(
+            rsgi=RsgiFace(http).__rsgi__,
+            asgi=AsgiFace(http),
+            limits=HttpLimits(settings().max_connections, settings().max_header_bytes, settings().unread_timeout_s),
+        ),
         start=start,
         drain=in_flight.drain,
         stop=stop,

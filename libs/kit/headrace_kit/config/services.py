@@ -52,7 +52,26 @@ class Gateway(Service):
     """The front door."""
 
     max_body_bytes: int = Field(8_388_608, ge=1024, le=1_073_741_824, description="Largest request body, in bytes.")
-    max_in_flight: int = Field(512, ge=1, le=100_000, description="Requests at one time; more are refused with 429.")
+    max_header_bytes: int = Field(
+        65_536,
+        ge=8192,
+        le=1_048_576,
+        description="Largest request line and headers together, in bytes; more is refused with 431. Read at the start.",
+    )
+    max_connections: int = Field(
+        8192,
+        ge=16,
+        le=1_000_000,
+        description="HTTP connections at one time, idle ones included; others wait to be accepted. Read at the start.",
+    )
+    unread_timeout_s: float = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="A client that takes nothing of what was sent to it for so many seconds is cut off. Read at the "
+        "start.",
+    )
+    max_in_flight: int = Field(4096, ge=1, le=100_000, description="Requests at one time; more are refused with 429.")
     max_loop_lag_ms: int = Field(
         250,
         ge=0,

@@ -6,32 +6,81 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from granian.constants import Interfaces
-from granian.http import HTTP1Settings
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.net import SocketSpec  # type: ignore[attr-defined]
 from granian.server.embed import Server
 from prometheus_client import CollectorRegistry, exposition
 
 _log = logging.getLogger(__name__)
 
 
-class HttpServer:
-    """One RSGI application on one port."""
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a connection may take.
 
-    def __init__(self, rsgi: Any, host: str, port: int) -> None:
+    Attributes:
+        connections: most connections at one time, idle ones included.
+        header_bytes: most bytes of a request's line and headers, at least 8192; more is answered with 431.
+        unread_s: a client that takes nothing of what is sent to it for so many seconds is cut off.
+    """
+
+    connections: int = 1024
+    header_bytes: int = 65_536
+    unread_s: float = 30
+
+
+class _Server(Server):
+    """granian's embedded server with a listener of ours: what is set on it holds for every connection.
+
+    granian takes whatever an application sends at once, without bound and without end, and cannot be told otherwise.
+    So the kernel ends connections that do not move: TCP_USER_TIMEOUT also ends those whose peer lives, but has its
+    window shut for so long (since Linux 5.11).
+    """
+
+    def __init__(self, target: Any, unread_s: float, **options: Any) -> None:
+        super().__init__(target, **options)
+        self._unread_s = unread_s
+
+    def _init_shared_socket(self) -> None:
+        holder = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
+        self._shd: Any = holder
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            with socket.socket(fileno=os.dup(holder.get_fd())) as listener:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self._unread_s * 1000))
+
+
+class HttpServer:
+    """One RSGI application on one port.
+
+    Args:
+        rsgi: the application.
+        host: address to bind.
+        port: port to bind.
+        limits: of connections; later ones wait to be accepted.
+    """
+
+    def __init__(self, rsgi: Any, host: str, port: int, limits: HttpLimits | None = None) -> None:
+        limits = limits or HttpLimits()
         self._address = (host, port)
-        self._server = Server(
+        self._server = _Server(
             rsgi,
+            unread_s=limits.unread_s,
             address=host,
             port=port,
             interface=Interfaces.RSGI,
             websockets=False,
             log_enabled=False,
             backlog=1024,
-            http1_settings=HTTP1Settings(header_read_timeout=30_000),
+            backpressure=limits.connections,
+            http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=limits.header_bytes),
+            http2_settings=HTTP2Settings(max_headers_size=limits.header_bytes, keep_alive_interval=30_000),
         )
         self._task: asyncio.Task[None] | None = None
 

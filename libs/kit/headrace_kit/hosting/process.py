@@ -84,7 +84,7 @@ class ProcessHost:
         await self._app.start()
         if self._app.http is not None:
             port = env.port(f"{name}-http") if listen.http_port is None else listen.http_port
-            self._https.append(HttpServer(self._app.http.rsgi, host, port))
+            self._https.append(HttpServer(self._app.http.rsgi, host, port, self._app.http.limits))
         await self._grpc.start()
         for server in self._https:
             await server.start()

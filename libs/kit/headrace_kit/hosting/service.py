@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_kit.config import ConfigStore, Environment, Secrets
 from headrace_kit.config.services import Service
+from headrace_kit.hosting.http import HttpLimits
 from headrace_kit.rpc.client import Peer
 from headrace_kit.rpc.identity import Signer, Verifier
 from headrace_kit.rpc.servicer import RpcRuntime
@@ -33,10 +34,14 @@ class Servicing:
 
 @dataclass(frozen=True, slots=True)
 class HttpApp:
-    """An HTTP application with a face for each host: `rsgi` for granian, `asgi` for Ray Serve."""
+    """An HTTP application with a face for each host: `rsgi` for granian, `asgi` for Ray Serve.
+
+    `limits` are granian's; Ray Serve's proxy has its own.
+    """
 
     rsgi: Any
     asgi: Any
+    limits: HttpLimits = field(default_factory=HttpLimits)
 
 
 async def _nothing() -> None:
