@@ -169,6 +169,6 @@ async def test_the_ledger_tells_what_each_replica_has_spent(postgres):
         gone: Spent(11, True), there: Spent(7, False), silent: Spent(0, False), "": Spent(2, True),
     }  # fmt: skip
     await postgres.fetch("UPDATE replicas SET alive_at = now() - interval '2 days' WHERE id = %s", there)
-    assert (await spending.spent(tenant, month))[there].finished
+    assert (await spending.spent(tenant, month))[there] == Spent(7, finished=False, lost=True)
     await spending.register(there)
-    assert not (await spending.spent(tenant, month))[there].finished
+    assert (await spending.spent(tenant, month))[there] == Spent(7, finished=False)

@@ -272,6 +272,7 @@ async def test_what_a_lost_log_held_is_free_after_a_while():
         async with one.leasing():
             await one.open().reserve(900)
         await two.open().reserve(50)
+        world.record.lost.add("one")
         world.clock.now += LAPSE_S / 2
         await two.tick()
         with pytest.raises(Busy):

@@ -13,12 +13,12 @@ from headrace_kit.errors import NotReady
 from headrace_kit.stores.postgres import Postgres
 
 _NOT_THERE_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
-_LOST = "interval '1 day'"
+_LOST = "interval '1 hour'"
 """A gateway that was not heard of for so long, and whose log nobody has taken over, has lost it."""
 
 _SPENT = f"""
 SELECT coalesce(spent.holder, replicas.id), coalesce(spent.cost, 0),
-       replicas.id IS NULL OR replicas.finished_at IS NOT NULL OR replicas.alive_at < now() - {_LOST}
+       replicas.id IS NULL OR replicas.finished_at IS NOT NULL, coalesce(replicas.alive_at < now() - {_LOST}, false)
 FROM (
     SELECT budget_holder AS holder, sum(cost_nano_usd) AS cost FROM gateway.ledger
     WHERE tenant = %s AND budget_day >= %s AND budget_day < %s GROUP BY budget_holder
@@ -43,7 +43,7 @@ class PostgresSpending:
     async def spent(self, tenant: str, period: Period) -> dict[str, Spent]:
         """See `SpendRecord`."""
         rows = await self._run(_SPENT, tenant, period.first, period.end)
-        return {holder: Spent(int(cost), finished) for holder, cost, finished in rows}
+        return {holder: Spent(int(cost), finished, lost) for holder, cost, finished, lost in rows}
 
     async def finish(self, holders: Sequence[str]) -> None:
         """All events of these gateways, which are gone, are in the ledger. Raises NotReady."""

@@ -42,7 +42,7 @@ class Book:
         def spent(cost: int) -> None:
             self._spent[tenant, day] = self._spent.get((tenant, day), 0) + cost
 
-        return Purse(self.slices(tenant, day), self._reserve, spent)
+        return Purse(self.slices(tenant, day), self._take, self._wait, spent)
 
     def slices(self, tenant: str, day: int) -> tuple[Slice, ...]:
         """This replica's slices of a tenant's budgets on a day."""
@@ -88,13 +88,9 @@ class Book:
             slice_.revise(budget)
         return slice_
 
-    async def _reserve(self, slices: Sequence[Slice], amount: int) -> None:
-        now = self.clock()
-        if not self._take(slices, amount, now):
-            await self._wait(slices, amount, now + _WAIT_S)
-
-    def _take(self, slices: Sequence[Slice], amount: int, now: float) -> bool:
+    def _take(self, slices: Sequence[Slice], amount: int) -> bool:
         """Reserve from all slices, or from none."""
+        now = self.clock()
         for slice_ in slices:
             slice_.used_at = now
             if not slice_.has(amount, now):
@@ -103,8 +99,9 @@ class Book:
             slice_.reserved += amount
         return True
 
-    async def _wait(self, slices: Sequence[Slice], amount: int, until: float) -> None:
+    async def _wait(self, slices: Sequence[Slice], amount: int) -> None:
         """Reserve when the slices have grown. Raises as `Purse.reserve`."""
+        until = self.clock() + _WAIT_S
         while True:
             now = self.clock()
             short = [slice_ for slice_ in slices if not slice_.has(amount, now)]

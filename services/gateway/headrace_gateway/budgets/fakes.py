@@ -132,6 +132,7 @@ class FakeSpending:
     rows: dict[tuple[str, str, int], int] = field(default_factory=dict)
     replicas: dict[str, bool] = field(default_factory=dict)
     """By name, whether it is finished."""
+    lost: set[str] = field(default_factory=set)
     away: bool = False
 
     async def register(self, holder: str) -> None:
@@ -147,7 +148,9 @@ class FakeSpending:
             if of == tenant and period.first <= day < period.end:
                 sums[holder] = sums.get(holder, 0) + cost
         unfinished = [name for name, finished in self.replicas.items() if not finished]
-        return {name: Spent(sums.get(name, 0), name not in unfinished) for name in {*sums, *unfinished}}
+        return {
+            name: Spent(sums.get(name, 0), name not in unfinished, name in self.lost) for name in {*sums, *unfinished}
+        }
 
     def write(self, tenant: str, holder: str, day: int, cost: int) -> None:
         """A row of the ledger."""

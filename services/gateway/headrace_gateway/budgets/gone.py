@@ -58,7 +58,8 @@ class Gone:
                 spent = found.get(holder.name)
                 finished = spent is None or spent.finished
                 holds = holder.granted is None or holder.granted > holder.spent
-                if finished or (holds and now - since > LAPSE_S):
+                lost = spent is not None and spent.lost and holds and now - since > LAPSE_S
+                if finished or lost:
                     by_ledger = spent.nano_usd if spent is not None else 0
                     await self._store.close(name, holder.name, holder.sequence, by_ledger, finished=finished)
 

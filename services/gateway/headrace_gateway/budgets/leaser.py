@@ -22,7 +22,7 @@ EVERY_S = 1.0
 _HURRY_S = 0.02
 _AWAY_S = 0.5
 _PATIENCE_S = 0.2
-_ALIVE_S = 600.0
+_ALIVE_S = 60.0
 
 
 class Leaser:
@@ -112,7 +112,7 @@ class Leaser:
         # First given up here, then there: whatever becomes of the call, no more is spent than is known there.
         slice_.granted = min(slice_.granted, max(wanted, slice_.spent + slice_.reserved))
         slice_.sequence += 1
-        slice_.asked = now
+        slice_.asked, slice_.reported = now, -1
         sequence, spent = slice_.sequence, slice_.spent
         answer = await self._store.lease(
             Ask(
@@ -168,8 +168,8 @@ class Leaser:
             await self._register()
             for slice_, era in list(self._unknown.values()):
                 found = await self._record.spent(slice_.tenant, slice_.period)
-                over = sum(spent.nano_usd for spent in found.values() if spent.finished)
-                there = {name: spent.nano_usd for name, spent in found.items() if not spent.finished}
+                there = {name: spent.nano_usd for name, spent in found.items() if not (spent.finished or spent.lost)}
+                over = sum(spent.nano_usd for spent in found.values()) - sum(there.values())
                 await self._store.begin(slice_.name, era, over, there)
                 slice_.era, slice_.asked = era, 0.0
                 self._unknown.pop(slice_.name, None)

@@ -74,10 +74,15 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a replica has spent by the ledger; `finished`: it is gone, and all of its events are in the ledger."""
+    """What a replica has spent by the ledger.
+
+    `finished`: it is gone, and all of its events are in the ledger. `lost`: nothing was heard of it for an hour, and
+    nobody has taken over its log.
+    """
 
     nano_usd: int
     finished: bool
+    lost: bool = False
 
 
 class LeaseStore(Protocol):

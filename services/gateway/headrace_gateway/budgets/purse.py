@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from headrace_gateway.budgets.slices import Slice
 
-Reserve = Callable[[Sequence[Slice], int], Awaitable[None]]
+Take = Callable[[Sequence[Slice], int], bool]
+Wait = Callable[[Sequence[Slice], int], Awaitable[None]]
 
 
 class Purse:
@@ -14,14 +15,15 @@ class Purse:
 
     Args:
         slices: the budgets that it is paid from; none where the tenant has no budget.
-        reserve: takes an amount from all of them, or from none and raises.
+        take: reserves an amount from all of them, or from none.
+        wait: reserves it when they have grown, or raises.
         spent: told of what was spent.
     """
 
-    __slots__ = ("_promised", "_reserve", "_slices", "_spent", "counted", "held", "inputs", "limited", "tokens")
+    __slots__ = ("_promised", "_slices", "_spent", "_take", "_wait", "counted", "held", "inputs", "limited", "tokens")
 
-    def __init__(self, slices: Sequence[Slice], reserve: Reserve, spent: Callable[[int], None]) -> None:
-        self._slices, self._reserve, self._spent = slices, reserve, spent
+    def __init__(self, slices: Sequence[Slice], take: Take, wait: Wait, spent: Callable[[int], None]) -> None:
+        self._slices, self._take, self._wait, self._spent = slices, take, wait, spent
         self.limited = bool(slices)
         """Whether there is a budget at all."""
         self._promised = 0
@@ -43,7 +45,8 @@ class Purse:
             NotReady: it cannot be told now.
         """
         if self._slices and amount > 0:
-            await self._reserve(self._slices, amount)
+            if not self._take(self._slices, amount):
+                await self._wait(self._slices, amount)
             self.held += amount
 
     async def cover(self, bound: int) -> None:
