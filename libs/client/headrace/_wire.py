@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from headrace.calls.chat import DEFAULT_MODEL, Messages, conversation
 from headrace.errors import BadRequest
-from headrace.types import admin, chat, models
+from headrace.types import admin, chat, models, usage
 from headrace.types.documents import Span
 from headrace_protos.common.v1 import chat_pb2
 from headrace_protos.gateway.v1 import messages_pb2 as pb
@@ -113,7 +114,51 @@ def key(entry: pb.KeyInfo) -> admin.Key:
         created_at=entry.created_at or None,
         expires_at=entry.expires_at or None,
         revoked_at=entry.revoked_at or None,
+        rotated_at=entry.rotated_at or None,
+        previous_until=entry.previous_until or None,
     )
+
+
+def audit_entry(entry: pb.AuditEntry) -> admin.AuditEntry:
+    """Who changed what."""
+    return admin.AuditEntry(
+        id=entry.id,
+        at=entry.at,
+        actor=entry.actor,
+        action=entry.action,
+        tenant=entry.tenant or None,
+        subject=entry.subject,
+        before=msgspec.json.decode(entry.before_json) if entry.before_json else None,
+        after=msgspec.json.decode(entry.after_json) if entry.after_json else None,
+    )
+
+
+def team_budget(answer: pb.GetBudgetResponse) -> usage.TeamBudget:
+    """A team's budgets and limits."""
+    return usage.TeamBudget(
+        tenant=answer.tenant,
+        budgets=[
+            usage.BudgetState(
+                per=state.per,
+                budget_usd=_usd(state.budget_nano_usd),
+                spent_usd=_usd(state.spent_nano_usd),
+                reserved_usd=_usd(state.reserved_nano_usd),
+                remaining_usd=_usd(state.remaining_nano_usd),
+                resets_at=state.resets_at,
+                current=state.current,
+            )
+            for state in answer.budgets
+        ],
+        limits=usage.TeamLimits(
+            requests_per_minute=answer.requests_per_minute or None,
+            tokens_per_minute=answer.tokens_per_minute or None,
+            concurrent_requests=answer.concurrent_requests or None,
+        ),
+    )
+
+
+def _usd(nano_usd: int) -> str:
+    return f"{Decimal(nano_usd) / 1_000_000_000:.9f}".rstrip("0").rstrip(".")
 
 
 def deployment(entry: pb.Deployment) -> admin.Deployment:

@@ -13,9 +13,10 @@ from headrace.calls.chat import Messages
 from headrace.retry import Retry
 from headrace.settings import Settings
 from headrace.stream import ChatStream
-from headrace.types.admin import ConfigVersion, CreatedKey, Deployment, Key
+from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key
 from headrace.types.chat import ChatChunk, ChatCompletion, ChatOptions
 from headrace.types.models import Embeddings, Model, Ranking
+from headrace.types.usage import TeamBudget
 from headrace_protos.gateway.v1 import messages_pb2 as pb
 from headrace_protos.gateway.v1.service_pb2_grpc import AdminServiceStub, GatewayServiceStub
 
@@ -131,6 +132,29 @@ class AsyncHeadraceGrpc:
         request = pb.ListKeysRequest(tenant=tenant or "")
         answer = await self._grpc.unary(self._admin.ListKeys, request, idempotent=True)
         return [_wire.key(entry) for entry in answer.keys]
+
+    async def rotate_key(self, key_id: str, *, overlap: str | None = None) -> CreatedKey:
+        """See `AsyncHeadrace.rotate_key`."""
+        answer = await self._grpc.unary(self._admin.RotateKey, pb.RotateKeyRequest(id=key_id, overlap=overlap or ""))
+        return CreatedKey(answer.id, answer.key)
+
+    async def audit(
+        self,
+        *,
+        tenant: str | None = None,
+        action: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> list[AuditEntry]:
+        """See `AsyncHeadrace.audit`."""
+        request = pb.ListAuditRequest(tenant=tenant or "", action=action or "", before=before or "", limit=limit)
+        answer = await self._grpc.unary(self._admin.ListAudit, request, idempotent=True)
+        return [_wire.audit_entry(entry) for entry in answer.entries]
+
+    async def budget(self, *, tenant: str | None = None) -> TeamBudget:
+        """See `AsyncHeadrace.budget`."""
+        request = pb.GetBudgetRequest(tenant=tenant or "")
+        return _wire.team_budget(await self._grpc.unary(self._gateway.GetBudget, request, idempotent=True))
 
     async def revoke_key(self, key_id: str) -> None:
         """See `AsyncHeadrace.revoke_key`."""

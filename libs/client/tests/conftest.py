@@ -234,6 +234,36 @@ class FakePlatform:
             "POST /v1/admin/keys": {"id": "k1", "key": "hr_new"},
             "GET /v1/admin/keys": {"data": [{"id": "k1", "tenant": "dev", "name": "ci", "scopes": ["read_all"]}]},
             "DELETE /v1/admin/keys/k1": {},
+            "POST /v1/admin/keys/k1:rotate": {"id": "k1", "key": "hr_newer"},
+            "GET /v1/admin/audit": {
+                "data": [
+                    {
+                        "id": "a1",
+                        "at": "2026-11-28T12:00:00.000+00:00",
+                        "actor": "k1",
+                        "action": "key.revoked",
+                        "tenant": "dev",
+                        "subject": "k2",
+                        "before": {"name": "ci"},
+                        "after": {"name": "ci", "revoked_at": "2026-11-28T12:00:00+00:00"},
+                    }
+                ]
+            },
+            "GET /v1/budget": {
+                "tenant": "dev",
+                "budgets": [
+                    {
+                        "per": "day",
+                        "budget_usd": "5",
+                        "spent_usd": "1.25",
+                        "reserved_usd": "0.5",
+                        "remaining_usd": "3.25",
+                        "resets_at": "2026-11-29T00:00:00Z",
+                        "current": False,
+                    }
+                ],
+                "limits": {"requests_per_minute": 60},
+            },
             "GET /v1/admin/rollouts": {
                 "data": [{"id": "ro1", "model": "assistant", "state": "running", "weight": 500}]
             },

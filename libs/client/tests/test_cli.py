@@ -199,12 +199,27 @@ def test_collections_are_made_and_removed(run, fake):
     assert json.loads(run("collections", "delete", "old", "--json").stdout) == {"deleted": "old"}
 
 
+def test_a_team_sees_its_budget(run, fake):
+    result = run("budget")
+    assert result.stdout.splitlines()[1].split() == ["day", "$5", "$1.25", "$0.5", "$3.25", "2026-11-29T00:00:00Z"]
+    assert result.stdout.endswith("limits: 60 requests per minute\n")
+    assert "as known last" in result.stderr
+    assert fake.seen[-1].headers["authorization"] == "Bearer hr_team"
+    run("budget", "--tenant", "dev", "--json")
+    assert fake.seen[-1].headers["authorization"] == "Bearer hr_admin"
+
+
 def test_keys_and_rollouts_use_the_admin_key(run, fake):
     made = run("keys", "create", "dev", "ci", "--scope", "read_all")
     assert made.stdout == "hr_new\n"
     assert fake.seen[-1].body == {"tenant": "dev", "name": "ci", "scopes": ["read_all"]}
     assert json.loads(run("keys", "create", "dev", "ci", "--json").stdout)["key"] == "hr_new"
     assert "read_all" in run("keys", "list").stdout
+    assert run("keys", "rotate", "k1", "--overlap", "2h").stdout == "hr_newer\n"
+    assert fake.seen[-1].body == {"overlap": "2h"}
+    line = run("audit", "--action", "key.", "--limit", "5").stdout.splitlines()[1]
+    assert "key.revoked" in line
+    assert 'revoked_at: null -> "2026-11-28T12:00:00+00:00"' in line
     assert run("keys", "revoke", "k1").stdout == "k1 is revoked\n"
     assert "5%" in run("rollouts", "list").stdout
     assert run("rollouts", "show", "ro1").stdout.startswith("ro1 · assistant · running · step 1 of 3")

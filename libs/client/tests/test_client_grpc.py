@@ -99,6 +99,17 @@ class Gateway(services.GatewayServiceServicer, services.AdminServiceServicer):
     async def ListKeys(self, request, context):
         return pb.ListKeysResponse(keys=[pb.KeyInfo(id="k1", tenant=request.tenant, scopes=["read_all"])])
 
+    async def RotateKey(self, request, context):
+        return pb.RotateKeyResponse(id=request.id, key=f"hr_{request.overlap}")
+
+    async def ListAudit(self, request, context):
+        entry = pb.AuditEntry(id="a1", action=request.action, actor="k1", after_json='{"name": "ci"}')
+        return pb.ListAuditResponse(entries=[entry])
+
+    async def GetBudget(self, request, context):
+        state = pb.BudgetState(per="day", budget_nano_usd=2_500_000_000, spent_nano_usd=1, current=True)
+        return pb.GetBudgetResponse(tenant="dev", budgets=[state], tokens_per_minute=7)
+
     async def RevokeKey(self, request, context):
         if request.id != "k1":
             await abort(context, grpc.StatusCode.NOT_FOUND, ErrorDetail(type="not_found_error", code="not_found"))
@@ -279,6 +290,12 @@ async def test_every_other_call(grpc_client):
     assert await grpc_client.send_feedback("t1", label="wrong") == "f1"
     assert (await grpc_client.create_key("dev", "ci")).key == "hr_new"
     assert (await grpc_client.keys(tenant="dev"))[0].tenant == "dev"
+    assert (await grpc_client.rotate_key("k1", overlap="2h")).key == "hr_2h"
+    [entry] = await grpc_client.audit(action="key.")
+    assert (entry.action, entry.before, entry.after) == ("key.", None, {"name": "ci"})
+    state = await grpc_client.budget()
+    assert (state.budgets[0].budget_usd, state.budgets[0].spent_usd) == ("2.5", "0.000000001")
+    assert (state.limits.tokens_per_minute, state.limits.requests_per_minute) == (7, None)
     await grpc_client.revoke_key("k1")
     with pytest.raises(errors.NotFound):
         await grpc_client.revoke_key("k2")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from pydantic import TypeAdapter, ValidationError
+
 from headrace_gateway.admission.keys import SCOPES, ApiKey
 from headrace_gateway.context import RequestContext
+from headrace_kit.config.base import Duration
 from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NAME_CHARS = 128
+_MOST_OVERLAP_S = 90 * 86_400
+_duration: TypeAdapter[float] = TypeAdapter(Duration)
 
 
 class KeyStore(Protocol):
@@ -28,6 +33,10 @@ class KeyStore(Protocol):
 
     async def list(self, tenant: str | None) -> list[ApiKey]:
         """Keys of a tenant, or all, newest first. Raises NotReady."""
+        ...
+
+    async def rotate(self, key_id: str, overlap_s: float, by: str) -> tuple[ApiKey, str]:
+        """Give a key a new secret beside its old one for a while. Raises NotFound, Conflict, NotReady."""
         ...
 
     async def revoke(self, key_id: str, by: str) -> None:
@@ -46,6 +55,8 @@ class KeyInfo:
     created_at: str
     expires_at: str
     revoked_at: str
+    rotated_at: str = ""
+    previous_until: str = ""
 
 
 class KeyAdmin:
@@ -82,6 +93,17 @@ class KeyAdmin:
             return []
         return await self._store.list(tenant)
 
+    async def rotate(self, ctx: RequestContext, key_id: str, overlap: str) -> tuple[ApiKey, str]:
+        """Give a key a new secret; the old one is good for `overlap` more (a day by default, at most 90 days).
+
+        Raises:
+            BadInput: that is no duration.
+            NotFound: there is no such key.
+            Conflict: it was revoked, or has expired.
+            NotReady: the store is away.
+        """
+        return await self._store.rotate(key_id, _overlap(overlap or "1d"), ctx.identity.key_id)
+
     async def revoke(self, ctx: RequestContext, key_id: str) -> None:
         """End a key everywhere within a second. Raises NotFound, NotReady."""
         await self._store.revoke(key_id, ctx.identity.key_id)
@@ -97,7 +119,24 @@ class KeyAdmin:
             _rfc3339(key.created_at),
             _rfc3339(key.expires_at),
             _rfc3339(key.revoked_at),
+            _rfc3339(key.rotated_at),
+            _rfc3339(key.previous_until) if key.previous is not None else "",
         )
+
+
+def shown(key: ApiKey) -> dict[str, object]:
+    """A key without its secret, as the audit table keeps it."""
+    return {name: value for name, value in asdict(KeyAdmin.show(key)).items() if value and name != "id"}
+
+
+def _overlap(text: str) -> float:
+    try:
+        seconds = _duration.validate_python(text)
+    except ValidationError as error:
+        raise BadInput("overlap is a duration like 30m, 12h or 1d", param="overlap") from error
+    if seconds > _MOST_OVERLAP_S:
+        raise BadInput("overlap is at most 90d", param="overlap")
+    return seconds
 
 
 def _expiry(text: str) -> datetime:

@@ -9,6 +9,7 @@ from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
 from headrace_gateway.adapters.otlp import OtlpReceiver
+from headrace_gateway.adapters.postgres_audit import PostgresAudit
 from headrace_gateway.adapters.postgres_budgets import PostgresSpending
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
 from headrace_gateway.adapters.postgres_ledger import PostgresLedger
@@ -26,6 +27,8 @@ from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.audit import Auditor, AuditReader, config_entry
+from headrace_gateway.budgets.alerts import Alerts
 from headrace_gateway.budgets.service import Budgets
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
@@ -36,10 +39,12 @@ from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.grpc_api.gateway import GatewayServicer
 from headrace_gateway.grpc_api.once import GrpcOnce
 from headrace_gateway.http_api.admin import AdminApi
+from headrace_gateway.http_api.admin_audit import AuditApi
 from headrace_gateway.http_api.admin_deployments import DeploymentsApi
 from headrace_gateway.http_api.admin_keys import KeysApi
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.asgi import AsgiFace
+from headrace_gateway.http_api.budget import BudgetApi
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.collections import CollectionsApi
 from headrace_gateway.http_api.docs_page import DocsApi
@@ -124,6 +129,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     leases = Leases()
     ledger_store = PostgresLedger(postgres)
     spending = PostgresSpending(postgres)
+    audit_store = PostgresAudit(postgres)
+    auditor, audit = Auditor(audit_store), AuditReader(audit_store)
     root = runtime.env.data_dir / "gateway" / "log"
     ledger = Ledger(
         root,
@@ -141,8 +148,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         ValkeyLeases(valkey),
         ValkeyRates(valkey),
         spending,
-        lambda _: None,
+        Alerts(runtime.registry, auditor.note).look,
     )
+    active.switched = lambda old, new: auditor.note(config_entry(old, new))
     watch = GrantWatch(peers["rollout"], leases, ledger.log.log_id)
     receiver = OtlpReceiver(runtime.otlp_address)
     exporter = SpanExporter(receiver, metrics)
@@ -195,7 +203,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         *GuardrailsApi(services).routes(),
         *TracesApi(services).routes(),
         *UsageApi(ledger_store.usage).routes(),
+        *BudgetApi(budgets.reader).routes(),
         *KeysApi(key_admin).routes(),
+        *AuditApi(audit).routes(),
         *AdminApi(services, config_version).routes(),
         *DeploymentsApi(deployments).routes(),
     ]
@@ -205,7 +215,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await postgres.open()
         await ledger.start()
         lag.start()
-        for part in (keys, active, watch, load_poll, exporter, budgets):
+        for part in (keys, active, watch, load_poll, exporter, budgets, auditor):
             part.start()
 
     async def stop() -> None:
@@ -215,6 +225,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await once.stop()
         await cache.stop()
         await budgets.stop()
+        await auditor.stop()
         engines.close()
         await ledger.stop()
         await exporter.stop()
@@ -235,13 +246,20 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             Servicing(
                 service_pb2_grpc.add_GatewayServiceServicer_to_server,
                 GatewayServicer(
-                    runtime.rpc, door, pipeline, vectors, services, GrpcOnce(once, in_flight), ledger_store.usage
+                    runtime.rpc,
+                    door,
+                    pipeline,
+                    vectors,
+                    services,
+                    GrpcOnce(once, in_flight),
+                    ledger_store.usage,
+                    budgets.reader,
                 ),
                 gateway_grpc.SERVICE,
             ),
             Servicing(
                 service_pb2_grpc.add_AdminServiceServicer_to_server,
-                AdminServicer(runtime.rpc, door, key_admin, deployments, config_version),
+                AdminServicer(runtime.rpc, door, key_admin, deployments, config_version, audit),
                 admin_grpc.SERVICE,
             ),
         ],

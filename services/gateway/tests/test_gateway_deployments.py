@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_gateway.adapters.services import Services
 from headrace_gateway.admin import KeyAdmin
+from headrace_gateway.audit import AuditReader
 from headrace_gateway.deployments import DeploymentAdmin
 from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.http_api.admin_deployments import DeploymentsApi
@@ -31,6 +32,9 @@ from headrace_protos.inference.v1 import service_pb2_grpc as api
 PATH = "/v1/admin/deployments"
 ADMIN = {"authorization": "Bearer bootstrap-secret"}
 SERVICES = ("gateway", "inference", "retrieval", "guardrails", "tracing", "rollout")
+
+
+NO_VERSION, NO_AUDIT = (lambda: ("", "", "")), AuditReader(None)
 
 
 class Inference(api.InferenceServiceServicer):
@@ -131,7 +135,9 @@ async def world(rig, tmp_path):
             held.push_async_callback(peer.close)
         admin = DeploymentAdmin(Services(peers), soon_s=0.2)
         held.push_async_callback(admin.stop)
-        servicer = AdminServicer(runtime("gateway"), rig.door, KeyAdmin(store=None), admin, lambda: ("", "", ""))
+        servicer = AdminServicer(
+            runtime("gateway"), rig.door, KeyAdmin(store=None), admin, lambda: ("", "", ""), AuditReader(None)
+        )
         address = await serve(gateway_grpc.add_AdminServiceServicer_to_server, servicer)
         channel = await held.enter_async_context(aio.insecure_channel(address))
         transport = httpx.ASGITransport(AsgiFace(rig.application(*DeploymentsApi(admin).routes())))

@@ -11,11 +11,12 @@ import pytest
 from grpc import aio
 from opentelemetry.trace import NoOpTracer
 
+from headrace_gateway.budgets.state import BudgetReader
 from headrace_gateway.fakes import Script
 from headrace_gateway.grpc_api.gateway import GatewayServicer
 from headrace_gateway.grpc_api.once import GrpcOnce
 from headrace_gateway.ledger.usage import UsageRow
-from headrace_kit.errors import Upstream
+from headrace_kit.errors import NotReady, Upstream
 from headrace_kit.rpc import RpcRuntime
 from headrace_kit.rpc.identity import Verifier
 from headrace_kit.rpc.status import from_rpc_error
@@ -26,12 +27,18 @@ from headrace_protos.gateway.v1 import service_pb2_grpc
 AUTH = (("authorization", "Bearer hr_dev"),)
 
 
+async def no_store(_):
+    raise NotReady("no store")
+
+
 @contextlib.asynccontextmanager
 async def serving(rig, usage=None):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
     once = GrpcOnce(rig.once, rig.in_flight)
-    servicer = GatewayServicer(runtime, rig.door, rig.pipeline, rig.vectors, None, once, usage)
+    servicer = GatewayServicer(
+        runtime, rig.door, rig.pipeline, rig.vectors, None, once, usage, BudgetReader(rig.book, no_store)
+    )
     service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

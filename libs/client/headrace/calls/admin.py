@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.admin import ConfigVersion, CreatedKey, Deployment, Key, Rollout
+from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key, Rollout
 
 _DEPLOYMENTS = "/v1/admin/deployments"
 LOAD_TIMEOUT_S = 3600.0
@@ -35,6 +35,35 @@ class AdminCalls(Calls):
     async def keys(self, *, tenant: str | None = None) -> list[Key]:
         """Keys without their secrets, of one tenant or of all."""
         return (await self._http.call("GET", "/v1/admin/keys", Listed[Key], query={"tenant": tenant})).data
+
+    async def rotate_key(self, key_id: str, *, overlap: str | None = None) -> CreatedKey:
+        """Give a key a new secret, shown only now; the old one is good for `overlap` more (`30m`, `1d`; a day).
+
+        Raises:
+            NotFound: there is no such key.
+            Conflict: it was revoked, or has expired.
+        """
+        body = {} if overlap is None else {"overlap": overlap}
+        return await self._http.call("POST", f"/v1/admin/keys/{segment(key_id)}:rotate", CreatedKey, body=body)
+
+    async def audit(
+        self,
+        *,
+        tenant: str | None = None,
+        action: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> list[AuditEntry]:
+        """Who changed what: keys, budgets, the config. Newest first.
+
+        Args:
+            tenant: only of this one.
+            action: only this; one that ends with a dot (`key.`): all that begin with it.
+            before: id of the last entry of the page before.
+            limit: 1 to 1000; 100 by default.
+        """
+        query = {"tenant": tenant, "action": action, "before": before, "limit": limit}
+        return (await self._http.call("GET", "/v1/admin/audit", Listed[AuditEntry], query=query)).data
 
     async def revoke_key(self, key_id: str) -> None:
         """End a key everywhere. Raises NotFound."""

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.calls._base import Calls, Listed, segment
 from headrace.types.guardrails import Direction, Verdict
 from headrace.types.traces import Feedback, Status, Trace, TracePage
-from headrace.types.usage import UsageRow
+from headrace.types.usage import TeamBudget, UsageRow
 
 
 class OperationCalls(Calls):
@@ -48,6 +48,10 @@ class OperationCalls(Calls):
         given = {"trace_id": trace_id, "span_id": span_id, "score": score, "label": label, "comment": comment}
         body = {key: value for key, value in given.items() if value is not None}
         return await self._http.call("POST", "/v1/feedback", Feedback, body=body)
+
+    async def budget(self, *, tenant: str | None = None) -> TeamBudget:
+        """Your team's budgets and limits; with an admin key also another team's."""
+        return await self._http.call("GET", "/v1/budget", TeamBudget, query={"tenant": tenant})
 
     async def usage(
         self, *, group_by: Sequence[str] = ("day", "model"), start: str | None = None, end: str | None = None

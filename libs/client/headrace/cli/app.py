@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli import (
+    budget,
     cascade,
     chat,
     collections,
@@ -65,6 +66,7 @@ platform.add_to(app)
 documents.add_to(app)
 chat.add_to(app)
 usage.add_to(app)
+budget.add_to(app)
 app.add_typer(collections.app)
 app.add_typer(traces.app)
 app.add_typer(models.app)

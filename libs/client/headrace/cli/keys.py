@@ -56,6 +56,26 @@ def list_(
 
 
 @app.command()
+def rotate(
+    ctx: typer.Context,
+    key_id: str,
+    overlap: Annotated[str, typer.Option(help="How long the old secret stays good: 30m, 12h, 1d.")] = "1d",
+    as_json: Json = False,
+) -> None:
+    """Give a key a new secret and print it, this once; the old one stays good for a while.
+
+    Example: headrace keys rotate 0193... --overlap 12h
+    """
+    with connect(ctx, admin=True) as client:
+        made = client.rotate_key(key_id, overlap=overlap)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(made.key)
+        typer.echo(f"key {made.id}: the old secret is good for {overlap} more; this one is shown only now", err=True)
+
+
+@app.command()
 def revoke(ctx: typer.Context, key_id: str, as_json: Json = False) -> None:
     """End a key everywhere.
 

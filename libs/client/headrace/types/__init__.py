@@ -1,6 +1,6 @@
 """What calls return: msgspec structs in the shapes of the HTTP API. Unknown fields are ignored."""
 
-from headrace.types.admin import ConfigVersion, CreatedKey, Deployment, DeploymentLoad, Key, Rollout
+from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, DeploymentLoad, Key, Rollout
 from headrace.types.chat import (
     ChatChunk,
     ChatCompletion,
@@ -21,10 +21,12 @@ from headrace.types.documents import Acl, Collection, Document, DocumentInfo, In
 from headrace.types.guardrails import Finding, Verdict
 from headrace.types.models import Embedding, Embeddings, Model, Ranked, Ranking
 from headrace.types.traces import Feedback, Trace, TracePage, TraceSpan, TraceSummary
-from headrace.types.usage import UsageRow
+from headrace.types.usage import BudgetState, TeamBudget, TeamLimits, UsageRow
 
 __all__ = [
     "Acl",
+    "AuditEntry",
+    "BudgetState",
     "ChatChunk",
     "ChatCompletion",
     "ChatOptions",
@@ -56,6 +58,8 @@ __all__ = [
     "Rollout",
     "Span",
     "StageOutcome",
+    "TeamBudget",
+    "TeamLimits",
     "ToolCall",
     "Trace",
     "TracePage",

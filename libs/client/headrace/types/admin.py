@@ -24,6 +24,22 @@ class Key(Struct):
     created_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None
+    rotated_at: str | None = None
+    previous_until: str | None = None
+    """Until then the secret before the last rotation is good too."""
+
+
+class AuditEntry(Struct):
+    """Who changed what, before and after; None: there was, or is, nothing. `actor` is the id of a key."""
+
+    id: str
+    at: str
+    actor: str
+    action: str
+    subject: str
+    tenant: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
 class Rollout(Struct):

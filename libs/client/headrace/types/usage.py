@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import Struct, field
+
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
@@ -21,3 +23,35 @@ class UsageRow:
     overhead_usd: str
     cache_hits: int = 0
     saved_usd: str = "0"
+
+
+class BudgetState(Struct):
+    """A budget in its period, `day` or `month`. Amounts are decimal US dollars.
+
+    `reserved_usd` is held by requests that run, and by gateways for those to come. Without `current` the store that
+    gateways share it through is away, and this is what was known last.
+    """
+
+    per: str
+    budget_usd: str
+    spent_usd: str
+    reserved_usd: str
+    remaining_usd: str
+    resets_at: str
+    current: bool = True
+
+
+class TeamLimits(Struct):
+    """What a team may do at once and in a minute; None: no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
+class TeamBudget(Struct):
+    """A team's budgets and limits."""
+
+    tenant: str
+    budgets: list[BudgetState] = field(default_factory=list)
+    limits: TeamLimits = field(default_factory=TeamLimits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from datetime import datetime
 from typing import Any
@@ -11,13 +12,19 @@ from typing import Any
 import psycopg
 import uuid_utils
 
+from headrace_gateway.adapters.postgres_audit import note
+from headrace_gateway.admin import shown
 from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of, new_secret
-from headrace_kit.errors import HeadraceError, NotFound, NotReady
-from headrace_kit.stores.postgres import Postgres
+from headrace_gateway.audit import Entry
+from headrace_kit.errors import Conflict, HeadraceError, NotFound, NotReady
+from headrace_kit.stores.postgres import Connection, Postgres
 
 _log = logging.getLogger(__name__)
 REFRESH_S = 0.4
-_COLUMNS = "id, tenant, name, scopes, digest, created_at, expires_at, revoked_at, version"
+_COLUMNS = (
+    "id, tenant, name, scopes, digest, created_at, expires_at, revoked_at, version, rotated_at, previous_digest, "
+    "previous_until"
+)
 # Versions come from a sequence; without the lock a later one could be visible before an earlier one.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('gateway.api_keys'))"
 
@@ -53,10 +60,50 @@ class PostgresKeys:
                 (str(uuid_utils.uuid7()), tenant, name, sorted(scopes), digest_of(secret), expires_at, by),
             )
             row = await cursor.fetchone()
-        assert row is not None
-        key = _key(row)
+            assert row is not None
+            key = _key(row)
+            await note(connection, Entry(by, "key.created", tenant, key.id, None, shown(key)))
         self._ring.update([key])
         return key, secret
+
+    async def rotate(self, key_id: str, overlap_s: float, by: str) -> tuple[ApiKey, str]:
+        """Give a key a new secret; the old one is good for `overlap_s` seconds more. An older one ends now.
+
+        Raises:
+            NotFound: there is no such key.
+            Conflict: it was revoked, or has expired.
+            NotReady: the store is away.
+        """
+        secret = new_secret()
+        async with self._store.transaction() as connection:
+            before = await self._locked(connection, key_id)
+            if not before.usable(time.time()):
+                raise Conflict("this key was revoked or has expired; make a new one", code="key_ended", param="id")
+            cursor = await connection.execute(
+                "UPDATE gateway.api_keys SET previous_digest = digest, digest = %s, rotated_at = now(), "  # noqa: S608
+                "previous_until = now() + make_interval(secs => %s), version = nextval('gateway.api_keys_version') "
+                f"WHERE id = %s RETURNING {_COLUMNS}",
+                (digest_of(secret), overlap_s, before.id),
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            key = _key(row)
+            await note(connection, Entry(by, "key.rotated", key.tenant, key.id, shown(before), shown(key)))
+        self._ring.update([key])
+        return key, secret
+
+    async def _locked(self, connection: Connection, key_id: str) -> ApiKey:
+        """A key that nobody else changes meanwhile. Raises NotFound."""
+        try:
+            parsed = uuid.UUID(key_id)
+        except ValueError as error:
+            raise NotFound(f"no key {key_id[:64]!r}", code="key_not_found", param="id") from error
+        await connection.execute(_LOCK)
+        cursor = await connection.execute(f"SELECT {_COLUMNS} FROM gateway.api_keys WHERE id = %s", (parsed,))  # noqa: S608
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotFound(f"no key {key_id[:64]!r}", code="key_not_found", param="id")
+        return _key(row)
 
     async def list(self, tenant: str | None) -> list[ApiKey]:
         """Keys of a tenant, or all; newest first. Raises NotReady."""
@@ -69,22 +116,20 @@ class PostgresKeys:
 
     async def revoke(self, key_id: str, by: str) -> None:
         """End a key everywhere. Raises NotFound, NotReady."""
-        try:
-            parsed = uuid.UUID(key_id)
-        except ValueError as error:
-            raise NotFound(f"no key {key_id[:64]!r}", code="key_not_found", param="id") from error
         async with self._store.transaction() as connection:
-            await connection.execute(_LOCK)
+            before = await self._locked(connection, key_id)
             cursor = await connection.execute(
                 "UPDATE gateway.api_keys SET revoked_at = coalesce(revoked_at, now()), "  # noqa: S608
                 "revoked_by = coalesce(revoked_by, %s), version = nextval('gateway.api_keys_version') "
                 f"WHERE id = %s RETURNING {_COLUMNS}",
-                (by, parsed),
+                (by, before.id),
             )
             row = await cursor.fetchone()
-        if row is None:
-            raise NotFound(f"no key {key_id[:64]!r}", code="key_not_found", param="id")
-        self._ring.update([_key(row)])
+            assert row is not None
+            key = _key(row)
+            if before.revoked_at is None:
+                await note(connection, Entry(by, "key.revoked", key.tenant, key.id, shown(before), shown(key)))
+        self._ring.update([key])
 
     async def refresh(self) -> None:
         """Load what has changed since the last time. Raises NotReady."""
@@ -120,4 +165,7 @@ def _key(row: Any) -> ApiKey:
         created_at=row[5].timestamp(),
         expires_at=row[6].timestamp() if row[6] else None,
         revoked_at=row[7].timestamp() if row[7] else None,
+        rotated_at=row[9].timestamp() if row[9] else None,
+        previous=bytes(row[10]) if row[10] else None,
+        previous_until=row[11].timestamp() if row[11] else 0.0,
     )

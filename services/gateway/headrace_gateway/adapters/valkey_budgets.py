@@ -80,9 +80,7 @@ if not mine then
 end
 if sequence > mine[1] then
   mine[1], mine[2] = sequence, math.max(mine[2], spent)
-  local now = math.max(mine[3] or 0, granted, mine[2])
-  if wanted < now then now = math.max(wanted, granted, mine[2]) end
-  mine[3] = now
+  mine[3] = math.max(granted, mine[2])
 end
 local settled, taken, open = base, base, true
 for _, name in ipairs(order) do

@@ -30,6 +30,10 @@ class ApiKey:
     created_at: float = 0.0
     expires_at: float | None = None
     revoked_at: float | None = None
+    rotated_at: float | None = None
+    previous: bytes | None = None
+    """Digest of the secret before the last rotation, good until `previous_until`."""
+    previous_until: float = 0.0
 
     def usable(self, now: float) -> bool:
         """Whether it opens the door at `now`."""
@@ -45,7 +49,7 @@ class KeyRing:
 
     def __init__(self, bootstrap: str | None) -> None:
         self._by_digest: dict[bytes, ApiKey] = {}
-        self._digest_of: dict[str, bytes] = {}
+        self._digests_of: dict[str, tuple[bytes, ...]] = {}
         self.loaded = False
         if bootstrap:
             key = ApiKey(BOOTSTRAP_ID, BOOTSTRAP_TENANT, "bootstrap", frozenset({"admin"}), digest_of(bootstrap))
@@ -54,11 +58,12 @@ class KeyRing:
     def update(self, keys: Iterable[ApiKey]) -> None:
         """Take keys as the store has them now: new ones, and newer states of known ones."""
         for key in keys:
-            old = self._digest_of.get(key.id)
-            if old is not None and old != key.digest:
+            for old in self._digests_of.get(key.id, ()):
                 self._by_digest.pop(old, None)
-            self._digest_of[key.id] = key.digest
-            self._by_digest[key.digest] = key
+            digests = (key.digest,) if key.previous is None else (key.digest, key.previous)
+            self._digests_of[key.id] = digests
+            for digest in digests:
+                self._by_digest[digest] = key
         self.loaded = True
 
     def authenticate(self, authorization: str) -> ApiKey:
@@ -73,10 +78,13 @@ class KeyRing:
             raise Unauthenticated(
                 "no API key: send it as 'Authorization: Bearer hr_...'", code="missing_api_key", param="authorization"
             )
-        key = self._by_digest.get(digest_of(secret))
+        digest, now = digest_of(secret), time.time()
+        key = self._by_digest.get(digest)
         if key is None:
             raise Unauthenticated("this API key is not known; check it, or ask for a new one")
-        if not key.usable(time.time()):
+        if digest == key.previous and now >= key.previous_until:
+            raise Unauthenticated("this API key was replaced; use its new secret", code="rotated_api_key")
+        if not key.usable(now):
             state = "revoked" if key.revoked_at is not None else "expired"
             raise Unauthenticated(f"this API key was {state}; ask for a new one", code=f"{state}_api_key")
         return key

@@ -71,8 +71,7 @@ class FakeLeases:
         mine = account.entries.setdefault(ask.holder, FakeEntry(0, 0, 0))
         if ask.sequence > mine.sequence:
             mine.sequence, mine.spent = ask.sequence, max(mine.spent, ask.spent)
-            have = max(mine.granted or 0, ask.granted, mine.spent)
-            mine.granted = max(ask.wanted, ask.granted, mine.spent) if ask.wanted < have else have
+            mine.granted = max(ask.granted, mine.spent)
         room = ask.limit - account.taken
         if account.open and ask.sequence == mine.sequence and mine.granted is not None:
             more = ask.wanted - mine.granted

@@ -97,6 +97,10 @@ class Leaser:
             with contextlib.suppress(NotReady):
                 await self._store.drop([_before(slice_) for slice_ in over])
 
+    async def look(self, slice_: Slice) -> None:
+        """Learn how a slice's budget is now. Raises NotReady."""
+        await self.ask(slice_, slice_.wanted(self._book.clock()))
+
     async def ask(self, slice_: Slice, wanted: int) -> None:
         """One exchange with the store about one slice. Raises NotReady.
 

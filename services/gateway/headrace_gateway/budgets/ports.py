@@ -30,8 +30,8 @@ class Ask:
         holder: of the replica.
         sequence: grows with every ask of this replica; older ones that arrive late are ignored.
         spent: its running total.
-        granted: up to where it may spend now, at least.
-        wanted: up to where it would like to spend; less than `granted` gives back.
+        granted: up to where it may spend now; what it was granted beyond that is given back, or never reached it.
+        wanted: up to where it would like to spend, at least `granted`.
         era: as the store said last; empty for a replica that never heard of it.
     """
 

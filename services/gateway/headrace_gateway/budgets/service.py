@@ -10,6 +10,7 @@ from headrace_gateway.budgets.book import Book
 from headrace_gateway.budgets.leaser import Leaser
 from headrace_gateway.budgets.ports import LeaseStore, SpendRecord
 from headrace_gateway.budgets.slices import Slice
+from headrace_gateway.budgets.state import BudgetReader
 from headrace_gateway.routing.table import Table
 
 
@@ -41,6 +42,7 @@ class Budgets:
             self.book.expect(table().config.tenants, day)
 
         self._leaser = Leaser(self.book, leases, record, holder, settled, expected)
+        self.reader = BudgetReader(self.book, self._leaser.look)
         self._sharer = Sharer(self.rates, demand, holder)
 
     def start(self) -> None:

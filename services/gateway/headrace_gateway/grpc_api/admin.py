@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
+from headrace_gateway.audit import AuditReader, Noted
 from headrace_gateway.deployments import Action, DeploymentAdmin
 from headrace_gateway.grpc_api.visits import visiting
 from headrace_kit.rpc import Call, RpcRuntime, rpc
@@ -24,6 +26,7 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         keys: makes and revokes keys.
         deployments: looks at deployments, loads and unloads them.
         config_version: hashes of the active and the pending snapshot, and why the newest file was refused.
+        audit: who changed what.
     """
 
     def __init__(
@@ -33,8 +36,10 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         keys: KeyAdmin,
         deployments: DeploymentAdmin,
         config_version: Callable[[], tuple[str, str, str]],
+        audit: AuditReader,
     ) -> None:
         self.rpc_runtime = runtime
+        self._audit = audit
         self._door, self._keys, self._deployments, self._config_version = door, keys, deployments, config_version
 
     @rpc(public=True)
@@ -61,10 +66,27 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
                         created_at=info.created_at,
                         expires_at=info.expires_at,
                         revoked_at=info.revoked_at,
+                        rotated_at=info.rotated_at,
+                        previous_until=info.previous_until,
                     )
                     for info in shown
                 ]
             )
+
+    @rpc(public=True)
+    async def RotateKey(self, request: pb.RotateKeyRequest, call: Call) -> pb.RotateKeyResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True) as visit:
+            key, secret = await self._keys.rotate(visit.ctx, request.id, request.overlap)
+            return pb.RotateKeyResponse(id=key.id, key=secret, previous_until=self._keys.show(key).previous_until)
+
+    @rpc(public=True)
+    async def ListAudit(self, request: pb.ListAuditRequest, call: Call) -> pb.ListAuditResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, admin=True, traced=False) as visit:
+            limit = request.limit if request.HasField("limit") else None
+            found = await self._audit.list(visit.ctx, request.tenant, request.action, request.before, limit)
+            return pb.ListAuditResponse(entries=[_entry(noted) for noted in found])
 
     @rpc(public=True)
     async def RevokeKey(self, request: pb.RevokeKeyRequest, call: Call) -> pb.RevokeKeyResponse:
@@ -104,3 +126,17 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     async def _act(self, action: Action, name: str, wait: bool, call: Call) -> pb.Deployment:
         with visiting(self._door, call, SERVICE, admin=True) as visit:
             return await self._deployments.act(visit.ctx, action, name, wait=wait)
+
+
+def _entry(noted: Noted) -> pb.AuditEntry:
+    entry = noted.entry
+    return pb.AuditEntry(
+        id=noted.id,
+        at=noted.at.isoformat(timespec="milliseconds"),
+        actor=entry.actor,
+        action=entry.action,
+        tenant=entry.tenant,
+        subject=entry.subject,
+        before_json="" if entry.before is None else json.dumps(entry.before),
+        after_json="" if entry.after is None else json.dumps(entry.after),
+    )

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.budgets.state import BudgetReader
 from headrace_gateway.calls import EmbedCall, GenerateCall, RerankCall
 from headrace_gateway.grpc_api.once import GrpcOnce, Serve
 from headrace_gateway.grpc_api.read import read_generate
@@ -39,8 +40,10 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
         services: Services,
         once: GrpcOnce,
         usage: Callable[[UsageQuery], Awaitable[list[UsageRow]]],
+        budgets: BudgetReader,
     ) -> None:
         self.rpc_runtime = runtime
+        self._budgets = budgets
         self._door, self._pipeline, self._vectors, self._services = door, pipeline, vectors, services
         self._once, self._usage = once, usage
 
@@ -135,6 +138,30 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
                     pb.Model(id=plan.name, created=table.created, task=TASKS[plan.task])
                     for plan in table.allowed(visit.ctx.identity.tenant)
                 ]
+            )
+
+    @rpc(public=True)
+    async def GetBudget(self, request: pb.GetBudgetRequest, call: Call) -> pb.GetBudgetResponse:
+        """See the proto."""
+        with visiting(self._door, call, SERVICE, traced=False) as visit:
+            state = await self._budgets.read(visit.ctx, request.tenant)
+            return pb.GetBudgetResponse(
+                tenant=state.tenant,
+                budgets=[
+                    pb.BudgetState(
+                        per=budget.per,
+                        budget_nano_usd=budget.limit,
+                        spent_nano_usd=budget.spent,
+                        reserved_nano_usd=budget.reserved,
+                        remaining_nano_usd=budget.remaining,
+                        resets_at=budget.resets_at,
+                        current=budget.current,
+                    )
+                    for budget in state.budgets
+                ],
+                requests_per_minute=state.limits.requests_per_minute or 0,
+                tokens_per_minute=state.limits.tokens_per_minute or 0,
+                concurrent_requests=state.limits.concurrent_requests,
             )
 
     @rpc(public=True)

@@ -27,8 +27,15 @@ class NewKey(Struct, forbid_unknown_fields=True):
     expires_at: str | None = None
 
 
+class Rotation(Struct, forbid_unknown_fields=True):
+    """`POST /v1/admin/keys/{id}:rotate`; `overlap` is how long the old secret stays good, `1d` by default."""
+
+    overlap: str = ""
+
+
 _LIST = frozenset({"tenant"})
 _new_key = msgspec.json.Decoder(NewKey)
+_rotation = msgspec.json.Decoder(Rotation)
 
 
 class KeysApi:
@@ -42,6 +49,7 @@ class KeysApi:
         return [
             Route("POST", "/v1/admin/keys", self.create, admin=True, body=NewKey),
             Route("GET", "/v1/admin/keys", self.list, admin=True, query=_LIST),
+            Route("POST", "/v1/admin/keys/{id}:rotate", self.rotate, admin=True, body=Rotation),
             Route("DELETE", "/v1/admin/keys/{id}", self.revoke, admin=True),
         ]
 
@@ -56,6 +64,13 @@ class KeysApi:
         tenant = query(request.query, _LIST).get("tenant")
         keys = [_shown(self._admin.show(key)) for key in await self._admin.list(tenant)]
         return json_response({"object": "list", "data": keys}, visit.ctx)
+
+    async def rotate(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """Give a key a new secret, shown only now; the old one stays good for a while."""
+        raw = await request.body(_MAX_BODY)
+        overlap = decode(_rotation, raw).overlap if raw else ""
+        key, secret = await self._admin.rotate(visit.ctx, parameters["id"], overlap)
+        return json_response({"key": secret, **_shown(self._admin.show(key))}, visit.ctx)
 
     async def revoke(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """End a key everywhere within a second."""
@@ -72,4 +87,6 @@ def _shown(info: KeyInfo) -> dict[str, Any]:
         "created_at": info.created_at,
         "expires_at": info.expires_at or None,
         "revoked_at": info.revoked_at or None,
+        "rotated_at": info.rotated_at or None,
+        "previous_until": info.previous_until or None,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from headrace_gateway.admission.rates import Rates
 from headrace_gateway.context import RequestContext
 from headrace_gateway.http_api.port import Headers, Response
 from headrace_gateway.outcome import usd
@@ -59,6 +60,7 @@ def error_response(error: BaseException, ctx: RequestContext, extra: Headers | N
     error = typed(error)
     headers = [JSON, *headrace_headers(ctx), *(extra or [])]
     if isinstance(error, HeadraceError) and error.retry_after_s is not None:
+        headers.append(("retry-after-ms", str(math.ceil(error.retry_after_s * 1000))))
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
     # What only HTTP knows (a method, a media type) has a status of its own there.
     status = getattr(error, "http_status", 0) or row(error).http
@@ -68,6 +70,8 @@ def error_response(error: BaseException, ctx: RequestContext, extra: Headers | N
 def headrace_headers(ctx: RequestContext) -> Headers:
     """Who served this and how, as far as it is known when the headers go out."""
     headers = [("x-headrace-request-id", ctx.request_id), ("x-headrace-trace-id", ctx.trace_id)]
+    if ctx.rates is not None:
+        headers += _rate_headers(ctx.rates)
     if ctx.plan is not None:
         outcome = ctx.outcome
         headers.append(("x-headrace-model", ctx.plan.name))
@@ -76,4 +80,17 @@ def headrace_headers(ctx: RequestContext) -> Headers:
         headers += [("x-headrace-arm", outcome.arm), ("x-headrace-cache", outcome.cache)]
         if not ctx.stream:
             headers.append(("x-headrace-cost-usd", usd(ctx.cost_nano_usd)))
+    return headers
+
+
+def _rate_headers(rates: Rates) -> Headers:
+    """OpenAI's `x-ratelimit-*`: the team's limits, and what of this gateway's share of them is left."""
+    now, headers = rates.clock(), list[tuple[str, str]]()
+    for kind, bucket in (("requests", rates.requests), ("tokens", rates.tokens)):
+        if bucket is not None:
+            headers += [
+                (f"x-ratelimit-limit-{kind}", str(bucket.per_minute)),
+                (f"x-ratelimit-remaining-{kind}", str(bucket.left(now))),
+                (f"x-ratelimit-reset-{kind}", f"{bucket.full_in(now):.3f}s"),
+            ]
     return headers

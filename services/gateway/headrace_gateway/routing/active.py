@@ -35,6 +35,8 @@ class ActiveTable:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.refused = ""
+        self.switched: Callable[[Table | None, Table], None] = lambda _old, _new: None
+        """Hears of each table that requests are served under; of the first one with None before it."""
         configs.on_change(self._take)
 
     @property
@@ -54,6 +56,7 @@ class ActiveTable:
 
     def start(self) -> None:
         """Begin to follow."""
+        self.switched(None, self._table)
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -86,7 +89,8 @@ class ActiveTable:
         while not self._changed.is_set():
             missing = await self._missing(snapshot.hash)
             if not missing:
-                self._table = table
+                old, self._table = self._table, table
+                self.switched(old, table)
                 _log.info("serving under the new config", extra={"config_hash": snapshot.hash})
                 return
             if loop.time() - said >= _SAY_S:

@@ -65,6 +65,11 @@ class GatewayServiceStub:
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.GetBudget = channel.unary_unary(
+                '/headrace.gateway.v1.GatewayService/GetBudget',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetBudgetRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
         self.SendFeedback = channel.unary_unary(
                 '/headrace.gateway.v1.GatewayService/SendFeedback',
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.FeedbackRequest.SerializeToString,
@@ -121,6 +126,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBudget(self, request, context):
+        """GetBudget tells what the caller's team may spend, and what it has spent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SendFeedback(self, request, context):
         """SendFeedback ties a score, label or comment to a trace of the caller's tenant.
         """
@@ -162,6 +174,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListModelsRequest.FromString,
                     response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudget,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetBudgetRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetBudgetResponse.SerializeToString,
             ),
             'SendFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.SendFeedback,
@@ -326,6 +343,33 @@ class GatewayService:
             _registered_method=True)
 
     @staticmethod
+    def GetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.GatewayService/GetBudget',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetBudgetRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SendFeedback(request,
             target,
             options=(),
@@ -400,6 +444,16 @@ class AdminServiceStub:
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListKeysRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListKeysResponse.FromString,
                 _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/RotateKey',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/ListAudit',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
         self.RevokeKey = channel.unary_unary(
                 '/headrace.gateway.v1.AdminService/RevokeKey',
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RevokeKeyRequest.SerializeToString,
@@ -445,6 +499,21 @@ class AdminServiceServicer:
 
     def ListKeys(self, request, context):
         """ListKeys lists keys without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """RotateKey gives a key a new secret, shown this once; the old one stays good for a while.
+        Errors: NOT_FOUND, ABORTED (revoked or expired).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """ListAudit tells who changed what: keys, budgets, the config. Newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -505,6 +574,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListKeys,
                     request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListKeysRequest.FromString,
                     response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditResponse.SerializeToString,
             ),
             'RevokeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeKey,
@@ -592,6 +671,60 @@ class AdminService:
             '/headrace.gateway.v1.AdminService/ListKeys',
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListKeysRequest.SerializeToString,
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/RotateKey',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/ListAudit',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,9 +39,10 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX audit_tenant_idx ON gateway.audit (tenant, id)",
+    # What was noted stays as it is.
+    "REVOKE UPDATE, DELETE ON gateway.audit FROM headrace_app",
     """
     ALTER TABLE gateway.api_keys
-        ADD COLUMN allow_models text[],
         ADD COLUMN previous_digest bytea UNIQUE,
         ADD COLUMN previous_until timestamptz,
         ADD COLUMN rotated_at timestamptz
@@ -58,8 +59,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them."""
     op.execute(
-        "ALTER TABLE gateway.api_keys DROP COLUMN allow_models, DROP COLUMN previous_digest, "
-        "DROP COLUMN previous_until, DROP COLUMN rotated_at"
+        "ALTER TABLE gateway.api_keys DROP COLUMN previous_digest, DROP COLUMN previous_until, DROP COLUMN rotated_at"
     )
     op.execute("DROP TABLE gateway.audit")
     op.execute("DROP TABLE gateway.replicas")
