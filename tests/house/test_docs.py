@@ -148,6 +148,15 @@ def test_the_routing_guides_config_is_valid():
     assert any(tenant.bounded for tenant in config.tenants.values())
 
 
+def test_the_budgets_guides_config_is_valid():
+    [tenant] = config_of("docs/guides/budgets.md").tenants.values()
+    assert [(budget.usd, budget.per, budget.fail) for budget in tenant.budget] == [
+        (5, "day", "closed"),
+        (50, "month", "closed"),
+    ]
+    assert tenant.limits.tokens_per_minute == 200_000
+
+
 def config_of(guide):
     """The YAML blocks of a guide, together as one config."""
     whole: dict[str, dict[str, object]] = {}

@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 import uuid_utils
 from redis.asyncio import Redis
 
+from headrace_gateway.adapters.postgres_audit import PostgresAudit
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
 from headrace_gateway.adapters.postgres_ledger import PostgresLedger
 from headrace_gateway.adapters.valkey_stream import STREAM, ValkeyEvents
 from headrace_gateway.admission.keys import KeyRing
+from headrace_gateway.audit import Entry
 from headrace_gateway.ledger.log import EventLog
 from headrace_gateway.ledger.ship import Shipper
 from headrace_gateway.ledger.usage import Group, UsageQuery
 from headrace_gateway.ledger.writer import LedgerWriter
-from headrace_kit.errors import NotFound, Unauthenticated
+from headrace_kit.errors import BadInput, Conflict, NotFound, Unauthenticated
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -147,6 +150,58 @@ async def test_two_writers_at_once_write_each_row_once(postgres, valkey, log):
         await writer.stop()
     [row] = await used(ledger, tenant)
     assert (row.requests, row.cost_nano_usd) == (100, 700)
+
+
+async def test_a_key_that_is_rotated_has_two_secrets_for_a_while(postgres):
+    ring = KeyRing(None)
+    keys, audit = PostgresKeys(postgres, ring), PostgresAudit(postgres)
+    key, first = await keys.create("dev", "n", frozenset(), None, "who-made-it")
+    rotated, second = await keys.rotate(key.id, 3600, "who-rotated-it")
+    assert rotated.id == key.id
+    assert {ring.authenticate(f"Bearer {secret}").id for secret in (first, second)} == {key.id}
+    _, third = await keys.rotate(key.id, 0, "who-rotated-it")
+    assert ring.authenticate(f"Bearer {third}").id == key.id
+    with pytest.raises(Unauthenticated, match="not known"):
+        ring.authenticate(f"Bearer {first}")
+    with pytest.raises(Unauthenticated, match="replaced"):
+        ring.authenticate(f"Bearer {second}")
+    await keys.revoke(key.id, "who-ended-it")
+    with pytest.raises(Conflict, match="revoked"):
+        await keys.rotate(key.id, 3600, "who-rotated-it")
+    with pytest.raises(NotFound):
+        await keys.rotate(str(uuid_utils.uuid7()), 3600, "who-rotated-it")
+
+    noted = [found.entry for found in await audit.list("dev", "key.", None, 100) if found.entry.subject == key.id]
+    assert [(entry.action, entry.actor) for entry in noted] == [
+        ("key.revoked", "who-ended-it"),
+        ("key.rotated", "who-rotated-it"),
+        ("key.rotated", "who-rotated-it"),
+        ("key.created", "who-made-it"),
+    ]
+    assert noted[3].before is None
+    assert noted[3].after["name"] == "n"
+    assert "revoked_at" in noted[0].after
+    assert "revoked_at" not in noted[0].before
+    text = str(noted)
+    assert not any(secret in text for secret in (first, second, third))
+    for change in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await postgres.fetch(change)
+
+
+async def test_what_is_noted_once_is_noted_once(postgres):
+    audit = PostgresAudit(postgres)
+    alert = Entry("gateway", "budget.alert", "t", "day:1", None, {"threshold": "80%"}, str(uuid_utils.uuid7()))
+    assert [await audit.note(alert) for _ in range(2)] == [True, False]
+    first, other = (Entry("gateway", "config.activated", "", name, None, {}) for name in ("c1", "c2"))
+    assert [await audit.note_config(entry) for entry in (first, first, other, other, first)] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
+    page = await audit.list(None, "config.activated", None, 2)
+    following = await audit.list(None, "config.activated", page[-1].id, 100)
+    assert [found.entry.subject for found in (*page, *following)][:3] == ["c1", "c2", "c1"]
+    with pytest.raises(BadInput):
+        await audit.list(None, None, "no id", 1)
 
 
 async def test_a_key_made_or_revoked_by_one_replica_reaches_another(postgres):

@@ -102,7 +102,8 @@ class KeyAdmin:
             Conflict: it was revoked, or has expired.
             NotReady: the store is away.
         """
-        return await self._store.rotate(key_id, _overlap(overlap or "1d"), ctx.identity.key_id)
+        overlap_s = _overlap(overlap or "1d")
+        return await self._store.rotate(key_id, overlap_s, ctx.identity.key_id)
 
     async def revoke(self, ctx: RequestContext, key_id: str) -> None:
         """End a key everywhere within a second. Raises NotFound, NotReady."""

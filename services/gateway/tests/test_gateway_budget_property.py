@@ -26,7 +26,7 @@ from headrace_kit.config.tenants import Budget
 from headrace_kit.errors import Busy, NotReady
 
 DAY = 20_786  # the last day but one of a month
-STEPS = 30
+STEPS = 25
 DAYS = tuple(Budget(usd=usd, per="day") for usd in ("0.00000012", "0.0000002", "0.0000003"))  # 120 to 300 nano-dollars
 
 
@@ -300,33 +300,31 @@ class World:
 
     # What must hold
 
-    def committed(self, per: str, day: int) -> int:
-        """Spent, reserved and leased of one budget, wherever it is: in the ledger, in logs, in memory."""
-        period = period_of(per, day)
-
-        def within(rows: Sequence[tuple[str, int, int]]) -> int:
-            return sum(cost for _, on, cost in rows if period.first <= on < period.end)
-
-        total = within([(holder, on, cost) for (_, holder, on), cost in self.record.rows.items()])
-        for log in self.dead:
-            total += within(log.rows) + within([("", attempt.day, attempt.bound) for attempt in log.running])
-        for replica in self.replicas:
-            total += within(replica.log.rows)
-            for slice_ in replica.book.all():
-                if slice_.budget.per == per and slice_.period == period:
-                    free = slice_.free if self.clock < slice_.lapses else 0
-                    total += slice_.reserved + max(0, free)
-        return total
-
     def check(self) -> None:
+        days: dict[int, int] = dict.fromkeys((self.day - 1, self.day), 0)
+        for (_, _, day), cost in self.record.rows.items():
+            days[day] = days.get(day, 0) + cost
+        for log in (*self.dead, *(replica.log for replica in self.replicas)):
+            for _, day, cost in log.rows:
+                days[day] = days.get(day, 0) + cost
+        for log in self.dead:
+            for attempt in log.running:
+                days[attempt.day] = days.get(attempt.day, 0) + attempt.bound
+        leased: dict[str, int] = {}
+        for replica in self.replicas:
+            for slice_ in replica.book.all():
+                free = slice_.free if self.clock < slice_.lapses else 0
+                name = slice_.period.name
+                leased[name] = leased.get(name, 0) + slice_.reserved + max(0, free)
         for budget in self.budgets:
-            for day in {self.day - 1, self.day}:
-                period = period_of(budget.per, day)
-                committed = self.committed(budget.per, day)
+            for period in {period_of(budget.per, day) for day in (self.day - 1, self.day)}:
+                spent = sum(cost for day, cost in days.items() if period.first <= day < period.end)
+                committed = spent + leased.get(period.name, 0)
                 # A budget that was made smaller keeps what it had promised, and promises nothing more.
-                allowed = max(budget.nano_usd if day == self.day else 0, self.allowed.get(period.name, budget.nano_usd))
+                now = period.first <= self.day < period.end
+                allowed = max(budget.nano_usd if now else 0, self.allowed.get(period.name, budget.nano_usd))
                 assert committed <= allowed, f"{committed} of {allowed} nano-dollars of {period.name}"
-                if day == self.day:
+                if now:
                     self.allowed[period.name] = max(budget.nano_usd, committed)
 
     def settle(self) -> None:
