@@ -202,6 +202,58 @@ async def test_a_confident_first_stage_is_released(openai):
     assert [s["verdict"] for s in answer.model_extra["headrace"]["stages"]] == ["accepted"]
 
 
+async def test_a_stream_escalates_after_its_first_tokens(world, openai):
+    text, headrace = await streamed(openai, "choosy", "Name three rivers of Europe.", max_tokens=24)
+    assert text
+    first, second = headrace["stages"]
+    assert (first["deployment"], first["verdict"], first["moment"]) == ("small", "rejected", "early")
+    assert (second["deployment"], second["verdict"]) == ("large", "accepted")
+    assert 4 <= first["usage"]["output_tokens"] < 24, "it was stopped at its engine"
+    rows = await ledger(world, headrace["trace_id"])
+    assert [(r["stage"], r["deployment"], r["verdict"]) for r in rows] == [
+        (0, "small", "rejected"),
+        (1, "large", "accepted"),
+    ]
+    assert rows[0]["input_tokens"] > 0
+    assert rows[0]["confidence"] == first["confidence"] < -0.0001
+    assert sum(r["cost_nano_usd"] for r in rows) == round(float(headrace["cost_usd"]) * 1e9)
+    trace = await settled_trace(world, headrace["trace_id"], {"chat small", "chat large"})
+    attributes = {span["name"]: span["attributes"] for span in trace["spans"]}
+    told = attributes["chat small"]
+    assert (told["headrace.cascade.verdict"], told["headrace.cascade.moment"]) == ("rejected", "early")
+    assert told["headrace.cascade.signal"] == "mean_logprob"
+    assert attributes["chat large"]["headrace.cascade.verdict"] == "accepted"
+
+
+async def test_a_stream_that_is_sure_goes_on_from_the_same_call(world, openai):
+    text, headrace = await streamed(openai, "easygoing", "Say hello.", max_tokens=16)
+    assert text
+    [stage] = headrace["stages"]
+    assert (stage["deployment"], stage["verdict"], stage["signal"]) == ("small", "accepted", "margin")
+    assert stage["confidence"] > 0
+    assert len(await ledger(world, headrace["trace_id"])) == 1
+
+
+async def test_a_model_says_that_it_does_not_know(openai):
+    script = json.dumps({"tokens": ["a ", "guess"], "logprob": -3.0})
+    text, headrace = await streamed(openai, "modest", script)
+    assert text == "I don't know."
+    assert headrace["low_confidence"] == {"signal": "mean_logprob", "then": "say", "value": -3.0}
+
+
+async def streamed(openai, model: str, content: str, **more) -> tuple[str, dict]:
+    """The text of a stream, and the `headrace` object of its end."""
+    text, headrace = "", {}
+    stream = await openai.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": content}], stream=True, **more
+    )
+    async for chunk in stream:
+        if chunk.choices:
+            text += chunk.choices[0].delta.content or ""
+        headrace = (chunk.model_extra or {}).get("headrace") or headrace
+    return text, headrace
+
+
 async def ledger(world, trace_id: str) -> list[dict]:
     """Closed rows of a request in PostgreSQL, in order."""
     import psycopg

@@ -157,6 +157,13 @@ def test_the_budgets_guides_config_is_valid():
     assert tenant.limits.tokens_per_minute == 200_000
 
 
+def test_the_cascades_guides_config_is_valid():
+    config = config_of("docs/guides/cascades.md")
+    assert config.models["assistant"].cascade[0].accept.early is not None
+    assert config.models["assistant"].low_confidence is not None
+    assert config.models["led"].learned is not None
+
+
 def config_of(guide):
     """The YAML blocks of a guide, together as one config."""
     whole: dict[str, dict[str, object]] = {}

@@ -21,6 +21,7 @@ from headrace_gateway.adapters.valkey_cache import ValkeyCache
 from headrace_gateway.adapters.valkey_claims import ValkeyClaims
 from headrace_gateway.adapters.valkey_rates import ValkeyRates
 from headrace_gateway.adapters.valkey_stream import ValkeyEvents
+from headrace_gateway.adapters.webhooks import HttpPost
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
@@ -32,6 +33,8 @@ from headrace_gateway.budgets.alerts import Alerts
 from headrace_gateway.budgets.service import Budgets
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
+from headrace_gateway.cascade.judges import Judges
+from headrace_gateway.cascade.webhook import Webhooks
 from headrace_gateway.deployments import DeploymentAdmin
 from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
@@ -171,14 +174,16 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     loads = LoadBook()
     load_poll = LoadPoll(peers["inference"], loads)
     chooser = PoolChooser(health.healthy, loads, ChoiceMetrics(runtime.registry).chosen)
-    engines = Engines(InferenceEngine(peers["inference"]), runtime.configs, runtime.secrets)
+    inference = InferenceEngine(peers["inference"])
+    engines = Engines(inference, runtime.configs, runtime.secrets)
     attempts = Attempts(engines, ledger.log, metrics, chooser, health, [loads])
     retriever = RetrievalClient(peers["retrieval"])
     # A client of its own: a request waits for the cache, so it gives up sooner than others do.
     cache_client = connect(runtime.secrets.require(stores.valkey), _CACHE_TIMEOUT_S)
     store = ValkeyCache(cache_client)
     cache = AnswerCache(store, retriever, Semantic(store, attempts), ledger.log, metrics)
-    pipeline = Pipeline(attempts, retriever, leases, metrics, cache)
+    webhooks = Webhooks(HttpPost(lambda: settings().webhook_hosts), runtime.secrets.get, metrics.webhook)
+    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, Judges(attempts, inference, webhooks))
 
     def limit() -> int:
         return settings().max_body_bytes
@@ -215,12 +220,12 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await postgres.open()
         await ledger.start()
         lag.start()
-        for part in (keys, active, watch, load_poll, exporter, budgets, auditor):
+        for part in (keys, active, watch, load_poll, exporter, budgets, auditor, webhooks):
             part.start()
 
     async def stop() -> None:
         lag.stop()
-        for part in (watch, load_poll, active, keys, deployments):
+        for part in (watch, load_poll, active, keys, deployments, webhooks):
             await part.stop()
         await once.stop()
         await cache.stop()

@@ -108,6 +108,8 @@ class RequestContext:
     """The money that it may spend; None before it was let in."""
     rates: Rates | None = None
     """The tenant's limits by the minute, where it has some."""
+    judging: int = 0
+    """Calls to engines so far that only judged answers."""
     desperate: bool = False
     """No healthy deployment may serve it: any is asked."""
 

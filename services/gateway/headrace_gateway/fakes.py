@@ -12,6 +12,7 @@ from headrace_gateway.cache.ports import Known, Room
 from headrace_gateway.ledger.reconcile import Used
 from headrace_gateway.ledger.writer import advance
 from headrace_gateway.ports import Envelope
+from headrace_kit.config.cascades import Webhook
 from headrace_kit.errors import NotFound, NotReady, Upstream
 from headrace_protos.common.v1.chat_pb2 import ToolCall, Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
@@ -25,6 +26,7 @@ class Script:
 
     With `hang` it says its texts and then nothing until it is cancelled, or the engine's `resume` is set. `logprob` is
     that of each token, None where the engine reports none; a text is one token.
+    `margin` and `entropy` are told where they are asked for. All choices of a request say the same.
     """
 
     texts: Sequence[str] = ("hello",)
@@ -36,6 +38,8 @@ class Script:
     cached_input_tokens: int = 0
     cache_write_input_tokens: int = 0
     tool_calls: Sequence[ToolCall] = ()
+    margin: float | None = None
+    entropy: float | None = None
 
 
 @dataclass
@@ -58,6 +62,8 @@ class FakeEngine:
     calls: list[EngineCall] = field(default_factory=list)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     resume: asyncio.Event = field(default_factory=asyncio.Event)
+    classified: list[str] = field(default_factory=list)
+    probability: float = 0.9
 
     async def generate(
         self, request: inference.GenerateRequest, sent: Envelope, *, whole: bool
@@ -75,7 +81,11 @@ class FakeEngine:
                 stats = inference.TokenStats(
                     tokens=count, sum_logprob=(script.logprob or 0) * count, min_logprob=script.logprob
                 )
-                yield inference.GenerateChunk(text=text, stats=stats)
+                if request.stats_top and script.margin is not None and script.entropy is not None:
+                    stats.ranked = count
+                    stats.sum_margin, stats.sum_entropy = script.margin * count, script.entropy * count
+                for index in range(max(1, request.sampling.n)):
+                    yield inference.GenerateChunk(index=index, text=text, stats=stats)
             for piece in script.tool_calls:
                 yield inference.GenerateChunk(tool_calls=[piece])
             if script.hang:
@@ -90,6 +100,8 @@ class FakeEngine:
                 cache_write_input_tokens=script.cache_write_input_tokens,
             )
             call.finished = True
+            for index in range(1, request.sampling.n):
+                yield inference.GenerateChunk(index=index, finish_reason=script.finish)
             yield inference.GenerateChunk(finish_reason=script.finish, usage=usage)
         except (asyncio.CancelledError, GeneratorExit):
             call.cancelled = not call.finished
@@ -102,6 +114,17 @@ class FakeEngine:
             raise script.error
         one = inference.Embedding(vector=b"\x00\x00\x80?\x00\x00\x00\x00")
         return inference.EmbedResponse(embeddings=[one for _ in request.texts], usage=Usage(input_tokens=3))
+
+    async def classify(self, request: inference.ClassifyRequest, sent: Envelope) -> inference.ClassifyResponse:
+        """See `Classifier`: `good` is as likely as `probability`."""
+        script = self._next(request.deployment)
+        if script.error is not None:
+            raise script.error
+        self.classified.extend(request.texts)
+        scores = {"good": self.probability, "bad": 1 - self.probability}
+        return inference.ClassifyResponse(
+            classifications=[inference.Classification(scores=scores) for _ in request.texts]
+        )
 
     async def rerank(self, request: inference.RerankRequest, sent: Envelope) -> inference.RerankResponse:
         """See `Engine`: longer documents are better."""
@@ -216,6 +239,23 @@ class FakeClaims:
     def _there(self) -> None:
         if self.away:
             raise NotReady("away")
+
+
+@dataclass
+class FakePost:
+    """Receives webhooks. The next try ends with the next of `errors`, which None stands for going well."""
+
+    errors: list[Exception | None] = field(default_factory=list)
+    received: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    tries: int = 0
+
+    async def __call__(self, hook: Webhook, body: bytes, headers: dict[str, str]) -> None:
+        """See `Post`."""
+        self.tries += 1
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        self.received.append((hook.url, body, headers))
 
 
 @dataclass

@@ -17,7 +17,9 @@ class TokenCount(Struct):
 
 
 class StageOutcome(Struct, omit_defaults=True):
-    """One attempt: `verdict` is `accepted`, `rejected` or `failed`; `confidence` is the value of `signal`.
+    """One attempt: `verdict` is `accepted`, `rejected`, `failed`, or `judged`: it only judged another one's answer.
+
+    `confidence` is the value of `signal`.
 
     `chosen_by` tells why this deployment was taken among several: `weight`, `finish` (it finishes first), `prefix` or
     `conversation` (it has the prompt's beginning in its cache), `spill` (the one that has it is too busy).
@@ -67,6 +69,18 @@ class GuardFinding(Struct):
     count: int
 
 
+class LowConfidenceOutcome(Struct):
+    """The last stage was not sure. `value` is that of `signal`, None where the engine did not tell.
+
+    `then` is what happened: `answer`, it was given nevertheless; `say`, the model's own words in its place;
+    `hand_over`, the same, and a person is to answer.
+    """
+
+    signal: str
+    then: str
+    value: float | None = None
+
+
 class Outcome(Struct):
     """The `headrace` object. Filled in while the request goes on; whole at its end.
 
@@ -84,6 +98,7 @@ class Outcome(Struct):
     citations: list[Citation] = field(default_factory=list)
     guardrails: list[GuardFinding] = field(default_factory=list)
     saved_usd: str | UnsetType = UNSET
+    low_confidence: LowConfidenceOutcome | UnsetType = UNSET
 
 
 def usd(nano_usd: int) -> str:

@@ -13,6 +13,7 @@ from headrace_gateway.arms.leases import Leases
 from headrace_gateway.budgets.reserve import measure, reserve
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
+from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.run import run_cascade
 from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.grounding.citations import cite
@@ -107,6 +108,7 @@ class Pipeline:
     leases: Leases
     metrics: Metrics
     cache: AnswerCache
+    judges: Judges
 
     async def generate(self, ctx: RequestContext, call: GenerateCall) -> Answer:
         """Run every stage up to the first piece of the answer.
@@ -145,7 +147,7 @@ class Pipeline:
         await reserve(ctx, plan, request)
         ctx.sensitive = sensitive(guard)
         refuse_unservable(ctx, plan, request)
-        chunks = run_cascade(self.attempts, ctx, plan, request, whole=not call.stream)
+        chunks = run_cascade(self.attempts, self.judges, ctx, plan, request, whole=not call.stream)
         if guards_output(guard):
             chunks = self._guarded(ctx, guard, chunks)
         async with aclosing(chunks):
@@ -159,7 +161,9 @@ class Pipeline:
             if "admin" not in ctx.identity.scopes:
                 raise Forbidden("naming a deployment needs a key with the scope 'admin'", param="headrace.route")
             target = ctx.table.target(call.options.route)
-            ctx.plan = plan = replace(plan, stages=(StagePlan(single(target), None),), fallbacks=())
+            ctx.plan = plan = replace(
+                plan, stages=(StagePlan(single(target), None),), fallbacks=(), low_confidence=None, learned=None
+            )
         attributes = ctx.attributes
         attributes[genai.REQUEST_STREAM] = call.stream
         if call.options.conversation_id:

@@ -67,6 +67,14 @@ class Engine(Protocol):
         ...
 
 
+class Classifier(Protocol):
+    """Deployments that classify."""
+
+    async def classify(self, request: inference.ClassifyRequest, sent: Envelope) -> inference.ClassifyResponse:
+        """For each text the probability of each label. Raises as `Engine.generate`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The deployment of a try, and in a word why it was chosen: `only`, `weight`."""

@@ -27,8 +27,10 @@ from headrace_gateway.budgets.book import Book
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
+from headrace_gateway.cascade.judges import Judges
+from headrace_gateway.cascade.webhook import Webhooks
 from headrace_gateway.context import Arrival, RequestContext, open_request
-from headrace_gateway.fakes import FakeCacheStore, FakeClaims, FakeEngine, FakeJournal, FakeRetriever
+from headrace_gateway.fakes import FakeCacheStore, FakeClaims, FakeEngine, FakeJournal, FakePost, FakeRetriever
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.docs_page import DocsApi
@@ -160,9 +162,18 @@ class Rig:
         self.cache = AnswerCache(
             self.cache_store, self.retriever, Semantic(self.cache_store, self.attempts), self.journal, self.metrics
         )
-        self.pipeline = Pipeline(self.attempts, self.retriever, self.leases, self.metrics, self.cache)
         self.book = Book(lambda tenant: self.table.tenant(tenant).budget, lambda: self.clock())
         self.rates = RateBook(lambda: self.clock())
+        self.posts = FakePost()
+        self.webhooks = Webhooks(self.posts, {"hook": "s3cret"}.get, self.metrics.webhook, no_wait, waiting=2)
+        self.pipeline = Pipeline(
+            self.attempts,
+            self.retriever,
+            self.leases,
+            self.metrics,
+            self.cache,
+            Judges(self.attempts, self.engine, self.webhooks),
+        )
         self.vectors = Vectors(self.attempts, self.leases)
         self.once = Once(self.claims, Idempotency)
         self.lag = LoopLag(lambda: 0.2)

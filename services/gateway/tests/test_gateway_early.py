@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,6 +37,7 @@ def early(rig, **more):
 class _Snapshot:
     config: object
     hash: str = "h"
+    path: Path = Path("headrace.yaml")
 
 
 def text(chunks):

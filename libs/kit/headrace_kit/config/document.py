@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from headrace_kit.config.base import Name, Section
+from headrace_kit.config.cascades import TOKEN_SIGNALS, Check, Verifier, silent
 from headrace_kit.config.catalogue import CatalogueEntry
 from headrace_kit.config.collections import Collection
 from headrace_kit.config.deployments import (
@@ -171,6 +172,49 @@ class Config(Section):
         for collection in model.collections:
             _known(collection, self.collections, "collections", (*where, "collections"))
         self._check_cache(model, (*where, "cache"))
+        self._check_signals(model, where)
+
+    def _check_signals(self, model: Model, where: tuple[str | int, ...]) -> None:
+        """Each deployment that is judged must give the signal, where that is known."""
+        checks: list[tuple[Check, tuple[PoolEntry, ...], tuple[str | int, ...]]] = [
+            (stage.accept, stage.pool, (*where, "cascade", number, "accept"))
+            for number, stage in enumerate(model.cascade)
+            if stage.accept is not None
+        ]
+        if model.low_confidence is not None:
+            last = (*model.stages[-1].pool, *(PoolEntry(deployment=fallback) for fallback in model.fallbacks))
+            checks.append((model.low_confidence, last, (*where, "low_confidence")))
+            hook = model.low_confidence.webhook
+            named = self.services.gateway.webhook_hosts
+            if hook is not None and not hook.url.startswith("https:") and hook.host not in named:
+                raise _failure(
+                    (*where, "low_confidence", "webhook", "url"),
+                    f"must be https, or {hook.host!r} be in services.gateway.webhook_hosts",
+                )
+        if model.learned is not None and model.learned.embedding is not None:
+            place = (*where, "learned", "embedding")
+            _known(model.learned.embedding, self._doing("embed"), "embedding deployments", place)
+        for check, entries, place in checks:
+            if self.task(model) != "generate":
+                raise _failure(place, "only answers of models that generate text are judged")
+            if check.signal in TOKEN_SIGNALS:
+                for entry in entries:
+                    if reason := silent(self.deployments[entry.deployment]):
+                        raise _failure((*place, "signal"), f"{entry.deployment!r} cannot give {check.signal}: {reason}")
+            if check.verifier is not None:
+                self._check_verifier(check.verifier, (*place, "verifier"))
+
+    def _check_verifier(self, verifier: Verifier, where: tuple[str | int, ...]) -> None:
+        able = [*self._doing("generate"), *self._doing("classify")]
+        _known(verifier.deployment, able, "deployments that generate or classify", (*where, "deployment"))
+        deployment = self.deployments[verifier.deployment]
+        if tasks(deployment) != ("classify",):
+            if verifier.label is not None:
+                raise _failure((*where, "label"), "label is for a deployment of task classify")
+            return
+        if verifier.label is None or verifier.instructions is not None:
+            raise _failure(where, "a deployment of task classify takes label, and no instructions")
+        _known(verifier.label, getattr(deployment, "labels", ()), "the deployment's labels", (*where, "label"))
 
     def _check_cache(self, model: Model, where: tuple[str | int, ...]) -> None:
         if model.cache is None:

@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.caching import Cache
-from headrace_kit.config.cascades import Accept
+from headrace_kit.config.cascades import Accept, Learned, LowConfidence
 from headrace_kit.config.resilience import Resilience
-from headrace_kit.config.routing import PoolEntry, Routing
+from headrace_kit.config.routing import PoolEntry, Routing, When
 
 
 class Stage(Section):
@@ -20,6 +20,9 @@ class Stage(Section):
         (), max_length=64, description="Deployments any of which may answer; instead of `deployment`."
     )
     accept: Accept | None = Field(None, description="Condition; an answer below it goes on to the next stage.")
+    when: When | None = Field(
+        None, description="Requests that this stage is for; others go on to the next one. Not for the last stage."
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Stage:
@@ -60,6 +63,13 @@ class Model(Resilience):
     fallbacks: tuple[Name, ...] = Field(
         (), description="Deployments tried in order when the last stage's engine fails."
     )
+    learned: Learned | None = Field(
+        None, description="A trained router decides, in place of `accept` and `when`. Each stage is one deployment."
+    )
+    low_confidence: LowConfidence | None = Field(
+        None,
+        description="What happens when the last or only stage is not sure. Default: its answer is given.",
+    )
     guardrails: Name | None = Field(None, description="Policy over input, retrieved text and output.")
     collections: tuple[Name, ...] = Field((), description="Collections that every answer is grounded in.")
     passages: int = Field(4, ge=1, le=50, description="Passages put into the prompt.")
@@ -74,12 +84,26 @@ class Model(Resilience):
         check_pool(self.deployments, self.adapter)
         if self.adapter is not None and self.cascade:
             raise ValueError("adapter goes with deployment: in a cascade each stage names its own")
+        if self.learned is not None:
+            self._check_learned()
+            return self
         for number, stage in enumerate(self.cascade[:-1]):
             if stage.accept is None:
                 raise ValueError(f"cascade[{number}] needs accept: only the last stage goes without")
         if self.cascade and self.cascade[-1].accept is not None:
             raise ValueError("the last stage of a cascade cannot have accept: there is nothing to escalate to")
+        if self.cascade and self.cascade[-1].when is not None:
+            raise ValueError("the last stage of a cascade cannot have when: it is for whatever is left")
         return self
+
+    def _check_learned(self) -> None:
+        if len(self.cascade) < 2:
+            raise ValueError("learned needs a cascade of two stages or more")
+        for number, stage in enumerate(self.cascade):
+            if stage.accept is not None or stage.when is not None or len(stage.pool) > 1:
+                raise ValueError(f"cascade[{number}]: with learned a stage is one deployment, without accept and when")
+        if len({stage.pool[0].deployment for stage in self.cascade}) < len(self.cascade):
+            raise ValueError("with learned each stage has a deployment of its own")
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -87,6 +87,11 @@ class Gateway(Service):
         "and the caller takes it for dead. Keep below the idle timeout of proxies.",
     )
     idempotency: Idempotency = Field(default_factory=Idempotency, description="Requests with an idempotency key.")
+    webhook_hosts: tuple[str, ...] = Field(
+        (),
+        max_length=64,
+        description="Hosts, in lower case, that webhooks may go to without TLS and at addresses that are not public.",
+    )
     log_fsync_ms: int = Field(5, ge=0, le=1000, description="Longest wait of an event for its group commit, in ms.")
 
 

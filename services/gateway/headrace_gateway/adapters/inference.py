@@ -47,6 +47,13 @@ class InferenceEngine:
         except HeadraceError as error:
             raise _engine_error(error) from error
 
+    async def classify(self, request: pb.ClassifyRequest, sent: Envelope) -> pb.ClassifyResponse:
+        """See `Classifier`."""
+        try:
+            return await self._peer.unary(self._stub.Classify, request, outbound(sent))  # type: ignore[no-any-return]
+        except HeadraceError as error:
+            raise _engine_error(error) from error
+
     async def rerank(self, request: pb.RerankRequest, sent: Envelope) -> pb.RerankResponse:
         """See `Engine`."""
         try:

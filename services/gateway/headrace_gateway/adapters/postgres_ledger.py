@@ -95,7 +95,8 @@ class PostgresLedger:
         rows = await self._store.fetch(
             f"SELECT {''.join(name + ', ' for name in names)}"  # noqa: S608
             "count(DISTINCT request_id), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), "
-            "coalesce(sum(cost_nano_usd), 0), coalesce(sum(cost_nano_usd) FILTER (WHERE verdict = 'rejected'), 0), "
+            "coalesce(sum(cost_nano_usd), 0), coalesce(sum(cost_nano_usd) "
+            "FILTER (WHERE verdict IN ('rejected', 'judged', 'lost')), 0), "
             "count(DISTINCT request_id) FILTER (WHERE cache = 'hit'), coalesce(sum(saved_nano_usd), 0) "
             f"FROM gateway.ledger WHERE {' AND '.join(conditions)} {grouping} "
             f"{grouping.replace('GROUP BY', 'ORDER BY')} LIMIT 10000",

@@ -67,7 +67,7 @@ def _compile(table: Table, split: Split) -> ModelPlan | None:
         model = table.config.candidate(split.model, json.loads(split.candidate_json))
         table.config.check_model(model, ("candidate",))
         table.config.check_candidate(split.model, model, ("candidate",))
-        return compile_model(split.model, model, table.config, dict(table.policies))
+        return compile_model(split.model, model, table.config, dict(table.policies), table.folder)
     except (ValueError, TypeError, ValidationError, PydanticCustomError) as error:
         _log.error(
             "the candidate of rollout %s does not fit this config: its model stays on the baseline",

@@ -12,8 +12,8 @@ _WHOLE = frozenset({"stop", "length"})
 class Recording:
     """Takes the chunks of one answer, up to `limit` bytes.
 
-    Kept is only what ended by itself: no tool calls (whoever reads them acts on them), nothing that a policy ended, and
-    nothing that broke off.
+    Kept is only what ended by itself: no tool calls (whoever reads them acts on them), nothing that a policy ended,
+    nothing that broke off, and nothing that its model was not sure of.
     """
 
     def __init__(self, limit: int, spent_before: int) -> None:
@@ -46,7 +46,7 @@ class Recording:
 
     def entry(self, ctx: RequestContext, question: str) -> Entry | None:
         """The answer, when all of it went out; None where it is not one to keep."""
-        if not self._fits or self._open or not self._chunks or ctx.stopped:
+        if not self._fits or self._open or not self._chunks or ctx.stopped or ctx.outcome.low_confidence:
             return None
         return Entry(
             chunks=self._chunks,

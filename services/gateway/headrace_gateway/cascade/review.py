@@ -17,6 +17,8 @@ class Review:
     signal: str = ""
     value: float | None = None
     moment: str = ""
+    judges: bool = False
+    """The attempt only judges another one's answer."""
 
     def decide(self, accepted: bool, signal: str, value: float | None, moment: str) -> bool:
         """Set the verdict, and return it."""

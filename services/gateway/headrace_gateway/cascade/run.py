@@ -6,12 +6,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from headrace_gateway.cascade.hold import Hold
+from headrace_gateway.cascade.judges import Judges
+from headrace_gateway.cascade.last import run_last
 from headrace_gateway.cascade.review import Review
-from headrace_gateway.cascade.signals import Confidence
+from headrace_gateway.cascade.route import run_learned
+from headrace_gateway.cascade.signals import Confidence, want
 from headrace_gateway.context import RequestContext
 from headrace_gateway.resilience.attempts import Attempts, Work
-from headrace_gateway.routing.plan import ModelPlan
-from headrace_kit.config.cascades import Accept
+from headrace_gateway.routing.plan import ModelPlan, StagePlan
+from headrace_gateway.routing.traits import traits_of
 from headrace_kit.errors import ClientGone, DeadlineExceeded, HeadraceError
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
 
@@ -19,7 +22,13 @@ Chunks = AsyncGenerator[GenerateChunk, None]
 
 
 async def run_cascade(
-    attempts: Attempts, ctx: RequestContext, plan: ModelPlan, request: GenerateRequest, *, whole: bool
+    attempts: Attempts,
+    judges: Judges,
+    ctx: RequestContext,
+    plan: ModelPlan,
+    request: GenerateRequest,
+    *,
+    whole: bool,
 ) -> Chunks:
     """The answer of the first stage that is sure enough, or of the last one.
 
@@ -28,6 +37,7 @@ async def run_cascade(
 
     Args:
         attempts: runs the tries of a stage.
+        judges: judge the answers.
         ctx: the request.
         plan: its model.
         request: what to ask, for whichever deployment.
@@ -36,28 +46,26 @@ async def run_cascade(
     Raises:
         HeadraceError: the last stage failed, or the deadline passed.
     """
+    if plan.learned is not None:
+        routed = run_learned(attempts, judges, ctx, plan, plan.learned, request, whole=whole)
+        async with aclosing(routed):
+            async for chunk in routed:
+                yield chunk
+        return
     last = len(plan.stages) - 1
-    for number, stage in enumerate(plan.stages):
-        fallbacks = plan.fallbacks if number == last else ()
+    for number, stage in enumerate(plan.stages[:-1]):
         accept = stage.accept
-        request.want_stats = accept is not None
-        if accept is None:
-            work = Work(ctx, number, stage.pool, plan.attempts, fallbacks)
-            async with aclosing(attempts.stream(work, request, whole=whole)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
+        if accept is None or not _meant(ctx, stage, request):
+            continue
+        want(request, accept)
         review = Review()
-        work = Work(ctx, number, stage.pool, plan.attempts, fallbacks, review)
         early = None if whole else accept.early
-        hold = Hold(
-            attempts.stream(work, request, whole=early is None and accept.window is None),
-            Confidence(accept.window or 0),
-        )
+        work = Work(ctx, number, stage.pool, plan.attempts, (), review)
+        hold = Hold(attempts.stream(work, request, whole=early is None and accept.window is None), Confidence(accept))
         async with aclosing(hold):
             try:
                 await hold.until(early)
-                accepted = judge(hold, accept, review)
+                accepted = await judges.judge(ctx, request, stage.pool, accept, hold, review)
             except (DeadlineExceeded, ClientGone):
                 raise
             except HeadraceError:
@@ -66,12 +74,17 @@ async def run_cascade(
                 async for chunk in hold.chunks():
                     yield chunk
                 return
+    judged = Review() if plan.low_confidence is not None else None
+    work = Work(ctx, last, plan.stages[last].pool, plan.attempts, plan.fallbacks, judged)
+    async with aclosing(run_last(attempts, judges, work, request, whole=whole)) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
-def judge(hold: Hold, accept: Accept, review: Review) -> bool:
-    """The verdict on what is held."""
-    value = hold.confidence.value(accept.signal)
-    accepted = accept.passes(value)
-    if hold.late and accept.early is not None and accept.early.on_hold_timeout != "judge":
-        accepted = accept.early.on_hold_timeout == "accept"
-    return review.decide(accepted, accept.signal, value, "after" if hold.complete else "early")
+def _meant(ctx: RequestContext, stage: StagePlan, request: GenerateRequest) -> bool:
+    """Whether a stage is for this request."""
+    if stage.when is None:
+        return True
+    if ctx.traits is None:
+        ctx.traits = traits_of(request, ctx.metadata)
+    return ctx.traits.meet(stage.when)

@@ -62,6 +62,13 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
         cache=outcome.cache,
         cost_usd=outcome.cost_usd,
         saved_usd=outcome.saved_usd or "",
+        low_confidence=pb.LowConfidence(
+            signal=outcome.low_confidence.signal,
+            then=outcome.low_confidence.then,
+            value=outcome.low_confidence.value,
+        )
+        if outcome.low_confidence
+        else None,
         stages=[
             pb.StageOutcome(
                 deployment=stage.deployment,

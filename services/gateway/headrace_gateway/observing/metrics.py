@@ -39,6 +39,9 @@ class Metrics:
             name("cascade_verdicts"), "Verdicts on the answers of cascade stages.",
             ("model", "stage", "moment", "verdict"), registry=registry,
         )  # fmt: skip
+        self._webhooks = Counter(
+            name("webhooks"), "Webhooks by how they ended: sent, failed, dropped.", ("outcome",), registry=registry
+        )
         self._tokens = Counter(name("tokens"), "Tokens, rejected stages included.", ("model", "deployment", "kind"),
                                registry=registry)  # fmt: skip
         self._cost = Counter(name("cost_usd"), "US dollars spent on tokens.", ("tenant", "model"), registry=registry)
@@ -77,6 +80,10 @@ class Metrics:
     def verdict(self, model: str, stage: int, moment: str, verdict: str) -> None:
         """A cascade `accepted` or `rejected` the answer of a stage, `early` or `after`."""
         self._verdicts.labels(model, str(stage), moment, verdict).inc()
+
+    def webhook(self, outcome: str) -> None:
+        """A webhook was `sent`, has `failed` for good, or was `dropped` before it was tried."""
+        self._webhooks.labels(outcome).inc()
 
     def cache(self, model: str, outcome: str) -> None:
         """A request was a `hit`, a `miss` or a `bypass` of its model's cache."""

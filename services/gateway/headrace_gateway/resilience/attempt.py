@@ -119,8 +119,9 @@ class Attempt:
     def end(self, error: BaseException | None) -> None:
         """It ends now, with `error` or well. What a cascade stopped, as it was not good enough, has not failed."""
         review = self._review
-        if review is None:
-            self.verdict = "accepted" if error is None and self.finish_reason else ""
+        if review is None or review.judges:
+            answered = "accepted" if review is None else "judged"
+            self.verdict = answered if error is None and (self.finish_reason or review is not None) else ""
         else:
             cut_off = isinstance(error, asyncio.CancelledError | GeneratorExit)
             if cut_off and review.accepted is False:
@@ -154,7 +155,7 @@ class Attempt:
         ctx.cost_nano_usd += cost
         if ctx.purse is not None:
             ctx.purse.paid(self.bound, cost, usage.input_tokens + usage.output_tokens)
-        if self.verdict != "rejected":
+        if self.verdict not in ("rejected", "judged"):
             ctx.usage = usage
         event = self._event(RequestEvent.KIND_CLOSED)
         event.usage.CopyFrom(usage)
@@ -172,7 +173,7 @@ class Attempt:
         metrics.attempt(
             ctx.plan.name if ctx.plan else "",
             self.target.name,
-            code or ("rejected" if self.verdict == "rejected" else "ok"),
+            code or (self.verdict if self.verdict in ("rejected", "judged") else "ok"),
             usage.input_tokens,
             usage.output_tokens,
         )

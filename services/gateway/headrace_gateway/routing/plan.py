@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace_gateway.cache.plan import CachePlan, compile_cache
+from headrace_gateway.cascade.learned import Learned, load_learned
 from headrace_gateway.guarding.policy import GuardPolicy
-from headrace_kit.config.cascades import Accept
+from headrace_kit.config.cascades import Accept, LowConfidence
 from headrace_kit.config.deployments import Price, tasks
 from headrace_kit.config.document import Config
 from headrace_kit.config.models import Model
@@ -82,6 +84,8 @@ class StagePlan:
 
     pool: Pool
     accept: Accept | None
+    when: When | None = None
+    """Requests that it is for; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,15 @@ class ModelPlan:
     timeout_s: float
     resilience: Resilience
     cache: CachePlan | None = None
+    low_confidence: LowConfidence | None = None
+    learned: Learned | None = None
+    embedding: Target | None = None
+    """What embeds prompts for `learned`."""
 
     @property
     def cascades(self) -> bool:
-        """Whether there is more than one stage."""
-        return len(self.stages) > 1
+        """Whether answers may be rejected: there is more than one stage, or the last one is judged too."""
+        return len(self.stages) > 1 or self.low_confidence is not None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -151,8 +159,22 @@ def compile_target(name: str, config: Config, adapter: str | None = None) -> Tar
     )
 
 
-def compile_model(name: str, model: Model, config: Config, policies: dict[str, GuardPolicy]) -> ModelPlan:
-    """The plan of a model whose references were checked (`Config.check_model`)."""
+def compile_model(
+    name: str, model: Model, config: Config, policies: dict[str, GuardPolicy], folder: Path = Path()
+) -> ModelPlan:
+    """The plan of a model whose references were checked (`Config.check_model`).
+
+    Raises:
+        ValueError: its router cannot be read from `folder`, or does not fit.
+    """
+    learned = embedding = None
+    if model.learned is not None:
+        names = [stage.pool[0].deployment for stage in model.stages]
+        learned = load_learned(folder / model.learned.file, model.learned.quality_per_usd, names)
+        if model.learned.embedding is not None:
+            embedding = compile_target(model.learned.embedding, config)
+        elif learned.dimensions:
+            raise ValueError(f"models.{name}.learned: {model.learned.file} was trained with embeddings: name one")
     return ModelPlan(
         name=name,
         task=tasks(config.deployments[model.stages[0].pool[0].deployment])[0],
@@ -166,6 +188,7 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
                     model.routing,
                 ),
                 stage.accept,
+                stage.when,
             )
             for stage in model.stages
         ),
@@ -178,4 +201,7 @@ def compile_model(name: str, model: Model, config: Config, policies: dict[str, G
         timeout_s=model.timeout_ms / 1000,
         cache=compile_cache(model, config),
         resilience=model,
+        low_confidence=model.low_confidence,
+        learned=learned,
+        embedding=embedding,
     )

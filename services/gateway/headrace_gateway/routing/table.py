@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace_gateway.guarding.policy import GuardPolicy, compile_guard
 from headrace_gateway.routing.plan import ModelPlan, Target, compile_model, compile_target
@@ -27,6 +28,8 @@ class Table:
     policies: Mapping[str, GuardPolicy]
     bounded: Mapping[str, Tenant]
     """The tenants that may not use every deployment."""
+    folder: Path = Path()
+    """Where files are that the config names."""
 
     @property
     def sample_basis_points(self) -> int:
@@ -81,15 +84,16 @@ def compile_table(snapshot: Snapshot) -> Table:
     """Compile a snapshot.
 
     Raises:
-        ValueError: a guardrail check of it cannot be built.
+        ValueError: a guardrail check of it cannot be built, or a learned router not be read.
     """
-    config = snapshot.config
+    config, folder = snapshot.config, snapshot.path.parent
     policies = {name: compile_guard(name, policy) for name, policy in config.guardrails.items()}
     return Table(
         hash=snapshot.hash,
         config=config,
         created=int(time.time()),
-        models={name: compile_model(name, model, config, policies) for name, model in config.models.items()},
+        models={name: compile_model(name, model, config, policies, folder) for name, model in config.models.items()},
         policies=policies,
+        folder=folder,
         bounded={name: tenant for name, tenant in config.tenants.items() if tenant.bounded},
     )

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from headrace_inference.grpc_api.ranks import Ranks
 from headrace_inference.ports import Chunk, Generation, Sampling, TokenLogprob, ToolCall, Usage
 from headrace_kit.errors import BadInput
 from headrace_protos.common.v1 import chat_pb2
@@ -127,7 +128,10 @@ def _json(text: str, param: str) -> dict[str, Any]:
     return found
 
 
-def chunk_proto(chunk: Chunk) -> pb.GenerateChunk:
+_AS_IT_IS = Ranks(None, False)
+
+
+def chunk_proto(chunk: Chunk, ranks: Ranks = _AS_IT_IS) -> pb.GenerateChunk:
     """A chunk on the wire. Most have a text and counts only, so that nothing else is looked at twice."""
     found = pb.GenerateChunk(text=chunk.text)
     if chunk.tokens:
@@ -136,6 +140,9 @@ def chunk_proto(chunk: Chunk) -> pb.GenerateChunk:
         stats.sum_logprob = chunk.sum_logprob
         if chunk.min_logprob is not None:
             stats.min_logprob = chunk.min_logprob
+    if ranks.summed and chunk.logprobs:
+        ranks.add(chunk, found.stats)
+        chunk = ranks.seen(chunk)
     if chunk.index:
         found.index = chunk.index
     if chunk.finish_reason:
@@ -180,12 +187,12 @@ def usage_proto(usage: Usage) -> chat_pb2.Usage:
     )
 
 
-def response_of(chunks: Iterable[Chunk]) -> pb.GenerateResponse:
+def response_of(chunks: Iterable[Chunk], ranks: Ranks = _AS_IT_IS) -> pb.GenerateResponse:
     """A whole answer from all of its chunks."""
     choices: dict[int, _Choice] = {}
     response = pb.GenerateResponse()
     for chunk in chunks:
-        choices.setdefault(chunk.index, _Choice(chunk.index)).add(chunk)
+        choices.setdefault(chunk.index, _Choice(chunk.index)).add(chunk, ranks)
         if chunk.usage is not None:
             response.usage.CopyFrom(usage_proto(chunk.usage))
     response.choices.extend(choices[index].proto() for index in sorted(choices))
@@ -201,8 +208,11 @@ class _Choice:
         self._reasoning: list[str] = []
         self._calls: dict[int, chat_pb2.ToolCall] = {}
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk, ranks: Ranks) -> None:
         found = self._found
+        if ranks.summed and chunk.logprobs:
+            ranks.add(chunk, found.stats)
+            chunk = ranks.seen(chunk)
         self._text.append(chunk.text)
         self._reasoning.append(chunk.reasoning)
         found.logprobs.extend(logprob_proto(entry) for entry in chunk.logprobs)

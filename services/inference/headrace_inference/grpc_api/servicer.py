@@ -12,6 +12,7 @@ from headrace_inference.domain.inference import Asker, Inference
 from headrace_inference.domain.lifecycle import Lifecycle
 from headrace_inference.domain.validate import accepts_of, adapters_of
 from headrace_inference.grpc_api.convert import chunk_proto, generation_of, response_of, usage_proto
+from headrace_inference.grpc_api.ranks import asking
 from headrace_kit.config.deployments import OnnxDeployment
 from headrace_kit.errors import BadInput
 from headrace_kit.rpc.call import Call
@@ -44,18 +45,18 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
         """See the proto."""
         asker = _asker(call, request.attempt)
-        generation = generation_of(request, asker.tenant)
+        generation, ranks = asking(request, generation_of(request, asker.tenant))
         async with aclosing(self._inference.generate(request.deployment, generation, asker)) as chunks:
-            return response_of([chunk async for chunk in chunks])
+            return response_of([chunk async for chunk in chunks], ranks)
 
     @rpc(callers=_GENERATE)
     async def GenerateStream(self, request: pb.GenerateRequest, call: Call) -> AsyncGenerator[pb.GenerateChunk, None]:
         """See the proto."""
         asker = _asker(call, request.attempt)
-        generation = generation_of(request, asker.tenant)
+        generation, ranks = asking(request, generation_of(request, asker.tenant))
         async with aclosing(self._inference.generate(request.deployment, generation, asker)) as chunks:
             async for chunk in chunks:
-                yield chunk_proto(chunk)
+                yield chunk_proto(chunk, ranks)
 
     @rpc(callers=_TEXTS)
     async def Embed(self, request: pb.EmbedRequest, call: Call) -> pb.EmbedResponse:
@@ -76,7 +77,7 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
         found = await self._inference.rerank(request.deployment, request.query, request.documents, _asker(call))
         return pb.RerankResponse(scores=found.scores, usage=usage_proto(found.usage))
 
-    @rpc(callers={"guardrails"})
+    @rpc(callers={"gateway", "guardrails"})
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:
         """See the proto."""
         found = await self._inference.classify(request.deployment, request.texts, _asker(call))

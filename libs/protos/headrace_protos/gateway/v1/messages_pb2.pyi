@@ -103,7 +103,7 @@ class Choice(_message.Message):
     def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_chat_pb2.ToolCall, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_chat_pb2.TokenLogprob, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., reasoning: _Optional[str] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("request_id", "trace_id", "deployment", "arm", "cache", "cost_usd", "stages", "citations", "guardrails", "saved_usd", "idempotency")
+    __slots__ = ("request_id", "trace_id", "deployment", "arm", "cache", "cost_usd", "stages", "citations", "guardrails", "saved_usd", "idempotency", "low_confidence")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,7 @@ class Outcome(_message.Message):
     GUARDRAILS_FIELD_NUMBER: _ClassVar[int]
     SAVED_USD_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_FIELD_NUMBER: _ClassVar[int]
+    LOW_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     trace_id: str
     deployment: str
@@ -126,7 +127,18 @@ class Outcome(_message.Message):
     guardrails: _containers.RepeatedCompositeFieldContainer[GuardFinding]
     saved_usd: str
     idempotency: str
-    def __init__(self, request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., cache: _Optional[str] = ..., cost_usd: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageOutcome, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., guardrails: _Optional[_Iterable[_Union[GuardFinding, _Mapping]]] = ..., saved_usd: _Optional[str] = ..., idempotency: _Optional[str] = ...) -> None: ...
+    low_confidence: LowConfidence
+    def __init__(self, request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., cache: _Optional[str] = ..., cost_usd: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageOutcome, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., guardrails: _Optional[_Iterable[_Union[GuardFinding, _Mapping]]] = ..., saved_usd: _Optional[str] = ..., idempotency: _Optional[str] = ..., low_confidence: _Optional[_Union[LowConfidence, _Mapping]] = ...) -> None: ...
+
+class LowConfidence(_message.Message):
+    __slots__ = ("signal", "value", "then")
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    signal: str
+    value: float
+    then: str
+    def __init__(self, signal: _Optional[str] = ..., value: _Optional[float] = ..., then: _Optional[str] = ...) -> None: ...
 
 class StageOutcome(_message.Message):
     __slots__ = ("deployment", "verdict", "signal", "confidence", "usage", "cost_usd", "duration_ms", "chosen_by", "moment")

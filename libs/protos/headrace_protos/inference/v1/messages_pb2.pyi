@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("deployment", "messages", "prompt", "sampling", "want_stats", "priority", "adapter", "attempt")
+    __slots__ = ("deployment", "messages", "prompt", "sampling", "want_stats", "priority", "adapter", "attempt", "stats_top")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STATS_TOP_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     messages: _containers.RepeatedCompositeFieldContainer[_chat_pb2.Message]
     prompt: str
@@ -25,7 +26,8 @@ class GenerateRequest(_message.Message):
     priority: int
     adapter: str
     attempt: str
-    def __init__(self, deployment: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., want_stats: _Optional[bool] = ..., priority: _Optional[int] = ..., adapter: _Optional[str] = ..., attempt: _Optional[str] = ...) -> None: ...
+    stats_top: int
+    def __init__(self, deployment: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., want_stats: _Optional[bool] = ..., priority: _Optional[int] = ..., adapter: _Optional[str] = ..., attempt: _Optional[str] = ..., stats_top: _Optional[int] = ...) -> None: ...
 
 class GenerateChunk(_message.Message):
     __slots__ = ("index", "text", "tool_calls", "logprobs", "finish_reason", "usage", "stats", "reasoning", "prompt")
@@ -50,14 +52,20 @@ class GenerateChunk(_message.Message):
     def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_chat_pb2.ToolCall, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_chat_pb2.TokenLogprob, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., stats: _Optional[_Union[TokenStats, _Mapping]] = ..., reasoning: _Optional[str] = ..., prompt: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class TokenStats(_message.Message):
-    __slots__ = ("tokens", "sum_logprob", "min_logprob")
+    __slots__ = ("tokens", "sum_logprob", "min_logprob", "ranked", "sum_margin", "sum_entropy")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SUM_LOGPROB_FIELD_NUMBER: _ClassVar[int]
     MIN_LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    RANKED_FIELD_NUMBER: _ClassVar[int]
+    SUM_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    SUM_ENTROPY_FIELD_NUMBER: _ClassVar[int]
     tokens: int
     sum_logprob: float
     min_logprob: float
-    def __init__(self, tokens: _Optional[int] = ..., sum_logprob: _Optional[float] = ..., min_logprob: _Optional[float] = ...) -> None: ...
+    ranked: int
+    sum_margin: float
+    sum_entropy: float
+    def __init__(self, tokens: _Optional[int] = ..., sum_logprob: _Optional[float] = ..., min_logprob: _Optional[float] = ..., ranked: _Optional[int] = ..., sum_margin: _Optional[float] = ..., sum_entropy: _Optional[float] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("choices", "usage")

@@ -15,6 +15,7 @@ from headrace_gateway.adapters.openai_http.shapes import (
     UsageInfo,
     completion,
 )
+from headrace_kit.confidence import margin_and_entropy
 from headrace_kit.errors import Upstream
 from headrace_protos.common.v1.chat_pb2 import TokenLogprob, ToolCall, TopLogprob, Usage
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest, TokenStats
@@ -50,7 +51,7 @@ class Answer:
         self.complete = False
         self._n = sampling.n or 1
         self._top = sampling.top_logprobs if sampling.HasField("top_logprobs") else -1
-        self._want_stats = request.want_stats
+        self._want_stats, self._stats_top = request.want_stats, request.stats_top
         self._rest = b""
         self._usage: UsageInfo | None = None
         self._chars = self._tokens = 0
@@ -205,6 +206,12 @@ class Answer:
         self._tokens += len(entries)
         logprobs = [logprob for _, logprob, _ in entries]
         chunk.stats.CopyFrom(TokenStats(tokens=len(entries), sum_logprob=sum(logprobs), min_logprob=min(logprobs)))
+        if self._stats_top:
+            for ranks in (margin_and_entropy(value for _, value in others) for _, _, others in entries):
+                if ranks is not None:
+                    chunk.stats.ranked += 1
+                    chunk.stats.sum_margin += ranks[0]
+                    chunk.stats.sum_entropy += ranks[1]
         if self._top >= 0:
             for token, logprob, others in entries:
                 # The best first. Servers put the token itself first, or one too many.

@@ -115,6 +115,8 @@ def _logprobs(request: GenerateRequest, config: OpenAiDeployment, body: dict[str
         return
     if wanted is None and request.want_stats:
         wanted = 0
+    if request.stats_top:
+        wanted = max(wanted or 0, request.stats_top)
     if wanted is None:
         return
     if request.messages:
