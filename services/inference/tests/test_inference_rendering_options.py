@@ -77,6 +77,9 @@ SERVICE = (
 )  # fmt: skip
 """Options that the service itself acts on, where the engine is not told."""
 
+GATEWAYS = ("residency", "tags", "internal")
+"""Options that the gateway alone acts on: whose requests a deployment may get."""
+
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
@@ -121,7 +124,7 @@ def refused(engine: str, deployment: dict[str, Any]) -> str:
 
 def test_the_table_below_names_every_option():
     for kind in set(KINDS.values()):
-        options = {option for option in leaves(kind) if not option.startswith("price.")} - {"engine"}
+        options = {option for option in leaves(kind) if not option.startswith("price.")} - {"engine", *GATEWAYS}
         assert options - set(VALUES) == set(), kind
     everything = set().union(*(leaves(kind) for kind in KINDS.values()))
     assert set(VALUES) - everything == set()
