@@ -1,0 +1,145 @@
+"""A budget on a running gateway, with PostgreSQL and Valkey: spent, refused, flushed, crashed, and told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from headrace_kit.stores.valkey import connect
+from headrace_local.platform import Platform
+from headrace_local.ports import free_port_base
+from headrace_local.settings import Settings
+
+# A call costs 1,000 x $1 / 10^6 = $0.001 (and may cost more: each byte of the input might be a token).
+CONFIG = """
+tenants:
+  dev: {budget: {usd: 0.01, per: month, alerts: [50%%]}}
+deployments:
+  outside:
+    engine: openai
+    address: http://127.0.0.1:%d/v1
+    model: there
+    max_output_tokens: 1000
+    price: {output_usd_per_million: 1}
+models:
+  assistant: {deployment: outside}
+"""
+ANSWER = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "there",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1000, "total_tokens": 1003},
+}
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Answers each call with a thousand tokens."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        said = json.dumps(ANSWER).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    upstream.daemon_threads = True
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    folder = tmp_path_factory.mktemp("budget")
+    config = folder / "headrace.yaml"
+    config.write_text(CONFIG % upstream.server_address[1])
+    platform = Platform(Settings(data_dir=folder / "data", port_base=free_port_base(), config=config))
+    platform.start(["postgres", "schema", "valkey", "gateway"], bound=True)
+    try:
+        yield platform
+    finally:
+        platform.stop()
+        upstream.shutdown()
+        upstream.server_close()
+
+
+async def until(ask, wanted, within_s=30):
+    """Ask until the answer is as wanted; returns it."""
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                answer = await ask()
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and wanted(answer):
+                return answer
+            await asyncio.sleep(0.05)
+
+
+async def test_a_budget_holds_over_its_whole_life(platform):
+    admin = (platform.layout.secrets / "bootstrap-admin-key").read_text().strip()
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{platform.port('gateway-http')}",
+        headers={"authorization": f"Bearer {admin}"},
+        timeout=30,
+    ) as http:
+        made = await http.post("/v1/admin/keys", json={"tenant": "dev", "name": "t"})
+        assert made.status_code == 201, made.text
+        http.headers["authorization"] = f"Bearer {made.json()['key']}"
+
+        async def chat():
+            return await http.post(
+                "/v1/chat/completions", json={"model": "assistant", "messages": [{"role": "user", "content": "hi"}]}
+            )
+
+        async def budget():
+            answer = await http.get("/v1/budget")
+            return answer.json()["budgets"][0] if answer.status_code == 200 else None
+
+        for _ in range(4):
+            answer = await chat()
+            assert (answer.status_code, answer.headers["x-headrace-cost-usd"]) == (200, "0.001"), answer.text
+        assert (await budget())["spent_usd"] == "0.004"
+
+        # The store forgets everything: nothing is given away twice.
+        valkey = connect((platform.layout.secrets / "valkey-url").read_text().strip())
+        await valkey.flushall()
+        await valkey.aclose()
+        await until(chat, lambda answer: answer.status_code == 200)
+        assert (await budget())["spent_usd"] == "0.005"
+
+        # The gateway dies: what it had leased is free again when its log was taken over.
+        platform.kill("gateway")
+        await until(chat, lambda answer: answer.status_code == 200, 60)
+        assert (await budget())["spent_usd"] == "0.006"
+
+        answers = [await until(chat, lambda answer: answer.status_code in (200, 402), 90) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 402]
+        assert answers[-1].json()["error"]["code"] == "budget_exceeded"
+
+        # What was on its way to the dead gateway is delivered again after a while.
+        usage = await until(
+            lambda: http.get("/v1/usage?group_by=model"),
+            lambda answer: answer.status_code == 200 and answer.json()["data"][0]["cost_usd"] == "0.01",
+            120,
+        )
+        assert usage.json()["data"][0]["requests"] == 10
+        http.headers["authorization"] = f"Bearer {admin}"
+        noted = await until(
+            lambda: http.get("/v1/admin/audit?tenant=dev&action=budget.alert"),
+            lambda answer: answer.status_code == 200 and answer.json()["data"],
+        )
+        [alert] = noted.json()["data"]
+        assert alert["after"]["threshold"] == "50%"
