@@ -25,7 +25,8 @@ class Script:
     """What a deployment does with one call: its texts as chunks, then `error`, or an end with `finish` and usage.
 
     With `hang` it says its texts and then nothing until it is cancelled, or the engine's `resume` is set. `logprob` is
-    that of each token, None where the engine reports none; a text is one token.
+    that of each token, None where the engine reports none; a text is one token. It says nothing before `gate` is set,
+    and sets `after` itself.
     `margin` and `entropy` are told where they are asked for. All choices of a request say the same.
     """
 
@@ -40,6 +41,8 @@ class Script:
     tool_calls: Sequence[ToolCall] = ()
     margin: float | None = None
     entropy: float | None = None
+    gate: asyncio.Event | None = None
+    after: asyncio.Event | None = None
 
 
 @dataclass
@@ -75,6 +78,10 @@ class FakeEngine:
         self.calls.append(call)
         script = self._next(request.deployment)
         try:
+            if script.after is not None:
+                script.after.set()
+            if script.gate is not None:
+                await script.gate.wait()
             said = list(script.texts)
             for text in ["".join(said)] if whole and script.error is None and not script.hang else said:
                 count = len(said) if whole else 1

@@ -17,13 +17,16 @@ class TokenCount(Struct):
 
 
 class StageOutcome(Struct, omit_defaults=True):
-    """One attempt: `verdict` is `accepted`, `rejected`, `failed`, or `judged`: it only judged another one's answer.
+    """One attempt: `verdict` is `accepted`, `rejected`, `failed`, `lost` to a hedge, or `judged`: it only judged another
+    one's answer.
 
     `confidence` is the value of `signal`.
 
     `chosen_by` tells why this deployment was taken among several: `weight`, `finish` (it finishes first), `prefix` or
     `conversation` (it has the prompt's beginning in its cache), `spill` (the one that has it is too busy).
     `moment` is when a cascade decided: `early`, on the beginning of the answer, or `after`.
+    `reason` is why it was made at all, where it was not the first of its stage: `retry`, `fallback`, `hedge`,
+    `continuation`.
     """
 
     deployment: str
@@ -36,6 +39,7 @@ class StageOutcome(Struct, omit_defaults=True):
     moment: str | None = None
     error: str | None = None
     chosen_by: str | None = None
+    reason: str | None = None
 
 
 class Span(Struct):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from headrace_kit.config.base import Duration, Percent, Section
@@ -25,7 +27,7 @@ class Retry(Section):
     attempts: int = Field(2, ge=1, le=5, description="Tries in all among the deployments of a stage.")
     budget: RetryBudget = Field(
         default_factory=RetryBudget,
-        description="Keeps retries from becoming a storm. Fallbacks, each asked once, are not counted.",
+        description="Keeps retries and hedges from becoming a storm. Fallbacks, each asked once, are not counted.",
     )
 
 
@@ -70,6 +72,31 @@ class Outliers(Section):
     most_out: Percent = Field(5_000, description="Most of the pool that may be out; breakers that are open count too.")
 
 
+class Hedge(Section):
+    """A second attempt, elsewhere in the pool, when the first token is slow. The first token wins.
+
+    The other attempt is cancelled and billed for what it did. Hedges take from the retry budget too.
+    """
+
+    after: Literal["p95"] | Duration = Field(
+        "p95",
+        description="How long to wait for the first token; `p95`: 95% of the deployment's latest first tokens came "
+        "sooner (no hedges before there are 20).",
+    )
+    at_most: Percent = Field(500, description="Hedged requests, as a share of all.")
+
+
+class Timeouts(Section):
+    """When an engine that says nothing has failed. `timeout_ms` bounds the whole answer besides."""
+
+    first_token: Duration | None = Field(
+        None, gt=0, le=3600, description="Longest wait for an attempt's first token. Default: no limit of its own."
+    )
+    between_tokens: Duration = Field(
+        60, gt=0, le=3600, description="Longest wait for the next token of a stream that has begun."
+    )
+
+
 class Resilience(Section):
     """What every model says about failures."""
 
@@ -80,4 +107,12 @@ class Resilience(Section):
     outliers: Outliers | None = Field(
         default_factory=Outliers,
         description="When a deployment that does worse than its pool is left alone. null: never.",
+    )
+    hedge: Hedge | None = Field(None, description="A second attempt when the first token is slow. Default: none.")
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="When an engine that says nothing has failed.")
+    failover: Literal["error", "continue"] = Field(
+        "error",
+        description="When an engine dies within an answer that is being sent: `error` ends it with an error; "
+        "`continue` goes on from the text so far on another deployment that can (an error where none can, and for "
+        "answers with tools, a response format, log probabilities, reasoning or n above 1).",
     )

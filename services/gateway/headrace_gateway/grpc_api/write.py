@@ -80,6 +80,7 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
                 cost_usd=stage.cost_usd,
                 duration_ms=stage.duration_ms,
                 chosen_by=stage.chosen_by or "",
+                reason=stage.reason or "",
             )
             for stage in outcome.stages
         ],

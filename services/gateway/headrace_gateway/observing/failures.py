@@ -18,6 +18,8 @@ class FailureMetrics:
         )  # fmt: skip
         self._ejections = counter("ejections", "Times that a deployment was left alone.", "deployment", "reason")
         self._retries = counter("retries", "Further tries in a pool: made, or refused by the budget.", "outcome")
+        self._hedges = counter("hedges", "Second attempts at a slow first token: won, lost or refused.", "outcome")
+        self._failovers = counter("failovers", "Answers that broke off: continued, or failed.", "outcome")
 
     def breaker(self, model: str, deployment: str, state: int) -> None:
         """See `HealthMetrics`."""
@@ -30,3 +32,11 @@ class FailureMetrics:
     def retry(self, model: str, outcome: str) -> None:
         """See `HealthMetrics`."""
         self._retries.labels(model, outcome).inc()
+
+    def hedge(self, model: str, outcome: str) -> None:
+        """See `HealthMetrics`."""
+        self._hedges.labels(model, outcome).inc()
+
+    def failover(self, model: str, outcome: str) -> None:
+        """See `HealthMetrics`."""
+        self._failovers.labels(model, outcome).inc()

@@ -35,6 +35,9 @@ class Attempt:
         reserved: most output tokens that it may use.
         why: reason for which this deployment was chosen.
         review: the cascade's verdict, read when the attempt ends; None: whatever comes is given.
+        reason: why the attempt is made at all: empty for the first of a stage, else `retry`, `fallback`, `hedge` or
+            `continuation`.
+        continued: tokens of the answer that other attempts made before; it goes on behind them.
     """
 
     def __init__(
@@ -46,12 +49,17 @@ class Attempt:
         reserved: int = 0,
         why: str = "",
         review: Review | None = None,
+        reason: str = "",
+        continued: int = 0,
     ) -> None:
         self.ctx, self.target, self.why, self._review = ctx, target, why, review
+        self.reason, self.continued = reason, continued
         self._stage, self._number, self._reserved = stage, number, reserved
         self._hop = ctx.begin(f"{ctx.operation} {target.name}")
         self._started_us = ctx.elapsed_us()
         self._first_us = 0
+        self._ended_us = 0
+        self._prompt_tokens = 0
         self._usage: Usage | None = None
         self._prompt = Usage()
         self._chars = 0
@@ -78,8 +86,8 @@ class Attempt:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since its start."""
-        return (self.ctx.elapsed_us() - self._started_us) / 1e6
+        """Seconds since its start, or that it took."""
+        return ((self._ended_us or self.ctx.elapsed_us()) - self._started_us) / 1e6
 
     @property
     def expired(self) -> bool:
@@ -116,10 +124,14 @@ class Attempt:
         """Take the usage of a call that does not stream."""
         self._usage = usage
 
-    def end(self, error: BaseException | None) -> None:
-        """It ends now, with `error` or well. What a cascade stopped, as it was not good enough, has not failed."""
+    def end(self, error: BaseException | None = None, *, lost: bool = False) -> None:
+        """It ends now, with `error` or well; `close` may come later. What a cascade stopped, as it was not good enough,
+        has not failed, nor has one that was `lost` to another whose first token came sooner.
+        """
         review = self._review
-        if review is None or review.judges:
+        if lost:
+            self.verdict, error = "lost", None
+        elif review is None or review.judges:
             answered = "accepted" if review is None else "judged"
             self.verdict = answered if error is None and (self.finish_reason or review is not None) else ""
         else:
@@ -130,6 +142,8 @@ class Attempt:
                 self.verdict = "accepted" if review.accepted else "rejected"
             self.signal, self.signal_value, self.moment = review.signal, review.value, review.moment
         self.error = error
+        self._ended_us = self.ctx.elapsed_us()
+        self._hop.ended_ns = self.ctx.wall_ns()
 
     @property
     def usage(self) -> Usage:
@@ -137,16 +151,23 @@ class Attempt:
         if self._usage is not None:
             return self._usage
         if not self._first_us:
-            return Usage()
+            return Usage(input_tokens=self._prompt_tokens)
         seen = self.confidence.tokens or -(-self._chars // _CHARS_PER_TOKEN)
         return Usage(
-            input_tokens=self._prompt.input_tokens,
+            input_tokens=self._prompt.input_tokens or self._prompt_tokens,
             cached_input_tokens=self._prompt.cached_input_tokens,
             output_tokens=seen,
         )
 
-    def close(self, journal: Journal, metrics: Metrics) -> None:
-        """Write the closed event, and tell the outcome, the trace and the metrics."""
+    def close(self, journal: Journal, metrics: Metrics, prompt_tokens: int = 0) -> None:
+        """Write the closed event, and tell the outcome, the trace and the metrics.
+
+        Args:
+            journal: the event log.
+            metrics: counts.
+            prompt_tokens: of the same prompt as another engine counted it, for one that had no time to tell.
+        """
+        self._prompt_tokens = prompt_tokens
         ctx, usage = self.ctx, self.usage
         cost = self.target.price.cost_nano_usd(
             usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.cache_write_input_tokens
@@ -155,25 +176,25 @@ class Attempt:
         ctx.cost_nano_usd += cost
         if ctx.purse is not None:
             ctx.purse.paid(self.bound, cost, usage.input_tokens + usage.output_tokens)
-        if self.verdict not in ("rejected", "judged"):
-            ctx.usage = usage
+        if self.verdict not in ("rejected", "judged", "lost"):
+            ctx.usage = _joined(usage, self.continued) if self.continued else usage
         event = self._event(RequestEvent.KIND_CLOSED)
         event.usage.CopyFrom(usage)
         event.cost_nano_usd = cost
         event.finish_reason = "" if code else self.finish_reason
         event.error_code = code
         cascades = ctx.plan is not None and ctx.plan.cascades
-        event.verdict = self.verdict if cascades else ""
+        event.verdict = self.verdict if cascades or self.verdict == "lost" else ""
         if self.signal_value is not None:
             event.confidence = self.signal_value
         event.first_token_us = self._first_us
-        event.ended_us = ctx.elapsed_us()
+        event.ended_us = self._ended_us or ctx.elapsed_us()
         event.guard_findings.extend(f"{found.check}.{found.kind}:{found.action}" for found in ctx.outcome.guardrails)
         journal.closed(event)
         metrics.attempt(
             ctx.plan.name if ctx.plan else "",
             self.target.name,
-            code or (self.verdict if self.verdict in ("rejected", "judged") else "ok"),
+            code or (self.verdict if self.verdict in ("rejected", "judged", "lost") else "ok"),
             usage.input_tokens,
             usage.output_tokens,
         )
@@ -189,6 +210,7 @@ class Attempt:
                 confidence=self.signal_value,
                 error=code or None,
                 chosen_by=None if self.why == "only" else self.why or None,
+                reason=self.reason or None,
             )
         )
         if self.moment and ctx.plan is not None:
@@ -223,7 +245,9 @@ class Attempt:
             attributes[genai.RESPONSE_TIME_TO_FIRST_CHUNK] = (self._first_us - self._started_us) / 1e6
         if self.finish_reason:
             attributes[genai.RESPONSE_FINISH_REASONS] = (self.finish_reason,)
-        if self.verdict and self.ctx.plan is not None and self.ctx.plan.cascades:
+        if self.reason:
+            attributes[genai.REASON] = self.reason
+        if self.verdict == "lost" or (self.verdict and self.ctx.plan is not None and self.ctx.plan.cascades):
             attributes[genai.VERDICT] = self.verdict
         if self.moment:
             attributes[genai.SIGNAL], attributes[genai.MOMENT] = self.signal, self.moment
@@ -231,7 +255,9 @@ class Attempt:
             attributes[genai.CONFIDENCE] = self.signal_value
         attributes[genai.COST_NANO_USD] = cost
         attributes[genai.BILLED] = True
+        ended_ns = self._hop.ended_ns
         self.ctx.end(self._hop, code)
+        self._hop.ended_ns = ended_ns or self._hop.ended_ns
 
     def _event(self, kind: RequestEvent.Kind) -> RequestEvent:
         ctx = self.ctx
@@ -255,6 +281,18 @@ class Attempt:
             reserved_output_tokens=self._reserved,
             price_version=self.target.price.version or "",
             budget_day=ctx.started_ns // DAY_NS,
+            reason=self.reason,
+            continued_tokens=self.continued,
         )
         event.time.FromNanoseconds(ctx.wall_ns())
         return event
+
+
+def _joined(usage: Usage, continued: int) -> Usage:
+    """The usage of an answer that other attempts began: what they made is output, not a part of the prompt."""
+    whole = Usage()
+    whole.CopyFrom(usage)
+    whole.input_tokens = max(0, usage.input_tokens - continued)
+    whole.cached_input_tokens = min(usage.cached_input_tokens, whole.input_tokens)
+    whole.output_tokens += continued
+    return whole

@@ -35,6 +35,14 @@ class HealthMetrics(Protocol):
         """A further try in a pool was `made`, or `refused` by the budget."""
         ...
 
+    def hedge(self, model: str, outcome: str) -> None:
+        """A hedge `won` or `lost`, or was `refused` by a budget."""
+        ...
+
+    def failover(self, model: str, outcome: str) -> None:
+        """An answer that broke off was `continued`, or `failed`."""
+        ...
+
 
 class Deployment:
     """One deployment for one model. `probe` is the attempt that probes it after it was left alone."""
@@ -50,11 +58,12 @@ class Deployment:
 class _Model:
     """One model."""
 
-    __slots__ = ("deployments", "retries", "swept")
+    __slots__ = ("deployments", "hedges", "retries", "swept")
 
     def __init__(self, plan: ModelPlan, now: float) -> None:
         self.deployments: dict[str, Deployment] = {}
         self.retries = Allowance(now, plan.resilience.retry.budget.per_second * _STEADY_S)
+        self.hedges = Allowance(now, 1.0)
         self.swept = now
 
 
@@ -85,13 +94,34 @@ class Health:
 
     def request(self, plan: ModelPlan) -> None:
         """A request begins: it earns its share of further attempts."""
-        self._model(plan).retries.earn(plan.resilience.retry.budget.share / 10_000)
+        model = self._model(plan)
+        model.retries.earn(plan.resilience.retry.budget.share / 10_000)
+        if plan.resilience.hedge is not None:
+            model.hedges.earn(plan.resilience.hedge.at_most / 10_000)
 
     def may_retry(self, plan: ModelPlan) -> bool:
         """Take a further attempt out of the model's retry budget; False where there is none left."""
         allowed = self._model(plan).retries.spend(self._clock(), plan.resilience.retry.budget.per_second)
         self.metrics.retry(plan.name, "made" if allowed else "refused")
         return allowed
+
+    def may_hedge(self, plan: ModelPlan) -> bool:
+        """The same for a hedge, which counts as a further try too."""
+        model = self._model(plan)
+        allowed = model.hedges.spend(self._clock()) and self.may_retry(plan)
+        if not allowed:
+            self.metrics.hedge(plan.name, "refused")
+        return allowed
+
+    def hedge_after_s(self, plan: ModelPlan, target: Target) -> float | None:
+        """How long to wait for a deployment's first token before another is asked too; None: for ever."""
+        hedge = plan.resilience.hedge
+        if hedge is None:
+            return None
+        if hedge.after != "p95":
+            return hedge.after
+        known = self._model(plan).deployments.get(target.name)
+        return known.first_tokens.p95() if known else None
 
     def began(self, attempt: Attempt) -> None:
         """See `AttemptListener`."""
@@ -115,8 +145,9 @@ class Health:
         if probe:
             known.probe = None
         failed = failure(attempt)
-        if attempt.first_token_s is not None:
-            known.first_tokens.add(attempt.first_token_s, now)
+        waited_s = attempt.elapsed_s if attempt.verdict == "lost" else attempt.first_token_s
+        if waited_s is not None:
+            known.first_tokens.add(waited_s, now)
         policy = plan.resilience.breaker
         if policy is None:
             return
@@ -200,6 +231,8 @@ def failure(attempt: Attempt) -> bool | None:
     time that the model grants and said nothing.
     """
     error = attempt.error
+    if attempt.verdict == "lost":
+        return None
     if error is None:
         return False
     if isinstance(error, Upstream | NotReady) or type(error) is HeadraceError:

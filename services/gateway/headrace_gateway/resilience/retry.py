@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace_gateway.cascade.review import Review
@@ -43,7 +44,7 @@ class Work:
 class Try:
     """One try. `wait_s` is the pause before it, after an earlier one failed; `why` its deployment was chosen.
 
-    `reason` is why it is made at all: empty for the first one, else `retry` or `fallback`.
+    `reason` is why it is made at all: empty for the first one, else `retry`, `fallback`, `hedge` or `continuation`.
     """
 
     number: int
@@ -95,10 +96,30 @@ class Tries:
             self._full.append(failed.target)
             self._left += 1
             return self._next(further=True)
-        if isinstance(error, Upstream | NotReady) or type(error) is HeadraceError:
-            asked_s = error.retry_after_s or 0.0
+        if may_be_mended(error):
+            asked_s = getattr(error, "retry_after_s", None) or 0.0
             (self._full if asked_s > _PATIENCE_S else self._tried).append(failed.target)
             return self._next(further=True, pause=True, least_s=asked_s)
+        return None
+
+    def beside(self, running: Try) -> Try | None:
+        """A hedge: a try on another deployment of the pool, at once; None where there is none, or no budget for it."""
+        choice = self._choose(self._work.pool, running.target)
+        if choice is None or choice.target in self._tried or not self._health.may_hedge(self._work.plan):
+            return None
+        self._tried.append(choice.target)
+        return Try(self._count(), choice.target, 0.0, choice.why, "hedge")
+
+    def behind(self, dead: Try, able: Callable[[Target], bool]) -> Try | None:
+        """A try on a deployment that can go on with the answer of one that died in it; None where there is none.
+
+        Like fallbacks these are not taken from the retry budget: each deployment is asked once.
+        """
+        self._full.append(dead.target)
+        for pool in (self._work.pool, *self._work.fallbacks):
+            choice = self._choose(pool, *(target for target in pool.targets if not able(target)))
+            if choice is not None:
+                return Try(self._count(), choice.target, 0.0, choice.why, "continuation")
         return None
 
     def _begin(self) -> None:
@@ -119,16 +140,27 @@ class Tries:
                 in_time = not wait_s or not self._work.ctx.expired(wait_s)
                 if in_time and (self._reason == "fallback" or not further or self._health.may_retry(self._work.plan)):
                     self._left -= 1
-                    number, self._number = self._number, self._number + 1
-                    return Try(number, choice.target, wait_s, choice.why, self._reason or ("retry" if further else ""))
+                    return Try(
+                        self._count(), choice.target, wait_s, choice.why, self._reason or ("retry" if further else "")
+                    )
             del self._pools[0]
             self._left = self._pools[0][1] if self._pools else 0
             self._reason = "fallback"
             pause = False
         return None
 
-    def _choose(self, pool: Pool) -> Choice | None:
-        return self._chooser.choose(self._work.ctx, pool, self._request, self._tried, self._full)
+    def _choose(self, pool: Pool, *barred: Target) -> Choice | None:
+        exclude = (*self._full, *barred) if barred else self._full
+        return self._chooser.choose(self._work.ctx, pool, self._request, self._tried, exclude)
+
+    def _count(self) -> int:
+        number, self._number = self._number, self._number + 1
+        return number
+
+
+def may_be_mended(error: BaseException) -> bool:
+    """Whether the same request may go well elsewhere, or later."""
+    return isinstance(error, Busy | Upstream | NotReady) or type(error) is HeadraceError
 
 
 def _pause_s(number: int) -> float:

@@ -10,7 +10,7 @@ from headrace_gateway.cache.plan import CachePlan, compile_cache
 from headrace_gateway.cascade.learned import Learned, load_learned
 from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_kit.config.cascades import Accept, LowConfidence
-from headrace_kit.config.deployments import Price, tasks
+from headrace_kit.config.deployments import Price, continues, tasks
 from headrace_kit.config.document import Config
 from headrace_kit.config.models import Model
 from headrace_kit.config.resilience import Resilience
@@ -27,7 +27,8 @@ class Target:
     """A deployment as an attempt sees it. Token limits are 0 where the engine has none.
 
     `accepts` is what messages may hold besides text, `adapter` the LoRA adapter that the model asks it for,
-    `internal` whether what it is sent stays inside the company.
+    `internal` whether what it is sent stays inside the company, `continues` whether it can go on with an answer that
+    another engine began.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Target:
     residency: str | None = None
     tags: tuple[str, ...] = ()
     internal: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +158,7 @@ def compile_target(name: str, config: Config, adapter: str | None = None) -> Tar
         residency=deployment.residency,
         tags=deployment.tags,
         internal=deployment.internal,
+        continues=continues(deployment),
     )
 
 

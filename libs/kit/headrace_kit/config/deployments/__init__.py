@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from headrace_kit.config.deployments.base import NANO, BaseDeployment, Price
+from headrace_kit.config.deployments.capabilities import CONTINUES
 from headrace_kit.config.deployments.gpu import ServerDeployment, TritonGpuDeployment
 from headrace_kit.config.deployments.hosted import LiteLlmDeployment
 from headrace_kit.config.deployments.language import (
@@ -39,6 +40,7 @@ __all__ = [
     "Speculation",
     "TritonGpuDeployment",
     "Warmup",
+    "continues",
     "entries_of",
     "on_triton",
     "outside",
@@ -73,6 +75,13 @@ def outside(deployment: BaseDeployment) -> bool:
 def on_triton(deployment: BaseDeployment) -> bool:
     """Whether Triton runs it, so that it has a model in Triton's repository."""
     return str(getattr(deployment, "engine", "")).startswith("triton-")
+
+
+def continues(deployment: BaseDeployment) -> bool:
+    """Whether it can go on with an answer that another engine began (`GenerateRequest.continue_from`)."""
+    if isinstance(deployment, LiteLlmDeployment):
+        return deployment.continues
+    return str(getattr(deployment, "engine", "")) in CONTINUES
 
 
 def entries_of(deployment: BaseDeployment) -> tuple[str, ...]:

@@ -22,6 +22,10 @@ DTYPES = ("f16", "bf16")
 SHARES_PREFIXES = (*TRITON_GPU, "tgi")
 """Engines whose prefix cache would be one for all tenants: no request can carry a salt to them."""
 
+CONTINUES = ("triton-scripted", *LLAMACPP, *TRITON_GPU, "vllm", "sglang")
+"""Engines that go on with an answer that another began: its text stands behind the rendered prompt (vLLM, SGLang:
+`continue_final_message`). What is inside a NIM is the image's business; TGI's template for it is not documented."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cannot:

@@ -32,6 +32,11 @@ class LiteLlmDeployment(BaseDeployment):
         description="`auto`: what the provider does by itself, and marks in the request pass. `mark_system`: system "
         "prompts are marked with cache_control, for providers that want it. `none`: marks are removed.",
     )
+    continues: bool = Field(
+        False,
+        description="The provider goes on with an assistant's turn that stands last in the messages (Anthropic's older "
+        "models, Mistral, DeepSeek, Cohere): what `failover: continue` needs.",
+    )
     dimensions: int | None = Field(None, ge=1, le=16_384, description="Length of a vector. Required for `embed`.")
     timeout: Duration = Field(120, gt=0, le=3600, description="Longest wait for the provider's next sign of life.")
 

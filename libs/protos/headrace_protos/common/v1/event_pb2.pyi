@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RequestEvent(_message.Message):
-    __slots__ = ("kind", "log_id", "sequence", "time", "request_id", "stage", "attempt", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm", "shadow", "config_hash", "trace_id", "operation", "usage", "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "started_us", "first_token_us", "ended_us", "guard_findings", "reserved_output_tokens", "price_version", "saved_nano_usd", "budget_day", "budget_holder")
+    __slots__ = ("kind", "log_id", "sequence", "time", "request_id", "stage", "attempt", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm", "shadow", "config_hash", "trace_id", "operation", "usage", "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "started_us", "first_token_us", "ended_us", "guard_findings", "reserved_output_tokens", "price_version", "saved_nano_usd", "budget_day", "budget_holder", "reason", "continued_tokens")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[RequestEvent.Kind]
@@ -55,6 +55,8 @@ class RequestEvent(_message.Message):
     SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     BUDGET_DAY_FIELD_NUMBER: _ClassVar[int]
     BUDGET_HOLDER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CONTINUED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     kind: RequestEvent.Kind
     log_id: str
     sequence: int
@@ -89,4 +91,6 @@ class RequestEvent(_message.Message):
     saved_nano_usd: int
     budget_day: int
     budget_holder: str
-    def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ...) -> None: ...
+    reason: str
+    continued_tokens: int
+    def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ..., reason: _Optional[str] = ..., continued_tokens: _Optional[int] = ...) -> None: ...

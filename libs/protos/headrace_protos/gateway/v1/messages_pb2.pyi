@@ -141,7 +141,7 @@ class LowConfidence(_message.Message):
     def __init__(self, signal: _Optional[str] = ..., value: _Optional[float] = ..., then: _Optional[str] = ...) -> None: ...
 
 class StageOutcome(_message.Message):
-    __slots__ = ("deployment", "verdict", "signal", "confidence", "usage", "cost_usd", "duration_ms", "chosen_by", "moment")
+    __slots__ = ("deployment", "verdict", "signal", "confidence", "usage", "cost_usd", "duration_ms", "chosen_by", "moment", "reason")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class StageOutcome(_message.Message):
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_BY_FIELD_NUMBER: _ClassVar[int]
     MOMENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     verdict: str
     signal: str
@@ -160,7 +161,8 @@ class StageOutcome(_message.Message):
     duration_ms: float
     chosen_by: str
     moment: str
-    def __init__(self, deployment: _Optional[str] = ..., verdict: _Optional[str] = ..., signal: _Optional[str] = ..., confidence: _Optional[float] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_usd: _Optional[str] = ..., duration_ms: _Optional[float] = ..., chosen_by: _Optional[str] = ..., moment: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, deployment: _Optional[str] = ..., verdict: _Optional[str] = ..., signal: _Optional[str] = ..., confidence: _Optional[float] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_usd: _Optional[str] = ..., duration_ms: _Optional[float] = ..., chosen_by: _Optional[str] = ..., moment: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Citation(_message.Message):
     __slots__ = ("number", "collection", "document_id", "chunk_id", "title", "start", "end", "page", "quote", "score")

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("deployment", "messages", "prompt", "sampling", "want_stats", "priority", "adapter", "attempt", "stats_top")
+    __slots__ = ("deployment", "messages", "prompt", "sampling", "want_stats", "priority", "adapter", "attempt", "continue_from", "stats_top")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_FROM_FIELD_NUMBER: _ClassVar[int]
     STATS_TOP_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     messages: _containers.RepeatedCompositeFieldContainer[_chat_pb2.Message]
@@ -26,8 +27,9 @@ class GenerateRequest(_message.Message):
     priority: int
     adapter: str
     attempt: str
+    continue_from: str
     stats_top: int
-    def __init__(self, deployment: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., want_stats: _Optional[bool] = ..., priority: _Optional[int] = ..., adapter: _Optional[str] = ..., attempt: _Optional[str] = ..., stats_top: _Optional[int] = ...) -> None: ...
+    def __init__(self, deployment: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., want_stats: _Optional[bool] = ..., priority: _Optional[int] = ..., adapter: _Optional[str] = ..., attempt: _Optional[str] = ..., continue_from: _Optional[str] = ..., stats_top: _Optional[int] = ...) -> None: ...
 
 class GenerateChunk(_message.Message):
     __slots__ = ("index", "text", "tool_calls", "logprobs", "finish_reason", "usage", "stats", "reasoning", "prompt")
