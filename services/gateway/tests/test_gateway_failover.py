@@ -200,7 +200,7 @@ async def test_what_the_output_policy_masks_is_masked_across_the_seam(rig, ask):
     assert "jo@exa" not in said and "example.com" not in said and said.endswith(", hello")
 
 
-async def test_a_stage_that_is_held_back_begins_anew(rig, ask):
+async def test_a_stage_that_is_held_back_is_gone_on_with_too(rig, ask):
     plan = rig.table.models["assistant"]
     rig.table.models["assistant"] = replace(
         plan, resilience=plan.resilience.model_copy(update={"failover": "continue"}), attempts=2
@@ -211,8 +211,8 @@ async def test_a_stage_that_is_held_back_begins_anew(rig, ask):
     )
     rig.table.models["assistant"] = replace(plan, stages=(stage, *plan.stages[1:]))
     rig.engine.scripts |= {"small": [Script(["half"], error=GONE)], "spare": [Script(["whole"])]}
-    assert text(await read(rig, ask("assistant", stream=True))) == "whole"
-    assert not rig.engine.calls[1].request.continue_from
+    assert text(await read(rig, ask("assistant", stream=True))) == "halfwhole"
+    assert [event.verdict for event in rig.closed()] == ["", "accepted"]
 
 
 @dataclass

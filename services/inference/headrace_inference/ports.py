@@ -54,6 +54,7 @@ class Generation:
     what it leaves in the cache may serve everybody.
     `adapter`: name of a LoRA adapter of the deployment; empty for none.
     `max_draft_tokens`: speculation for this request; None: as the deployment says, 0: none.
+    `continue_from`: the answer's own beginning, made by another engine: it is gone on from and not repeated.
     """
 
     messages: tuple[Json, ...] = ()
@@ -64,6 +65,7 @@ class Generation:
     tenant: str = ""
     adapter: str = ""
     max_draft_tokens: int | None = None
+    continue_from: str = ""
 
     @property
     def measured(self) -> bool:

@@ -141,3 +141,10 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
     there["tokenizer.json"].write_text("{")
     with pytest.raises(NotReady):
         Prompter(there, 12, 8)
+
+
+def test_an_answer_that_another_engine_began_stands_behind_the_prompt(tmp_path):
+    prompter = Prompter(files(tmp_path, chat_template=CHATML), 100, 10)
+    alone, begun = (prompter.prompt(Generation(messages=HELLO, continue_from=text)) for text in ("", " Once upon a"))
+    assert begun.text == alone.text + " Once upon a"
+    assert begun.tokens > alone.tokens

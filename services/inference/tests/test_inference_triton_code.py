@@ -277,3 +277,11 @@ def test_a_model_tells_of_itself_beside_its_requests(scripted):
     for sender in silent:
         sender.gone = True
         assert sender.ended.wait(10)
+
+
+def test_the_script_goes_on_behind_what_another_engine_said_of_it(scripted):
+    script = {"tokens": ["one ", "two ", "three"]}
+    assert whole(scripted, script, continue_from="one tw").text == "o three"
+    assert whole(scripted, script, continue_from="one").text == " two three"
+    assert whole(scripted, script, continue_from="one two three").text == ""
+    assert whole(scripted, script, continue_from="something else").text == "one two three"

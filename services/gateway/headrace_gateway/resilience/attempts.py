@@ -246,7 +246,8 @@ class Attempts:
             reserved = (asked or this.target.max_output_tokens) * max(1, request.sampling.n)
         most, purse = 0, work.ctx.purse
         if purse is not None and purse.limited:
-            most = bound(this.target, purse.inputs, reserved, whole=request is None)
+            begun = 0 if request is None else len(request.continue_from.encode())
+            most = bound(this.target, purse.inputs + begun, reserved, whole=request is None)
             await purse.cover(most)
         attempt = Attempt(
             work.ctx, this.target, work.stage, this.number, reserved, this.why, work.review, this.reason, continued

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace_inference.ports import Generation
-from headrace_kit.config.deployments import BaseDeployment, LanguageDeployment
+from headrace_kit.config.deployments import BaseDeployment, LanguageDeployment, continues
 from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput
 
@@ -40,6 +40,8 @@ def check_generation(generation: Generation, config: BaseDeployment, max_choices
     _within("n", sampling.n, 1, max_choices)
     if len(sampling.stop) > MAX_STOP or not all(sampling.stop):
         raise BadInput(f"stop takes at most {MAX_STOP} strings, none of them empty", param="stop")
+    if generation.continue_from:
+        _check_continuation(generation, config)
     names = [tool["function"]["name"] for tool in sampling.tools]
     if sampling.tool_choice and sampling.tool_choice not in ("auto", "none", "required", *names):
         raise BadInput(f"there is no tool {sampling.tool_choice!r}", param="tool_choice")
@@ -94,6 +96,17 @@ def _check_messages(generation: Generation, config: BaseDeployment) -> bool:
                     param=f"messages[{number}].content[{position}]",
                 )
     return media
+
+
+def _check_continuation(generation: Generation, config: BaseDeployment) -> None:
+    sampling = generation.sampling
+    reason = ""
+    if not continues(config):
+        reason = "this deployment cannot go on with an answer that another one began"
+    elif sampling.n > 1 or sampling.response_format or (sampling.tools and sampling.tool_choice != "none"):
+        reason = "an answer with tools, a response format or several choices cannot be gone on with"
+    if reason:
+        raise BadInput(reason, code="unsupported", param="continue_from")
 
 
 def _check_adapter(adapter: str, config: BaseDeployment) -> None:

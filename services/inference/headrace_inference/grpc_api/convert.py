@@ -40,6 +40,7 @@ def generation_of(request: pb.GenerateRequest, tenant: str) -> Generation:
         priority=request.priority,
         tenant=tenant,
         adapter=request.adapter,
+        continue_from=request.continue_from,
     )
 
 

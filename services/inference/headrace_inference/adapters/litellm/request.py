@@ -120,6 +120,9 @@ def arguments(generation: Generation, config: LiteLlmDeployment, litellm: Module
         "stream": wanted.n == 1,
         "_skip_mcp_handler": True,  # with tools it would import its proxy, and run tools that it takes for its own
     }
+    if generation.continue_from:
+        # Mistral and DeepSeek want the mark; others go on with an assistant turn that stands last.
+        found["messages"].append({"role": "assistant", "content": generation.continue_from, "prefix": True})
     if wanted.n == 1:
         found["stream_options"] = {"include_usage": True}
     for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "n", "parallel_tool_calls"):

@@ -110,11 +110,16 @@ class Requests:
         if wanted is None and generation.want_stats:
             wanted = 0
         if not generation.messages:
-            body["prompt"] = generation.prompt
+            body["prompt"] = generation.prompt + generation.continue_from
             if wanted is not None:
                 body["logprobs"] = wanted
             return COMPLETIONS, body
         body["messages"] = [_message(message, self._dialect) for message in generation.messages]
+        if generation.continue_from:
+            body["messages"].append({"role": "assistant", "content": generation.continue_from})
+            body["continue_final_message"] = True
+            if self._dialect.name == "vLLM":
+                body["add_generation_prompt"] = False
         if wanted is not None:
             body["logprobs"] = True
             if wanted:

@@ -66,6 +66,7 @@ class Prompter:
         text = self.template.render(generation.messages, tools) if generation.messages else generation.prompt
         if self._adds_bos and generation.messages:
             text = text.removeprefix(self.template.bos)  # the engine adds it itself
+        text += generation.continue_from
         tokens = self.count(text)
         room = self._context_tokens - tokens
         if room < 1:

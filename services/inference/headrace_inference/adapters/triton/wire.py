@@ -117,6 +117,8 @@ def encode_generation(generation: Generation) -> bytes:
         document["tenant"] = generation.tenant
     if generation.adapter:
         document["adapter"] = generation.adapter
+    if generation.continue_from:
+        document["continue_from"] = generation.continue_from
     if generation.max_draft_tokens is not None:
         document["max_draft_tokens"] = generation.max_draft_tokens
     if generation.want_stats:

@@ -59,12 +59,16 @@ def engine_request(document, settings, template):
         body["grammar"] = grammar.document({"start": rule})
     top = document.get("top_logprobs")
     wanted = None if top is None and not document.get("want_stats") else max(1, top or 0)
+    begun = document.get("continue_from", "")
     if "messages" not in document:
-        body["prompt"] = document.get("prompt", "")
+        body["prompt"] = document.get("prompt", "") + begun
         if wanted:
             body["logprobs"] = wanted
         return EngineRequest("/v1/completions", body, rule, None)
     body["messages"] = document["messages"]
+    if begun:
+        # llama.cpp goes on with an assistant's turn that stands last.
+        body["messages"] = [*document["messages"], {"role": "assistant", "content": begun}]
     if wanted:
         body["logprobs"] = True
         body["top_logprobs"] = wanted

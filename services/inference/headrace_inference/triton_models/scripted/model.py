@@ -9,6 +9,7 @@ The last user message may be a JSON object, the script:
     logprob         log probability of each token, or a list of them     default -0.1
     finish_reason                                                        default `stop`
 Any other message is answered by `You said: ` and the message. `max_tokens` is honoured; other sampling is not.
+An answer that another engine began (`continue_from`) goes on where that left off in the script.
 """
 
 import json
@@ -50,6 +51,18 @@ def script_of(text):
     return script
 
 
+def behind(tokens, begun):
+    """The tokens of a script that follow what was said of it; all where something else was said."""
+    if not "".join(tokens).startswith(begun):
+        return tokens
+    left = len(begun)
+    for place, token in enumerate(tokens):
+        if left < len(token):
+            return [token[left:], *tokens[place + 1 :]]
+        left -= len(token)
+    return []
+
+
 def count_words(document):
     """Words of the whole prompt: the scripted model's idea of prompt tokens."""
     words = len(split_words(document.get("prompt") or ""))
@@ -86,6 +99,7 @@ class TritonPythonModel:
         tokens = script.get("tokens", split_words("This is the scripted answer."))
         if isinstance(tokens, int):
             tokens = [" word%d" % number for number in range(tokens)]
+        tokens = behind(tokens, call.document.get("continue_from", ""))
         limit = call.document.get("max_tokens") or self._settings["max_output_tokens"]
         finish = "length" if len(tokens) > limit else script.get("finish_reason", "stop")
         sent = self._say(call, script, tokens[:limit])
