@@ -17,8 +17,8 @@ class TokenCount(Struct):
 
 
 class StageOutcome(Struct, omit_defaults=True):
-    """One attempt: `verdict` is `accepted`, `rejected`, `failed`, `lost` to a hedge, or `judged`: it only judged another
-    one's answer.
+    """One attempt: `verdict` is `accepted`, `rejected`, `failed`, `lost` to a hedge, or `judged`: it only judged the
+    answer of another one.
 
     `confidence` is the value of `signal`.
 
