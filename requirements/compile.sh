@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 ours=$(sed -n 's/^name = "\(headrace[a-z-]*\)"/--no-emit-package \1/p' libs/*/pyproject.toml services/*/pyproject.toml infra/local/pyproject.toml)
-for lock in services dev triton vllm; do
+for lock in services dev triton vllm litellm peers; do
   echo "requirements/$lock.lock"
   changes=
   for kind in overrides excludes; do

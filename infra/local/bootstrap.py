@@ -26,6 +26,8 @@ VENV, TRITON_VENV, VLLM_VENV = ROOT / ".venv", ROOT / ".venv-triton", ROOT / ".v
 JAVASCRIPT = ROOT / "tests" / "e2e" / "openai_js"
 UV_LOCK = Path(__file__).with_name("uv.lock")
 PACKAGES = ("libs/*", "services/*", "infra/local")
+PEERS = {"litellm": ROOT / ".venv-litellm", "peers": ROOT / ".venv-peers"}
+"""Environments of the gateway's peers in a benchmark."""
 TRITON_VERSIONS = ((3, 11), (3, 12))
 """Pythons for which Triton has a backend and numpy 1 has wheels."""
 VLLM_VERSIONS = ((3, 11), (3, 12))
@@ -256,6 +258,8 @@ def main(wanted: list[str]) -> int:
                     ensure(TRITON_VENV, "triton", triton_python)
                 elif name == "vllm":
                     ensure(VLLM_VENV, "vllm", vllm_python)
+                elif name in PEERS:
+                    ensure(PEERS[name], name, lambda: this)
                 else:
                     ensure(VENV, name, lambda: this, also=("dev",) if name == "services" else ())
                     if name == "dev":
