@@ -48,9 +48,7 @@ def train_(
 ) -> None:
     """Learn, from what deployments answered, which one to ask for a prompt, and when to ask another one.
 
-    \b
-    headrace cascade train answers.jsonl --out routers/assistant.json
-    headrace cascade train answers.jsonl -o routers/assistant.json --deployments small,large --embed minilm
+    Example: headrace cascade train answers.jsonl --out routers/assistant.json --deployments small,large --embed minilm
 
     A line of the dataset: {"prompt": "...", "scores": {"small": 0, "large": 1}, "costs": {"small": 0.0001, "large":
     0.002}, "answers": {"small": "...", "large": "..."}}. Scores are 0 to 1, costs US dollars. The guide on cascades has
@@ -121,10 +119,9 @@ def tune(
 ) -> None:
     """Find the setting that a target asks for, and print it as a patch of the config.
 
-    \b
-    headrace cascade tune recorded.jsonl --stages small,large --quality-loss 2% --model assistant
-    headrace cascade tune other.jsonl --router routers/assistant.json --quality-loss 2% --plot curve.svg
-    headrace cascade tune other.jsonl --router routers/assistant.json --budget-usd 0.001
+    Example: headrace cascade tune other.jsonl --router routers/assistant.json --quality-loss 2% --plot curve.svg
+
+    Without a router: `--stages small,large --quality-loss 2%`. By money: `--budget-usd 0.001`.
 
     What is reported was chosen on one half of the rows and judged on the other, both ways round. A router that was
     trained on these very rows is judged by others that were trained in the same way without them, which takes as long
