@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 256
 _CONFIRM_S = 1.0
 _RETRY_S = 1.0
+_GATHER_S = 0.1
 _LOST_S = 10.0
 
 
@@ -158,6 +159,8 @@ class Shipper:
             try:
                 await self.ship()
                 away = False
+                # Each shipment costs a transaction on its way: those of a moment go together.
+                await asyncio.sleep(_GATHER_S)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(5):  # `wait_for` may swallow a cancellation in 3.11
                         await self._grown.wait()
