@@ -302,10 +302,11 @@ def test_good_files_are_taken(machine, tmp_path):
 
 
 def test_pickles_are_taken_only_where_the_entry_says_so(machine, tmp_path):
+    made = archive(tmp_path)  # once: an archive holds the time at which it was made
     with pytest.raises(BadInput, match="allow_unsafe: true takes it"):
-        machine.one("model.bin", archive(tmp_path))
-    wanted = machine.one("model.bin", archive(tmp_path), more="    allow_unsafe: true")
-    assert pull(wanted, machine.env, ["one"])["one"]["model.bin"].read_bytes() == archive(tmp_path)
+        machine.one("model.bin", made)
+    wanted = machine.one("model.bin", made, more="    allow_unsafe: true")
+    assert pull(wanted, machine.env, ["one"])["one"]["model.bin"].read_bytes() == made
 
 
 def test_a_licence_that_is_not_accepted_is_not_fetched(machine):
