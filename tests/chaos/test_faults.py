@@ -132,6 +132,64 @@ async def test_a_killed_triton_ends_streams_honestly_and_comes_back(own_world):
         await until_served(client, "small")
 
 
+async def test_streams_of_a_killed_triton_go_on_elsewhere(own_world):
+    """The engine that goes on runs in a process of inference's own, on the weights that Triton has too."""
+    world = own_world
+    begun = [f" word{number}" for number in range(40)]
+    slow = {"role": "user", "content": json.dumps({"tokens": 40, "tokens_per_s": 10})}
+    body = {"model": "lasting", "messages": [slow], "stream": True, "max_tokens": 40}
+    world.configure(
+        {
+            "deployments": {
+                "beside": {"engine": "llamacpp", "model": "smollm2-135m", "context_tokens": 2048, "slots": 6},
+            },
+            "models": {
+                "beside": {"deployment": "beside"},
+                "lasting": {"deployment": "scripted", "fallbacks": ["beside"], "failover": "continue"},
+            },
+        }
+    )
+
+    async def stream(client, started: asyncio.Event) -> tuple[str, str, list[dict]]:
+        chunks = []
+        async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            trace = response.headers["x-headrace-trace-id"]
+            async for line in response.aiter_lines():
+                if line.startswith("data: {"):
+                    chunks.append(json.loads(line.removeprefix("data: ")))
+                    started.set()
+        return trace, line, chunks
+
+    async with world.http() as client:
+        async with asyncio.timeout(60):
+            while not {"lasting", "beside"} <= {
+                model["id"] for model in (await client.get("/v1/models")).json()["data"]
+            }:
+                await asyncio.sleep(0.2)
+        await until_served(client, "beside")
+        await until_served(client)
+        started = [asyncio.Event() for _ in range(6)]
+        streams = [asyncio.create_task(stream(client, event)) for event in started]
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in started)), 30)
+        world.platform.kill("triton")
+        found = await asyncio.wait_for(asyncio.gather(*streams), 120)
+        await until_served(client)
+    for _, _, chunks in found:
+        assert not [chunk for chunk in chunks if "error" in chunk]
+        choices = [choice for chunk in chunks for choice in chunk["choices"]]
+        said = "".join(choice["delta"].get("content") or "" for choice in choices)
+        last = next(chunk for chunk in reversed(chunks) if "headrace" in chunk)
+        dead, behind = last["headrace"]["stages"]
+        assert (dead["deployment"], dead["verdict"]) == ("scripted", "failed")
+        assert (behind["deployment"], behind["verdict"], behind["reason"]) == ("beside", "accepted", "continuation")
+        tokens = dead["usage"]["output_tokens"]
+        assert 0 < tokens < 40 and said.startswith("".join(begun[:tokens]))
+        assert tokens + behind["usage"]["output_tokens"] <= 40
+    ledger = await rows(world, {trace for trace, _, _ in found})
+    assert sorted((row["attempt"], row["deployment"]) for row in ledger) == [(0, "scripted")] * 6 + [(1, "beside")] * 6
+    assert all(row["output_tokens"] for row in ledger)
+
+
 async def test_an_acknowledged_document_survives_a_killed_retrieval(own_world):
     world = own_world
     async with world.http() as client:
@@ -192,61 +250,3 @@ async def test_it_recovers_from_a_killed_supervisor(own_world):
         await asyncio.to_thread(world.platform.start, bound=True)
         await until_served(client)
         assert len(await rows(world, {trace})) == 1
-
-
-async def test_streams_of_a_killed_triton_go_on_elsewhere(own_world):
-    """The engine that goes on runs in a process of inference's own, on the weights that Triton has too."""
-    world = own_world
-    begun = [f" word{number}" for number in range(40)]
-    slow = {"role": "user", "content": json.dumps({"tokens": 40, "tokens_per_s": 10})}
-    body = {"model": "lasting", "messages": [slow], "stream": True, "max_tokens": 40}
-    world.configure(
-        {
-            "deployments": {
-                "beside": {"engine": "llamacpp", "model": "smollm2-135m", "context_tokens": 2048, "slots": 6},
-            },
-            "models": {
-                "beside": {"deployment": "beside"},
-                "lasting": {"deployment": "scripted", "fallbacks": ["beside"], "failover": "continue"},
-            },
-        }
-    )
-
-    async def stream(client, started: asyncio.Event) -> tuple[str, str, list[dict]]:
-        chunks = []
-        async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-            trace = response.headers["x-headrace-trace-id"]
-            async for line in response.aiter_lines():
-                if line.startswith("data: {"):
-                    chunks.append(json.loads(line.removeprefix("data: ")))
-                    started.set()
-        return trace, line, chunks
-
-    async with world.http() as client:
-        async with asyncio.timeout(60):
-            while not {"lasting", "beside"} <= {
-                model["id"] for model in (await client.get("/v1/models")).json()["data"]
-            }:
-                await asyncio.sleep(0.2)
-        await until_served(client, "beside")
-        await until_served(client)
-        started = [asyncio.Event() for _ in range(6)]
-        streams = [asyncio.create_task(stream(client, event)) for event in started]
-        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in started)), 30)
-        world.platform.kill("triton")
-        found = await asyncio.wait_for(asyncio.gather(*streams), 120)
-        await until_served(client)
-    for _, _, chunks in found:
-        assert not [chunk for chunk in chunks if "error" in chunk]
-        choices = [choice for chunk in chunks for choice in chunk["choices"]]
-        said = "".join(choice["delta"].get("content") or "" for choice in choices)
-        last = next(chunk for chunk in reversed(chunks) if "headrace" in chunk)
-        dead, behind = last["headrace"]["stages"]
-        assert (dead["deployment"], dead["verdict"]) == ("scripted", "failed")
-        assert (behind["deployment"], behind["verdict"], behind["reason"]) == ("beside", "accepted", "continuation")
-        tokens = dead["usage"]["output_tokens"]
-        assert 0 < tokens < 40 and said.startswith("".join(begun[:tokens]))
-        assert tokens + behind["usage"]["output_tokens"] <= 40
-    ledger = await rows(world, {trace for trace, _, _ in found})
-    assert sorted((row["attempt"], row["deployment"]) for row in ledger) == [(0, "scripted")] * 6 + [(1, "beside")] * 6
-    assert all(row["output_tokens"] for row in ledger)
