@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -125,9 +126,9 @@ class Check(Section):
             raise ValueError(f"{option} of signal {self.signal} must be {least:g} to {most:g}")
         return value
 
+    @abstractmethod
     def sure(self, value: float | None) -> bool:
         """Whether a value is good enough; none at all is not."""
-        raise NotImplementedError
 
 
 class Accept(Check):
