@@ -220,6 +220,26 @@ async def test_a_connection_that_breaks_is_upstream_after_the_first_chunk_and_no
     assert (await engine.health()).state == "failed"
 
 
+async def test_a_request_that_could_not_be_written_is_not_ready_whatever_the_code(triton, engine, monkeypatch):
+    class Broken:
+        def __call__(self) -> object:
+            return self
+
+        async def write(self, request: object) -> None:
+            # What grpc.aio 1.85 raises when a write meets a goaway.
+            raise aio.AioRpcError(grpc.StatusCode.INTERNAL, aio.Metadata(), aio.Metadata())
+
+        def cancel(self) -> None:
+            pass
+
+    class Stub:
+        ModelStreamInfer = Broken()
+
+    monkeypatch.setattr(engine._client, "_stub", Stub)
+    with pytest.raises(NotReady):
+        await collect(engine)
+
+
 async def test_a_model_that_is_not_loaded_is_not_ready_and_left_alone(triton, engine):
     triton.script, triton.state, triton.reason = ["no such model"], "UNAVAILABLE", "file is broken"
     with pytest.raises(NotReady, match="file is broken"):

@@ -14,7 +14,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as rpc
 
-from headrace_inference.adapters.triton.stream import ModelStream
+from headrace_inference.adapters.triton.stream import ModelStream, NotSent
 from headrace_inference.adapters.triton.wire import cancel_document, stream_request, unpack_one
 from headrace_inference.ports import EngineState
 from headrace_kit.errors import HeadraceError, NotReady, Upstream
@@ -93,7 +93,7 @@ class TritonClient:
         except TimeoutError as error:
             self._heal(model)
             raise Upstream("the engine fell silent in the middle of the answer", code="engine_failed") from error
-        except asyncio.InvalidStateError as error:  # write() after the call had failed
+        except NotSent as error:
             raise self._away() from error
         finally:
             self._in_background(stream.leave())
@@ -148,7 +148,7 @@ class TritonClient:
                     raise Upstream(f"the engine fell silent for {silence_s:g} s", code="engine_failed")
         except aio.AioRpcError as error:
             raise self._gone(error, begun) from error
-        except asyncio.InvalidStateError as error:  # write() after the call had failed
+        except NotSent as error:
             raise self._away() from error
         finally:
             self._in_background(stream.leave())

@@ -18,7 +18,12 @@ from tritonclient.grpc import service_pb2 as pb
 _AHEAD = 32
 """Responses that may wait for a slow reader before gRPC's flow control holds Triton back."""
 
-Item: TypeAlias = pb.ModelStreamInferResponse | aio.AioRpcError | asyncio.InvalidStateError | None
+
+class NotSent(Exception):
+    """The request could not be written: Triton has not seen it."""
+
+
+Item: TypeAlias = pb.ModelStreamInferResponse | aio.AioRpcError | NotSent | None
 
 
 class ModelStream:
@@ -62,7 +67,8 @@ class ModelStream:
             silence_s: longest wait for it.
 
         Raises:
-            aio.AioRpcError, asyncio.InvalidStateError: the call broke.
+            NotSent: the call broke before the request was sent.
+            aio.AioRpcError: the call broke.
             TimeoutError: nothing came for `silence_s`.
         """
         while not self._items:
@@ -114,7 +120,7 @@ class ModelStream:
 
     async def _read(self) -> None:
         try:
-            await self._call.write(self._request)
+            await self._send()
             self._written.set()
             while (response := await self._call.read()) is not aio.EOF:
                 final = response.infer_response.parameters["triton_final_response"].bool_param
@@ -123,10 +129,17 @@ class ModelStream:
                 if self._answered:
                     await self._call.done_writing()
             await self._give(None)
-        except (aio.AioRpcError, asyncio.InvalidStateError) as error:
+        except (aio.AioRpcError, NotSent) as error:
             await self._give(error)
         finally:
             self._written.set()
+
+    async def _send(self) -> None:
+        try:
+            await self._call.write(self._request)
+        except (aio.AioRpcError, asyncio.InvalidStateError) as error:
+            # What the connection died of has many codes here (a write that meets a goaway is INTERNAL).
+            raise NotSent from error
 
     async def _give(self, item: Item) -> None:
         while len(self._items) >= _AHEAD and not self._left:
