@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Duration, Percent, Section
+from headrace_kit.config.rollout_analysis import Analysis
 
 
 class Step(Section):
@@ -23,6 +24,9 @@ class Rollout(Section):
         min_length=1, description="Merge patch (RFC 7396) over the model's own spec: any part of it."
     )
     steps: tuple[Step, ...] = Field(min_length=1, description="In order, weights never falling; the last is 100%.")
+    analysis: Analysis | None = Field(
+        None, description="How the candidate is judged on live traffic. Left out: steps advance by time alone."
+    )
 
     @model_validator(mode="after")
     def _order(self) -> Rollout:

@@ -1,0 +1,128 @@
+"""What the judges of all metrics have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_rollout.analysis.betting import EventBets, Fortune, ScoreBets
+from headrace_rollout.analysis.keys import Epochs
+
+FIRST = 0.9
+"""Part of a metric's alpha for the first time of each key; the rest is for what keys meet again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How often a metric may err.
+
+    Attributes:
+        whole: alpha of the analysis: for passing a margin wrongly, and for intervals.
+        harm: this metric's part for a wrong rollback over all requests.
+        segment: the same for each segment.
+    """
+
+    whole: float
+    harm: float
+    segment: float
+
+
+Interval = tuple[float, float, float]
+"""Estimate, low and high."""
+
+
+class Judge(ABC):
+    """Judges one metric.
+
+    Attributes:
+        name: of the metric.
+        margin: how much worse the candidate may be.
+        line: how much worse it must be shown to be for a rollback.
+        unit: `points` for rates and scores, `share` of the baseline's value for quantities.
+        paired: whether it compares answers to the same requests.
+        last_at: when the candidate last had a value, seconds; None before the first.
+        segments: bets by label of a segment.
+    """
+
+    paired = False
+    unit = "points"
+
+    def __init__(self, name: str, margin: float, line: float, allowance: Allowance, epochs: Epochs) -> None:
+        self.name = name
+        self.margin = margin
+        self.line = line
+        self.allowance = allowance
+        self.epochs = epochs
+        self.last_at: float | None = None
+        self.segments: dict[str, EventBets | ScoreBets] = {}
+
+    @property
+    @abstractmethod
+    def counts(self) -> tuple[int, int]:
+        """Values of the baseline and of the candidate."""
+
+    @property
+    @abstractmethod
+    def harm(self) -> tuple[Fortune, ...]:
+        """Bets that it is worse. One that reached its goal is enough."""
+
+    @abstractmethod
+    def within(self) -> float:
+        """Evidence that it is within its margin, from 0 to 1; 1 is shown."""
+
+    @abstractmethod
+    def interval(self) -> Interval | None:
+        """How much worse the candidate is; None while nothing can be said."""
+
+    @abstractmethod
+    def values(self) -> str:
+        """Both arms' values, for people."""
+
+    @property
+    def harmed(self) -> bool:
+        """Whether the candidate was shown to be worse than allowed, at any time."""
+        return any(bets.shown for bets in self.harm)
+
+    @property
+    def evidence(self) -> float:
+        """Evidence that it is worse, from 0 to 1."""
+        return max(bets.evidence for bets in self.harm)
+
+    def harmed_segments(self) -> list[str]:
+        """Labels of the segments to which it was shown to be worse."""
+        return [label for label, bets in self.segments.items() if bets.shown]
+
+    def segment(self, label: str) -> EventBets | ScoreBets:
+        """Bets of a segment."""
+        found = self.segments.get(label)
+        if found is None:
+            found = self.segments[label] = self.segment_bets()
+        return found
+
+    @abstractmethod
+    def segment_bets(self) -> EventBets | ScoreBets:
+        """New bets for a segment."""
+
+    def dump(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {
+            "last_at": self.last_at,
+            "harm": [bets.dump() for bets in self.harm],
+            "segments": {label: bets.dump() for label, bets in self.segments.items()},
+        }
+
+    def restore(self, dumped: Mapping[str, Any]) -> None:
+        """Go on where `dump` was."""
+        self.last_at = dumped["last_at"]
+        for bets, state in zip(self.harm, dumped["harm"], strict=True):
+            bets.restore(state)
+        for label, state in dumped["segments"].items():
+            self.segment(label).restore(state)
+
+
+def evidence_of(log_fortune: float, alpha: float) -> float:
+    """From 0 to 1: how far a fortune has come on the way to 1 / alpha."""
+    return min(1.0, max(0.0, log_fortune / math.log(1 / alpha)))

@@ -1,0 +1,131 @@
+"""How often something happens: errors and hard failures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from headrace_rollout.analysis.betting import EventBets, Fortune, LineBets
+from headrace_rollout.analysis.chunk import Chunk
+from headrace_rollout.analysis.intervals import Difference
+from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge, evidence_of
+from headrace_rollout.analysis.keys import Counts, Epochs
+from headrace_rollout.analysis.repeats import Repeats
+
+RATIOS = (2.0, 4.0, 8.0, 20.0)
+PRIOR = (1.0, 2.0, 1.5, 0.5)
+"""How many times more often it may happen on the candidate, and how likely each is held to be before."""
+
+LEVELS = 5
+"""Keys are bet on when it happens to them for the 1st, 2nd, 4th, 8th and 16th time."""
+
+
+class RateJudge(Judge):
+    """Judges how often requests fail.
+
+    Harm is any increase: it is bet on the arm of each key to which a failure happens for the first time, which needs no
+    rate, so that rates may drift. Keys to which it happens again are bet on at each doubling, with bets of their own.
+
+    Within the margin is bet on all requests: that the difference of the rates is below the margin. Each counts
+    by its arm's chance. What requests of one key share is taken off as their dispersion.
+    """
+
+    def __init__(
+        self, name: str, margin: float, allowance: Allowance, epochs: Epochs, kinds: Collection[str] | None = None
+    ) -> None:
+        """`kinds` of failures that count; None: all."""
+        super().__init__(name, margin, 0.0, allowance, epochs)
+        self._kinds = None if kinds is None else frozenset(kinds)
+        self._counts = Counts(epochs, LEVELS)
+        again = (1 - FIRST) / (LEVELS - 1)
+        self._harm = tuple(
+            EventBets(RATIOS, allowance.harm * (again if level else FIRST), PRIOR) for level in range(LEVELS)
+        )
+        self._within = LineBets(allowance.whole)
+        self._repeats = Repeats(epochs, 1)
+        self._difference = Difference()
+
+    def add(self, chunk: Chunk) -> None:
+        """Outcomes."""
+        kinds = self._kinds
+        failed = np.fromiter(
+            (kind is not None and (kinds is None or kind in kinds) for kind in chunk.failed), bool, len(chunk)
+        )
+        if chunk.candidate.any():
+            self.last_at = float(chunk.at[chunk.candidate].max())
+        places = np.flatnonzero(failed)
+        labels = _labels(chunk, places) if len(places) else {}
+        for place in places.tolist():
+            on_candidate = bool(chunk.candidate[place])
+            bet = self._counts.hit(int(chunk.keys[place]), on_candidate, int(chunk.epochs[place]))
+            if bet is None:
+                continue
+            level, chance = bet
+            self._harm[level].add([on_candidate], [chance])
+            if level == 0:
+                for label in labels.get(place, ()):
+                    bets = self.segment(label)
+                    assert isinstance(bets, EventBets)
+                    bets.add([on_candidate], [chance])
+        self._bet_within(chunk, failed.astype(float))
+
+    def _bet_within(self, chunk: Chunk, failed: Any) -> None:
+        rate = self._rate()
+        p = chunk.weight
+        signed = np.where(chunk.candidate, 1 / p, -1 / (1 - p))
+        worst = np.maximum((1 - rate) / p, rate / (1 - p)) - self.margin
+        self._within.add(self.margin - (failed - rate) * signed, worst)
+        self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, failed[:, None], np.full(1, rate))
+        self._difference.add(failed, chunk.candidate, chunk.epochs)
+
+    def _rate(self) -> float:
+        count, means = self._difference.counts, self._difference.means()
+        return (count[0] * means[0] + count[1] * means[1] + 0.5) / (sum(count) + 50)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return self._difference.counts
+
+    @property
+    def harm(self) -> tuple[Fortune, ...]:
+        return self._harm
+
+    def within(self) -> float:
+        dispersion = float(self._repeats.dispersion()[0])
+        return evidence_of(self._within.tempered(dispersion), self.allowance.whole)
+
+    def interval(self) -> Interval | None:
+        return self._difference.interval(self.allowance.whole, float(self._repeats.dispersion()[0]))
+
+    def values(self) -> str:
+        (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
+        return f"{m1:.2%} of {n1:,} failed, {m0:.2%} of {n0:,} on the baseline"
+
+    def segment_bets(self) -> EventBets:
+        return EventBets(RATIOS, self.allowance.segment, PRIOR)
+
+    def dump(self) -> dict[str, Any]:
+        return super().dump() | {
+            "counts": self._counts.dump(),
+            "within": self._within.dump(),
+            "repeats": self._repeats.dump(),
+            "difference": self._difference.dump(),
+        }
+
+    def restore(self, dumped: Mapping[str, Any]) -> None:
+        super().restore(dumped)
+        self._counts.restore(dumped["counts"])
+        self._within.restore(dumped["within"])
+        self._repeats.restore(dumped["repeats"])
+        self._difference.restore(dumped["difference"])
+
+
+def _labels(chunk: Chunk, places: Any) -> dict[int, list[str]]:
+    """Segments of outcomes, by place."""
+    labels: dict[int, list[str]] = {}
+    for label, of_label in chunk.groups.items():
+        for place in np.intersect1d(places, of_label, assume_unique=True).tolist():
+            labels.setdefault(place, []).append(label)
+    return labels
