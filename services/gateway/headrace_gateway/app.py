@@ -142,7 +142,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         ledger_store,
         metrics.log_backlog.set,
         InferenceCounts(peers["inference"]),
-        lambda name: (found := active.current.config.deployments.get(name)) and found.price,
+        lambda name: found.price if (found := active.current.config.deployments.get(name)) else None,
         finished=spending.finish,
     )
     budgets = Budgets(

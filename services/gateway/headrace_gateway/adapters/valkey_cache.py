@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -62,7 +62,7 @@ class ValkeyCache:
     async def get(self, pool: str, exact: str) -> bytes | None:
         """See `CacheStore`."""
         try:
-            found: bytes | None = await self._client.get(_key(pool, "a", exact))
+            found = cast(bytes | None, await self._client.get(_key(pool, "a", exact)))
         except (RedisError, OSError) as error:
             raise NotReady(_AWAY) from error
         return found
@@ -71,13 +71,13 @@ class ValkeyCache:
         """See `CacheStore`."""
         key = _key(pool, "q", scope)
         try:
-            version: bytes | None = await self._client.get(_key(pool, "v", scope))
+            version = cast(bytes | None, await self._client.get(_key(pool, "v", scope)))
             if version is None:
                 return ()
             known = self._scopes.get(key)
             if known is None or known[0] != version:
                 # Read after its version: at worst it is newer, and is read once more.
-                raw: dict[bytes, bytes] = await self._client.hgetall(key)  # type: ignore[misc]
+                raw = cast(dict[bytes, bytes], await self._client.hgetall(key))
                 known = version, [Known(field.decode(), _vector(value)) for field, value in raw.items()]
                 self._scopes[key] = known
         except (RedisError, OSError) as error:

@@ -112,4 +112,5 @@ async def _embed(attempts: Attempts, ctx: RequestContext, target: Target | None,
         raise
     except HeadraceError:
         return None
-    return np.frombuffer(answer.embeddings[0].vector, dtype="<f4").astype(float).tolist()
+    vector: list[float] = np.frombuffer(answer.embeddings[0].vector, dtype="<f4").astype(float).tolist()
+    return vector

@@ -44,7 +44,9 @@ class EngineProcess:
         try:
             process.stdin.write(json.dumps(settings).encode() + b"\n")
             line = await process.stdout.readline()
-            reply = json.loads(line) if line else {"error": f"its process ended with {await process.wait()}"}
+            reply: dict[str, Any] = (
+                json.loads(line) if line else {"error": f"its process ended with {await process.wait()}"}
+            )
         except BaseException:
             await _kill(process)
             raise

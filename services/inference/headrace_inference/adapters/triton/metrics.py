@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,12 +18,14 @@ _FRESH_S = 0.5
 _TIMEOUT_S = 1.0
 _MOST_BYTES = 8 << 20
 
+Samples: TypeAlias = tuple[tuple[str, dict[str, str]], ...]
+
 _REQUESTS = "nv_trt_llm_request_metrics"
-_RUNNING = ((_REQUESTS, {"request_type": "scheduled"}), (_REQUESTS, {"request_type": "active"}),
+_RUNNING: Samples = ((_REQUESTS, {"request_type": "scheduled"}), (_REQUESTS, {"request_type": "active"}),
             ("vllm:num_requests_running", {}))  # fmt: skip
-_WAITING = ((_REQUESTS, {"request_type": "waiting"}), ("vllm:num_requests_waiting", {}),
+_WAITING: Samples = ((_REQUESTS, {"request_type": "waiting"}), ("vllm:num_requests_waiting", {}),
             ("nv_inference_pending_request_count", {}))  # fmt: skip
-_CACHE = (("nv_trt_llm_kv_cache_block_metrics", {"kv_cache_block_type": "fraction"}),
+_CACHE: Samples = (("nv_trt_llm_kv_cache_block_metrics", {"kv_cache_block_type": "fraction"}),
           ("vllm:kv_cache_usage_perc", {}), ("vllm:gpu_cache_usage_perc", {}))  # fmt: skip
 """Samples that tell, the first that is there counts."""
 
