@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .PHONY: help up down restart status logs test lint format protos lock bench bench-cascade bench-inference bench-vllm \
-	bench-gateway clean
+	bench-gateway bench-rollouts clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -87,6 +87,10 @@ bench-vllm: ## measure inference on llama.cpp beside vLLM on the CPU; installs v
 bench-gateway: ## measure the gateway beside LiteLLM, TensorZero and Envoy; installs them, 1 GB, on first use (ARGS="headrace envoy")
 	@$(BOOTSTRAP) dev litellm peers
 	@$(PY) -m benchmarks.gateway $(ARGS)
+
+bench-rollouts: ## measure by simulation how rollouts are judged, beside fixed thresholds and a t-test (ARGS="--plays 200")
+	@$(BOOTSTRAP) dev
+	@$(PY) -m benchmarks.rollouts $(ARGS)
 
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi

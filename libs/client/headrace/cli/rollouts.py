@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli import rollouts_simulate
 from headrace.cli._output import print_json, print_table
 from headrace.cli._target import Json, connect, group
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from headrace.types.admin import Rollout
 
 app = group("rollouts", "Swaps of models; needs an admin key (HEADRACE_ADMIN_KEY).")
+rollouts_simulate.add_to(app)
 
 
 @app.command("list")

@@ -15,11 +15,11 @@ from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.history import History
 from headrace_rollout.analysis.judge import Allowance, Judge
 from headrace_rollout.analysis.keys import Epochs, FirstTime, hash_of
-from headrace_rollout.analysis.observed import Outcome, Pair, Verdict
+from headrace_rollout.analysis.observed import Outcome, Pair, State, Verdict
 from headrace_rollout.analysis.quantities import QuantityJudge
 from headrace_rollout.analysis.rates import RateJudge
 from headrace_rollout.analysis.scores import PairJudge, ScoreJudge
-from headrace_rollout.analysis.verdicts import verdict, verdict_on_segment
+from headrace_rollout.analysis.verdicts import state_of, verdict, verdict_on_segment
 
 VERSION = 1
 PENDING = 1_024
@@ -109,11 +109,14 @@ class Analysis:
         self.history.add(now, found)
         return tuple(found)
 
-    def harmed(self) -> tuple[str, ...]:
-        """Names of what is beyond: metrics, and segments as `errors[tenant=acme]`. Cheaper than `verdicts`."""
+    def states(self, now: float | None) -> dict[str, State]:
+        """States alone, by name; `verdicts` tells the rest, and costs more. Without `now` nothing is missing."""
         self._judge_all()
-        whole = [judge.name for judge in self.judges if judge.harmed]
-        return (*whole, *(f"{judge.name}[{label}]" for judge in self._live for label in judge.harmed_segments()))
+        began = 0.0 if self._began is None else self._began
+        found = {judge.name: state_of(judge, self.spec, self._candidate_keys, began, now) for judge in self.judges}
+        for judge in self._live:
+            found |= {f"{judge.name}[{label}]": "beyond" for label in judge.harmed_segments()}
+        return found
 
     def feed(self, chunk: Chunk) -> None:
         """Outcomes as columns, all with a chance inside 0 to 1. Its `epochs` and `first_answer` are filled in here."""
@@ -183,11 +186,16 @@ class Analysis:
                 self._labels.append(label)
         return {label: np.asarray(groups[label], np.int64) for label in self._labels if label in groups}
 
+    def feed_pairs(self, metric: str, keys: Integers, at: Array, baseline: Array, candidate: Array) -> None:
+        """Pairs of a metric as columns; keys are hashes."""
+        self._paired[metric].add(keys, at, baseline, candidate)
+
     def _judge_pairs(self) -> None:
-        for name, judge in self._paired.items():
+        for name in self._paired:
             pairs = [pair for pair in self._pairs if pair.metric == name]
             if pairs:
-                judge.add(
+                self.feed_pairs(
+                    name,
                     np.asarray([hash_of(pair.key) for pair in pairs], np.int64),
                     np.asarray([pair.at for pair in pairs], float),
                     np.asarray([pair.baseline for pair in pairs], float),

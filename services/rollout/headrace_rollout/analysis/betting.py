@@ -26,14 +26,25 @@ _ALMOST = 1 - 1e-12
 
 
 class Fortune:
-    """Log of a fortune that began with 1, its peak, and the goal: 1 / alpha."""
+    """Log of a fortune that began with 1, its peak, and the goal: 1 / alpha.
 
-    def __init__(self, alpha: float, tilts: int) -> None:
+    Part of it is kept back in cash and flows little by little into the bets anew. So a candidate that was good for long
+    has not lost everything for those who bet against it, and turning bad is seen (tracking the best expert: Herbster &
+    Warmuth 1998).
+    """
+
+    CASH = 0.05
+    FLOW = 0.003
+    """Part of the cash that flows at a time."""
+
+    def __init__(self, alpha: float, prior: Array) -> None:
         self.alpha = alpha
         self.goal = math.log(1 / alpha)
-        self.gains = np.zeros(tilts)
         self.now = 0.0
         self.peak = 0.0
+        self._prior = prior / prior.sum()
+        # cash first; of the fortune, or, for bets that are aimed, of what it would be if they were not
+        self._log_parts = np.log(np.concatenate(([self.CASH], (1 - self.CASH) * self._prior)))
 
     @property
     def shown(self) -> bool:
@@ -45,17 +56,24 @@ class Fortune:
         """From 0 to 1: how far it has come on the way to the goal."""
         return 1.0 if self.shown else min(1.0, max(0.0, self.now / self.goal))
 
+    def flow(self, times: float = 1.0) -> None:
+        """Let cash flow into the bets."""
+        stays = (1 - self.FLOW) ** times
+        parts = self._log_parts
+        parts[1:] = np.logaddexp(parts[1:], parts[0] + math.log(1 - stays) + np.log(self._prior))
+        parts[0] += math.log(stays)
+
     def dump(self) -> list[Any]:
         """What `restore` takes."""
-        return [self.now, self.peak, self.gains.tolist()]
+        return [self.now, self.peak, self._log_parts.tolist()]
 
     def restore(self, dumped: list[Any]) -> None:
         """Go on where `dump` was."""
         self.now, self.peak = float(dumped[0]), float(dumped[1])
-        gains = np.asarray(dumped[2], float)
-        if gains.shape != self.gains.shape:
+        parts = np.asarray(dumped[2], float)
+        if parts.shape != self._log_parts.shape:
             raise ValueError("the state is of another version")
-        self.gains = gains
+        self._log_parts = parts
 
 
 class EventBets(Fortune):
@@ -68,97 +86,114 @@ class EventBets(Fortune):
     What a last win brings beyond it would be lost (the overshoot of Wald's test, here about a tenth of the time).
     """
 
-    def __init__(self, ratios: Sequence[float], alpha: float, prior: Sequence[float] | None = None) -> None:
-        super().__init__(alpha, len(ratios))
-        self._ratios = np.asarray(ratios, float)
-        self._log_ratios = np.log(self._ratios)
-        weights = np.ones(len(ratios)) if prior is None else np.asarray(prior, float)
-        self._prior = np.log(weights / weights.sum())
+    AIM = 1.25
+    """By how much a win may bring more than the best bet in the long run does, to need one win less."""
 
-    def add(self, candidate: Sequence[bool], chance: Sequence[float]) -> None:
-        """Arms of keys, and the chances, inside 0 to 1, that each would be the candidate."""
-        for on_candidate, p in zip(candidate, chance, strict=True):
-            if self.shown:
-                return
-            scale = 1 - p + p * self._ratios
-            posterior = np.exp((scores := self._prior + self.gains) - scores.max())
-            bet = self._aimed(float(posterior @ (p * self._ratios / scale) / posterior.sum()), p)
-            self.now += math.log(bet / p) if on_candidate else math.log((1 - bet) / (1 - p))
-            self.gains += (self._log_ratios if on_candidate else 0.0) - np.log(scale)
-            self.peak = max(self.peak, self.now)
+    def __init__(self, alpha: float, prior: Sequence[float]) -> None:
+        super().__init__(alpha, np.asarray(prior, float))
+
+    def add(self, on_candidate: bool, chance: float, ratios: Array) -> None:
+        """The arm of a key, the chance, inside 0 to 1, that it would be the candidate, and the alternatives now."""
+        if self.shown:
+            return
+        p, parts = chance, self._log_parts
+        ratios = np.concatenate(([1.0], ratios))
+        scale = 1 - p + p * ratios
+        shares = np.exp(parts - parts.max())
+        bet = self._aimed(float(shares @ (p * ratios / scale) / shares.sum()), p)
+        self.now += math.log(bet / p) if on_candidate else math.log((1 - bet) / (1 - p))
+        parts += (np.log(ratios) if on_candidate else 0.0) - np.log(scale)
+        self.flow()
+        self.peak = max(self.peak, self.now)
 
     def _aimed(self, bet: float, p: float) -> float:
         gain, left = math.log(bet / p), self.goal - self.now
         if gain < 1e-9:
             return bet
-        wins = max(1, math.ceil(left / gain - 0.25))
+        wins = max(1, math.ceil(left / gain / self.AIM))
         # at odds so good that a win is almost sure, no more than almost everything
         return min(p * math.exp(left / wins), 1 - 0.01 * (1 - p))
 
 
-class ScoreBets(Fortune):
-    """Bets on the arms of keys, given scores: the more a score is above its middle, the more on the candidate.
+class Bets(Fortune):
+    """Any bets, several alternatives at once: the fortune is the mean over them."""
 
-    An alternative is a score and a tilt `t`: the odds of the candidate grow by exp(t x (score - middle)). The fortune
-    is the mean over the alternatives. Negative tilts bet that the candidate's scores are lower.
-    """
+    EVERY = 32
+    """Bets after which cash flows."""
 
-    def __init__(self, tilts: Sequence[Sequence[float]], alpha: float) -> None:
-        """`tilts` by score."""
-        super().__init__(alpha, sum(len(of_score) for of_score in tilts))
-        self._tilts = np.concatenate([np.asarray(of_score, float) for of_score in tilts])
-        self._score = np.repeat(np.arange(len(tilts)), [len(of_score) for of_score in tilts])
-        sizes = np.asarray([len(of_score) for of_score in tilts], float)
-        self._prior = -np.log(len(tilts) * sizes[self._score])
-
-    def add(self, scores: Array, middles: Array, candidate: Flags, chance: Array) -> None:
-        """Scores of keys (a row a key), the middle of each score, arms, and chances of the candidate inside 0 to 1."""
-        if not len(scores):
+    def follow(self, won: Array) -> None:
+        """Logs of what each alternative wins with each of some values, in order."""
+        if not len(won):
             return
-        paths = np.cumsum(self.bets(scores, middles, candidate, chance), axis=0) + self.gains
-        self.gains = paths[-1]
-        fortunes = log_sum_exp(paths + self._prior)
+        parts = self._log_parts
+        paths = np.cumsum(won, axis=0) + parts[1:]
+        fortunes = np.logaddexp(log_sum_exp(paths), parts[0])
+        parts[1:] = paths[-1]
         self.now = float(fortunes[-1])
         self.peak = max(self.peak, float(fortunes.max()))
+        self.flow(len(won) / self.EVERY)
 
-    def bets(self, scores: Array, middles: Array, candidate: Flags, chance: Array) -> Array:
-        """Logs of what each alternative wins with each key."""
+
+class TemperedBets(Bets):
+    """Bets on all requests, several of a key, whose values are worth 1 / dispersion each.
+
+    A sum of such values varies `dispersion` times as much as that of independent ones, so what is won is divided by it:
+    right where sums are about normal, tested by simulation elsewhere. What is won far beyond the goal is given away, so
+    that the past cannot outweigh for long what comes later.
+    """
+
+    SPARE = 0.3
+    """Log of what is kept beyond the goal."""
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1: how far it is on the way to the goal now."""
+        return min(1.0, max(0.0, self.now / self.goal))
+
+    def follow_tempered(self, won: Array, dispersion: float) -> None:
+        """As `follow`, with the dispersion that is known by now."""
+        self.follow(won / dispersion)
+        excess = self.now - self.goal - self.SPARE
+        if excess > 0:
+            self._log_parts -= excess
+            self.now -= excess
+
+
+class ArmBets:
+    """Bets on the arm of a key, given scores: the more a score is above its middle, the more on the candidate.
+
+    An alternative is a score and a tilt `t`: the odds of the candidate grow by exp(t x (score - middle)). Negative
+    tilts bet that the candidate's scores are lower.
+    """
+
+    def __init__(self, *tilts: Sequence[float]) -> None:
+        """`tilts` by score."""
+        sizes = [len(of_score) for of_score in tilts]
+        self._tilts = np.concatenate([np.asarray(of_score, float) for of_score in tilts])
+        self._score = np.repeat(np.arange(len(tilts)), sizes)
+        self.prior: Array = 1 / np.asarray(sizes, float)[self._score]
+
+    def __call__(self, scores: Array, middles: Array, candidate: Flags, chance: Array) -> Array:
+        """Logs of what is won with scores of keys (a row a key), their middles, arms, and chances inside 0 to 1."""
         tilted = (scores - middles)[:, self._score] * self._tilts
-        p = chance[:, None]
-        won: Array = np.where(candidate[:, None], tilted, 0.0) - np.log1p(p * np.expm1(tilted))
+        won: Array = np.where(candidate[:, None], tilted, 0.0) - np.log1p(chance[:, None] * np.expm1(tilted))
         return won
 
-    def tempered(self, dispersion: float) -> float:
-        """Log of the fortune if values were worth 1 / `dispersion` each."""
-        return float(log_sum_exp((self.gains / dispersion + self._prior)[None, :])[0])
 
-
-class LineBets(Fortune):
+class LineBets:
     """Bets that the mean of values lies below a line; each alternative stakes a share of the most that can be staked.
 
     Values need only be bounded: Waudby-Smith & Ramdas, *Estimating means of bounded random variables by betting*, 2024.
     """
 
-    SHARES = (0.01, 0.03, 0.08, 0.2, 0.45, 0.8)
-
-    def __init__(self, alpha: float, shares: Sequence[float] = SHARES) -> None:
-        super().__init__(alpha, len(shares))
-        self._prior = np.full(len(shares), -math.log(len(shares)))
+    def __init__(self, shares: Sequence[float] = (0.04, 0.1, 0.2, 0.35, 0.55, 0.8)) -> None:
         self._shares = np.asarray(shares)
+        self.prior: Array = np.ones(len(shares))
 
-    def add(self, below: Array, worst: Array) -> None:
-        """How far values lie below the line, and how far above it each could have been (more than 0)."""
-        if not len(below):
-            return
-        paths = np.cumsum(np.log1p(self._shares * (below / worst)[:, None]), axis=0) + self.gains
-        self.gains = paths[-1]
-        fortunes = log_sum_exp(paths + self._prior)
-        self.now = float(fortunes[-1])
-        self.peak = max(self.peak, float(fortunes.max()))
-
-    def tempered(self, dispersion: float) -> float:
-        """Log of the fortune if values were worth 1 / `dispersion` each."""
-        return float(log_sum_exp((self.gains / dispersion + self._prior)[None, :])[0])
+    def __call__(self, below: Array, worst: Array) -> Array:
+        """Logs of what is won: how far values lie below the line, and how far above it each could have been (> 0)."""
+        won: Array = np.log1p(self._shares * (below / worst)[:, None])
+        return won
 
 
 def log_sum_exp(logs: Array) -> Array:

@@ -58,3 +58,15 @@ class Chunk:
             values={name: column[start:end] for name, column in self.values.items()},
             groups={label: places for label, places in groups.items() if len(places)},
         )
+
+    def only(self, kept: Flags) -> Chunk:
+        """Some outcomes, without segments."""
+        places = np.flatnonzero(kept)
+        return Chunk(
+            at=self.at[places],
+            weight=self.weight[places],
+            candidate=self.candidate[places],
+            keys=self.keys[places],
+            failed=[self.failed[place] for place in places.tolist()],
+            values={name: column[places] for name, column in self.values.items()},
+        )

@@ -79,30 +79,27 @@ class Difference:
 
 
 class Sample:
-    """A uniform sample of each arm's values, for quantiles; which values is decided by a counter, not by chance."""
+    """A sample of each arm's values, for quantiles: every value, then every second, every fourth, ..."""
 
-    SIZE = 1_024
+    MOST = 2_048
 
     def __init__(self) -> None:
-        self._values: tuple[list[float], list[float]] = ([], [])
-        self._epochs: tuple[list[int], list[int]] = ([], [])
+        self._values = [np.zeros(0), np.zeros(0)]
+        self._epochs = [np.zeros(0, np.int64), np.zeros(0, np.int64)]
+        self._every = [1, 1]
         self.counts = [0, 0]
-        self._state = 1
 
     def add(self, values: Array, candidate: Flags, epochs: Integers) -> None:
         """Values of outcomes."""
-        for value, arm, epoch in zip(values.tolist(), candidate.tolist(), epochs.tolist(), strict=True):
-            self.counts[arm] += 1
-            kept = self._values[arm]
-            if len(kept) < self.SIZE:
-                kept.append(value)
-                self._epochs[arm].append(epoch)
-                continue
-            self._state = self._state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
-            place = (self._state >> 33) % self.counts[arm]
-            if place < self.SIZE:
-                kept[place] = value
-                self._epochs[arm][place] = epoch
+        for arm, mine in enumerate((~candidate, candidate)):
+            every = self._every[arm]
+            begin = -self.counts[arm] % every
+            self._values[arm] = np.concatenate((self._values[arm], values[mine][begin::every]))
+            self._epochs[arm] = np.concatenate((self._epochs[arm], epochs[mine][begin::every]))
+            self.counts[arm] += int(mine.sum())
+            while len(self._values[arm]) > self.MOST:
+                self._values[arm], self._epochs[arm] = self._values[arm][::2], self._epochs[arm][::2]
+                self._every[arm] *= 2
 
     def interval(self, judged: str, alpha: float, dispersion: float) -> tuple[float, float, float] | None:
         """Estimate, low and high of the candidate's value relative to the baseline's: 0.2 is a fifth more.
@@ -110,10 +107,9 @@ class Sample:
         For quantiles from the order statistics of both arms, between which the true ones lie at all times; baseline
         values count by how many of the candidate's came under the same weight.
         """
-        arms = [np.asarray(kept) for kept in self._values]
+        arms, epochs = self._values, self._epochs
         if min(len(arms[0]), len(arms[1])) < 2:
             return None
-        epochs = [np.asarray(kept) for kept in self._epochs]
         most = max(int(epochs[0].max()), int(epochs[1].max())) + 1
         by_epoch = [np.bincount(of_arm, minlength=most).astype(float) for of_arm in epochs]
         share = np.divide(by_epoch[1], by_epoch[0], out=np.zeros(most), where=by_epoch[0] > 0)
@@ -137,14 +133,14 @@ class Sample:
 
     def dump(self) -> list[Any]:
         """What `restore` takes."""
-        rounded = [[float(f"{value:.6g}") for value in kept] for kept in self._values]
-        return [rounded, list(self._epochs), self.counts, self._state]
+        rounded = [[float(f"{value:.6g}") for value in kept.tolist()] for kept in self._values]
+        return [rounded, [kept.tolist() for kept in self._epochs], self._every, self.counts]
 
     def restore(self, dumped: list[Any]) -> None:
         """Go on where `dump` was."""
-        self._values = ([*dumped[0][0]], [*dumped[0][1]])
-        self._epochs = ([*dumped[1][0]], [*dumped[1][1]])
-        self.counts, self._state = [*dumped[2]], int(dumped[3])
+        self._values = [np.asarray(kept, float) for kept in dumped[0]]
+        self._epochs = [np.asarray(kept, np.int64) for kept in dumped[1]]
+        self._every, self.counts = [*dumped[2]], [*dumped[3]]
 
 
 def _order(

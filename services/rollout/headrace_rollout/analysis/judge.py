@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace_rollout.analysis.betting import EventBets, Fortune, ScoreBets
+import numpy as np
+
+from headrace_rollout.analysis.betting import Array, Bets, EventBets, Fortune, Integers
+from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.keys import Epochs
 
 FIRST = 0.9
@@ -57,7 +59,7 @@ class Judge(ABC):
         self.allowance = allowance
         self.epochs = epochs
         self.last_at: float | None = None
-        self.segments: dict[str, EventBets | ScoreBets] = {}
+        self.segments: dict[str, EventBets | Bets] = {}
 
     @property
     @abstractmethod
@@ -95,15 +97,24 @@ class Judge(ABC):
         """Labels of the segments to which it was shown to be worse."""
         return [label for label, bets in self.segments.items() if bets.shown]
 
-    def segment(self, label: str) -> EventBets | ScoreBets:
+    def segment(self, label: str) -> EventBets | Bets:
         """Bets of a segment."""
         found = self.segments.get(label)
         if found is None:
             found = self.segments[label] = self.segment_bets()
         return found
 
+    def follow_segments(self, chunk: Chunk, places: Integers, won: Array) -> None:
+        """What was won with outcomes at `places`, followed by the segment of each."""
+        for label, of_label in chunk.groups.items():
+            rows = np.isin(places, of_label, assume_unique=True)
+            if rows.any():
+                bets = self.segment(label)
+                assert isinstance(bets, Bets)
+                bets.follow(won[rows])
+
     @abstractmethod
-    def segment_bets(self) -> EventBets | ScoreBets:
+    def segment_bets(self) -> EventBets | Bets:
         """New bets for a segment."""
 
     def dump(self) -> dict[str, Any]:
@@ -121,8 +132,3 @@ class Judge(ABC):
             bets.restore(state)
         for label, state in dumped["segments"].items():
             self.segment(label).restore(state)
-
-
-def evidence_of(log_fortune: float, alpha: float) -> float:
-    """From 0 to 1: how far a fortune has come on the way to 1 / alpha."""
-    return min(1.0, max(0.0, log_fortune / math.log(1 / alpha)))

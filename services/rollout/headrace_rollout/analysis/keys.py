@@ -75,7 +75,7 @@ class _Bounded:
 
     def takes_part(self, key: int) -> bool:
         """Whether this key is among those that still take part."""
-        return not (key * 2654435761 >> 7) & self.mask
+        return not key >> 7 & self.mask
 
     def _thin(self, known: dict[int, Any]) -> None:
         while len(known) > self.capacity:

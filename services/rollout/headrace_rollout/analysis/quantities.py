@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import Fortune, LineBets, ScoreBets
+from headrace_rollout.analysis.betting import ArmBets, Array, Bets, Flags, Fortune, Integers, LineBets, TemperedBets
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.intervals import Sample
-from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge, evidence_of
+from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
 from headrace_rollout.analysis.keys import Epochs
 from headrace_rollout.analysis.reference import LEAST, Reference, quantile_of
 from headrace_rollout.analysis.repeats import LEVELS, Repeats
@@ -39,18 +39,17 @@ class QuantityJudge(Judge):
         self.judged = tuple(judged)
         self._reference, self._strict = Reference(), Reference()
         again = (1 - FIRST) / len(LEVELS)
-        self._harm = tuple(
-            ScoreBets(self._tilts(), allowance.harm * part) for part in (FIRST, *(again for _ in LEVELS))
-        )
-        self._within: dict[str, ScoreBets | LineBets] = {
-            of: LineBets(allowance.whole) if quantile_of(of) is None else ScoreBets([WITHIN_TILTS], allowance.whole)
+        tilts = (MEAN_TILTS if quantile_of(of) is None else EXCEEDS_TILTS for of in self.judged)
+        self._bets = ArmBets(RANK_TILTS, *tilts)
+        self._harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
+        self._lower = ArmBets(WITHIN_TILTS)
+        self._line = LineBets()
+        self._within = {
+            of: TemperedBets(allowance.whole, (self._line if quantile_of(of) is None else self._lower).prior)
             for of in self.judged
         }
         self._repeats = Repeats(epochs, 1 + len(self.judged))
         self._sample = Sample()
-
-    def _tilts(self) -> list[tuple[float, ...]]:
-        return [RANK_TILTS, *(MEAN_TILTS if quantile_of(of) is None else EXCEEDS_TILTS for of in self.judged)]
 
     def add(self, chunk: Chunk) -> None:
         """Outcomes; those without a value, or with one below 0, are left out."""
@@ -67,42 +66,37 @@ class QuantityJudge(Judge):
             scores, middles = self._scores(fair)
             self._bet_harm(chunk, there, scores, middles)
             for level, means in enumerate(self._repeats.add(keys, candidate, epochs, scores, middles), start=1):
-                self._harm[level].add(means.scores, middles, means.candidate, means.chance)
+                self._harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
             if len(self._strict) >= LEAST:
                 self._bet_within(values, candidate, weight)
         self._reference.add(fair)
         self._strict.add(values[~candidate])
         self._sample.add(values, candidate, epochs)
 
-    def _scores(self, fair: Any) -> tuple[Any, Any]:
+    def _scores(self, fair: Array) -> tuple[Array, Array]:
         judged = [self._reference.score(fair, of) for of in self.judged]
         scores = np.stack([self._reference.rank(fair), *(score for score, _ in judged)], axis=1)
         return scores, np.asarray([0.5, *(middle for _, middle in judged)])
 
-    def _bet_harm(self, chunk: Chunk, there: Any, scores: Any, middles: Any) -> None:
+    def _bet_harm(self, chunk: Chunk, there: Integers, scores: Array, middles: Array) -> None:
         chance = chunk.first_answer[there]
         bet = np.flatnonzero(chance > 0)
         if not len(bet):
             return
-        candidate = chunk.candidate[there]
-        self._harm[0].add(scores[bet], middles, candidate[bet], chance[bet])
-        for label, places in chunk.groups.items():
-            of_label = bet[np.isin(there[bet], places, assume_unique=True)]
-            if len(of_label):
-                bets = self.segment(label)
-                assert isinstance(bets, ScoreBets)
-                bets.add(scores[of_label], middles, candidate[of_label], chance[of_label])
+        won = self._bets(scores[bet], middles, chunk.candidate[there[bet]], chance[bet])
+        self._harm[0].follow(won)
+        self.follow_segments(chunk, there[bet], won)
 
-    def _bet_within(self, values: Any, candidate: Any, weight: Any) -> None:
+    def _bet_within(self, values: Array, candidate: Flags, weight: Array) -> None:
         fair = np.where(candidate, values / (1 + self.margin), values)
-        for of, bets in self._within.items():
+        for (of, bets), dispersion in zip(self._within.items(), self._repeats.dispersion()[1:].tolist(), strict=True):
             scores, middle = self._strict.score(fair, of, ties=True)
-            if isinstance(bets, ScoreBets):
-                bets.add(scores[:, None], np.full(1, middle), candidate, weight)
-                continue
-            signed = np.where(candidate, 1 / weight, -1 / (1 - weight))
-            worst = np.maximum((1 - middle) / weight, middle / (1 - weight))
-            bets.add(-(scores - middle) * signed, worst)
+            if quantile_of(of) is None:
+                worse = (scores - middle) * np.where(candidate, 1 / weight, -1 / (1 - weight))
+                won = self._line(-worse, np.maximum((1 - middle) / weight, middle / (1 - weight)))
+            else:
+                won = self._lower(scores[:, None], np.full(1, middle), candidate, weight)
+            bets.follow_tempered(won, dispersion)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -113,11 +107,7 @@ class QuantityJudge(Judge):
         return self._harm
 
     def within(self) -> float:
-        dispersions = self._repeats.dispersion()[1:]
-        return min(
-            evidence_of(bets.tempered(float(dispersion)), self.allowance.whole)
-            for bets, dispersion in zip(self._within.values(), dispersions, strict=True)
-        )
+        return min(bets.progress for bets in self._within.values())
 
     def interval(self) -> Interval | None:
         dispersions = self._repeats.dispersion()[1:]
@@ -133,8 +123,8 @@ class QuantityJudge(Judge):
         n0, n1 = self.counts
         return f"{'/'.join(self.judged)} of {n1:,} values, {n0:,} on the baseline"
 
-    def segment_bets(self) -> ScoreBets:
-        return ScoreBets(self._tilts(), self.allowance.segment)
+    def segment_bets(self) -> Bets:
+        return Bets(self.allowance.segment, self._bets.prior)
 
     def dump(self) -> dict[str, Any]:
         return super().dump() | {

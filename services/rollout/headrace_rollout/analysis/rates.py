@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import EventBets, Fortune, LineBets
+from headrace_rollout.analysis.betting import Array, EventBets, Fortune, LineBets, TemperedBets
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.intervals import Difference
-from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge, evidence_of
+from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
 from headrace_rollout.analysis.keys import Counts, Epochs
 from headrace_rollout.analysis.repeats import Repeats
 
-RATIOS = (2.0, 4.0, 8.0, 20.0)
+INCREASES = (1.0, 3.0, 7.0, 19.0)
 PRIOR = (1.0, 2.0, 1.5, 0.5)
-"""How many times more often it may happen on the candidate, and how likely each is held to be before."""
+"""How much more often it may happen on the candidate, in margins, and how likely each is held to be before."""
+LEAST_MARGIN = 0.005
+"""A margin for these increases where there is none."""
 
 LEVELS = 5
 """Keys are bet on when it happens to them for the 1st, 2nd, 4th, 8th and 16th time."""
@@ -40,10 +42,9 @@ class RateJudge(Judge):
         self._kinds = None if kinds is None else frozenset(kinds)
         self._counts = Counts(epochs, LEVELS)
         again = (1 - FIRST) / (LEVELS - 1)
-        self._harm = tuple(
-            EventBets(RATIOS, allowance.harm * (again if level else FIRST), PRIOR) for level in range(LEVELS)
-        )
-        self._within = LineBets(allowance.whole)
+        self._harm = tuple(EventBets(allowance.harm * (again if level else FIRST), PRIOR) for level in range(LEVELS))
+        self._bets = LineBets()
+        self._within = TemperedBets(allowance.whole, self._bets.prior)
         self._repeats = Repeats(epochs, 1)
         self._difference = Difference()
 
@@ -57,27 +58,28 @@ class RateJudge(Judge):
             self.last_at = float(chunk.at[chunk.candidate].max())
         places = np.flatnonzero(failed)
         labels = _labels(chunk, places) if len(places) else {}
+        ratios = 1 + np.asarray(INCREASES) * max(self.margin, LEAST_MARGIN) / self._rate()
         for place in places.tolist():
             on_candidate = bool(chunk.candidate[place])
             bet = self._counts.hit(int(chunk.keys[place]), on_candidate, int(chunk.epochs[place]))
             if bet is None:
                 continue
             level, chance = bet
-            self._harm[level].add([on_candidate], [chance])
+            self._harm[level].add(on_candidate, chance, ratios)
             if level == 0:
                 for label in labels.get(place, ()):
                     bets = self.segment(label)
                     assert isinstance(bets, EventBets)
-                    bets.add([on_candidate], [chance])
+                    bets.add(on_candidate, chance, ratios)
         self._bet_within(chunk, failed.astype(float))
 
-    def _bet_within(self, chunk: Chunk, failed: Any) -> None:
-        rate = self._rate()
-        p = chunk.weight
-        signed = np.where(chunk.candidate, 1 / p, -1 / (1 - p))
-        worst = np.maximum((1 - rate) / p, rate / (1 - p)) - self.margin
-        self._within.add(self.margin - (failed - rate) * signed, worst)
+    def _bet_within(self, chunk: Chunk, failed: Array) -> None:
+        rate, p = self._rate(), chunk.weight
+        worse = (failed - rate) * np.where(chunk.candidate, 1 / p, -1 / (1 - p))
+        worst = np.maximum((1 - rate) / p, rate / (1 - p))
         self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, failed[:, None], np.full(1, rate))
+        won = self._bets(self.margin - worse, worst - self.margin)
+        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
         self._difference.add(failed, chunk.candidate, chunk.epochs)
 
     def _rate(self) -> float:
@@ -93,8 +95,7 @@ class RateJudge(Judge):
         return self._harm
 
     def within(self) -> float:
-        dispersion = float(self._repeats.dispersion()[0])
-        return evidence_of(self._within.tempered(dispersion), self.allowance.whole)
+        return self._within.progress
 
     def interval(self) -> Interval | None:
         return self._difference.interval(self.allowance.whole, float(self._repeats.dispersion()[0]))
@@ -104,7 +105,7 @@ class RateJudge(Judge):
         return f"{m1:.2%} of {n1:,} failed, {m0:.2%} of {n0:,} on the baseline"
 
     def segment_bets(self) -> EventBets:
-        return EventBets(RATIOS, self.allowance.segment, PRIOR)
+        return EventBets(self.allowance.segment, PRIOR)
 
     def dump(self) -> dict[str, Any]:
         return super().dump() | {

@@ -51,11 +51,14 @@ class Reference:
         """
         quantile = quantile_of(judged)
         if quantile is None:
-            top = max(float(np.quantile(self._sorted, CUT)), 1e-12)
+            top = max(float(self._at(CUT)), 1e-12)
             return np.clip(values / top, 0, 1), float(np.clip(self._sorted / top, 0, 1).mean())
         exceeds = np.greater_equal if ties else np.greater
-        threshold = np.quantile(self._sorted, quantile)
+        threshold = self._at(quantile)
         return exceeds(values, threshold).astype(float), float(exceeds(self._sorted, threshold).mean())
+
+    def _at(self, quantile: float) -> float:
+        return float(self._sorted[int(quantile * (len(self._sorted) - 1) + 0.5)])
 
     def dump(self) -> list[float]:
         """What the constructor takes."""

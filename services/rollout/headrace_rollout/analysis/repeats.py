@@ -41,7 +41,7 @@ class Repeats(_Bounded):
     def add(self, keys: Integers, candidate: Flags, epochs: Integers, scores: Array, middles: Array) -> list[Means]:
         """Scores of requests, a row each. Means of those keys that came to a level, by level."""
         if self.mask:
-            part = np.fromiter((self.takes_part(key) for key in keys.tolist()), bool, len(keys))
+            part = keys >> 7 & self.mask == 0
             keys, candidate, epochs, scores = keys[part], candidate[part], epochs[part], scores[part]
         if not len(keys):
             return [Means(scores[:0], candidate[:0], np.zeros(0)) for _ in LEVELS]

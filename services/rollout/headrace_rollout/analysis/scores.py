@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import Fortune, LineBets, ScoreBets
+from headrace_rollout.analysis.betting import ArmBets, Bets, Fortune, LineBets, TemperedBets
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.intervals import Difference, radius
-from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge, evidence_of
+from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
 from headrace_rollout.analysis.keys import Epochs, FirstTime
 from headrace_rollout.analysis.repeats import LEVELS, Repeats
 
@@ -25,8 +25,9 @@ class ScoreJudge(Judge):
         super().__init__(name, margin, 0.0, allowance, epochs)
         self._first = FirstTime(epochs, 8_192)
         again = (1 - FIRST) / len(LEVELS)
-        self._harm = tuple(ScoreBets([TILTS], allowance.harm * part) for part in (FIRST, *(again for _ in LEVELS)))
-        self._within = LineBets(allowance.whole)
+        self._bets, self._line = ArmBets(TILTS), LineBets()
+        self._harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
+        self._within = TemperedBets(allowance.whole, self._line.prior)
         self._repeats = Repeats(epochs, 1)
         self._difference = Difference()
 
@@ -46,18 +47,15 @@ class ScoreJudge(Judge):
         chance = self._first.chances(keys.tolist(), candidate.tolist(), epochs.tolist())
         bet = np.flatnonzero((chance > 0) & (chance < 1))
         if len(bet):
-            self._harm[0].add(scores[bet], middles, candidate[bet], chance[bet])
-            for label, places in chunk.groups.items():
-                of_label = bet[np.isin(there[bet], places, assume_unique=True)]
-                if len(of_label):
-                    bets = self.segment(label)
-                    assert isinstance(bets, ScoreBets)
-                    bets.add(scores[of_label], middles, candidate[of_label], chance[of_label])
+            won = self._bets(scores[bet], middles, candidate[bet], chance[bet])
+            self._harm[0].follow(won)
+            self.follow_segments(chunk, there[bet], won)
         for level, means in enumerate(self._repeats.add(keys, candidate, epochs, scores, middles), start=1):
-            self._harm[level].add(means.scores, middles, means.candidate, means.chance)
-        signed = np.where(candidate, 1 / weight, -1 / (1 - weight))
-        worst = np.maximum((1 - middle) / weight, middle / (1 - weight)) - self.margin
-        self._within.add(self.margin - (lacks - middle) * signed, worst)
+            self._harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
+        worse = (lacks - middle) * np.where(candidate, 1 / weight, -1 / (1 - weight))
+        worst = np.maximum((1 - middle) / weight, middle / (1 - weight))
+        won = self._line(self.margin - worse, worst - self.margin)
+        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
         self._difference.add(lacks, candidate, epochs)
 
     def _middle(self) -> float:
@@ -73,7 +71,7 @@ class ScoreJudge(Judge):
         return self._harm
 
     def within(self) -> float:
-        return evidence_of(self._within.tempered(float(self._repeats.dispersion()[0])), self.allowance.whole)
+        return self._within.progress
 
     def interval(self) -> Interval | None:
         return self._difference.interval(self.allowance.whole, float(self._repeats.dispersion()[0]))
@@ -82,8 +80,8 @@ class ScoreJudge(Judge):
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
         return f"mean {1 - m1:.3f} of {n1:,} scores, {1 - m0:.3f} of {n0:,} on the baseline"
 
-    def segment_bets(self) -> ScoreBets:
-        return ScoreBets([TILTS], self.allowance.segment)
+    def segment_bets(self) -> Bets:
+        return Bets(self.allowance.segment, self._bets.prior)
 
     def dump(self) -> dict[str, Any]:
         return super().dump() | {
@@ -117,8 +115,9 @@ class PairJudge(Judge):
         self._epoch = epochs.of(0.5, 0.0)
         self._first = FirstTime(epochs, 16_384)
         again = (1 - FIRST) / len(LEVELS)
-        self._harm = tuple(LineBets(allowance.harm * part, PAIR_SHARES) for part in (FIRST, *(again for _ in LEVELS)))
-        self._within = LineBets(allowance.whole)
+        self._line, self._bets = LineBets(), LineBets(PAIR_SHARES)
+        self._harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
+        self._within = TemperedBets(allowance.whole, self._line.prior)
         self._repeats = Repeats(epochs, 1)
         self._sums = np.zeros(5)
 
@@ -129,12 +128,12 @@ class PairJudge(Judge):
         epochs = np.full(len(keys), self._epoch)
         arms = np.zeros(len(keys), bool)
         first = np.flatnonzero(self._first.chances(keys.tolist(), arms.tolist(), epochs.tolist()) > 0)
-        self._harm[0].add(worse[first], np.ones(len(first)))
-        for level, means in enumerate(
-            self._repeats.add(keys, arms, epochs, worse[:, None], np.full(1, self._mean())), 1
-        ):
-            self._harm[level].add(means.scores[:, 0], np.ones(len(means.scores)))
-        self._within.add(self.margin - worse, np.full(len(worse), 1 - self.margin))
+        self._harm[0].follow(self._bets(worse[first], np.ones(len(first))))
+        reached = self._repeats.add(keys, arms, epochs, worse[:, None], np.full(1, self._mean()))
+        for level, means in enumerate(reached, start=1):
+            self._harm[level].follow(self._bets(means.scores[:, 0], np.ones(len(means.scores))))
+        won = self._line(self.margin - worse, np.full(len(worse), 1 - self.margin))
+        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
         self._sums += [len(worse), worse.sum(), (worse**2).sum(), baseline.sum(), candidate.sum()]
 
     def _mean(self) -> float:
@@ -149,7 +148,7 @@ class PairJudge(Judge):
         return self._harm
 
     def within(self) -> float:
-        return evidence_of(self._within.tempered(float(self._repeats.dispersion()[0])), self.allowance.whole)
+        return self._within.progress
 
     def interval(self) -> Interval | None:
         count = self._sums[0]
@@ -168,7 +167,7 @@ class PairJudge(Judge):
             f"{self._sums[3] / count:.3f} on the baseline"
         )
 
-    def segment_bets(self) -> ScoreBets:
+    def segment_bets(self) -> Bets:
         raise NotImplementedError("pairs have no segments")
 
     def dump(self) -> dict[str, Any]:

@@ -9,21 +9,28 @@ from headrace_rollout.analysis.judge import Judge
 from headrace_rollout.analysis.observed import State, Verdict
 
 
+def state_of(judge: Judge, spec: Spec, candidate_keys: int, began: float, now: float | None) -> State:
+    """The state of a metric at `now`, seconds, when the candidate has answered `candidate_keys` sticky keys."""
+    if now is not None and _silent_s(judge, began, now) > spec.missing_after:
+        return "missing"
+    if judge.within() >= 1:
+        # shown to be within its margin: it may be worse than the baseline by less
+        return "within" if judge.paired or candidate_keys >= spec.least_keys else "undecided"
+    return "beyond" if judge.harmed else "undecided"
+
+
 def verdict(judge: Judge, spec: Spec, candidate_keys: int, began: float, now: float) -> Verdict:
-    """What is known about a metric at `now`, when `candidate_keys` sticky keys were answered by the candidate."""
+    """What is known about a metric at `now`."""
+    state = state_of(judge, spec, candidate_keys, began, now)
     interval = judge.interval()
     low, high = (interval[1], interval[2]) if interval else (None, None)
     within, evidence = judge.within(), judge.evidence
-    state: State
-    silent_s = now - (began if judge.last_at is None else judge.last_at)
-    if silent_s > spec.missing_after:
-        state, reason = "missing", f"no value from the candidate for {_time(silent_s)}"
-    elif within >= 1 and (judge.paired or candidate_keys >= spec.least_keys):
-        state, reason = "within", f"shown to be less than {_amount(judge, judge.margin)} worse"
-    elif judge.harmed:
-        state, reason = "beyond", f"shown to be {_worse(judge)} (at {judge.allowance.harm:.2g})"
-    else:
-        state, reason = "undecided", _undecided(judge, within, evidence, candidate_keys, spec)
+    reason = {
+        "missing": f"no value from the candidate for {_time(_silent_s(judge, began, now))}",
+        "within": f"shown to be less than {_amount(judge, judge.margin)} worse",
+        "beyond": f"shown to be {_worse(judge)} (at {judge.allowance.harm:.2g})",
+        "undecided": _undecided(within, evidence, candidate_keys, spec),
+    }[state]
     if judge.harmed and low is not None:
         low = max(low, judge.line)
     if within >= 1 and high is not None:
@@ -65,7 +72,7 @@ def _worse(judge: Judge) -> str:
     return f"more than {_amount(judge, judge.line)} worse" if judge.line else "worse than the baseline"
 
 
-def _undecided(judge: Judge, within: float, evidence: float, candidate_keys: int, spec: Spec) -> str:
+def _undecided(within: float, evidence: float, candidate_keys: int, spec: Spec) -> str:
     if within >= 1:
         return f"within its margin, but only {candidate_keys} of {spec.least_keys} keys of the candidate were answered"
     return f"{within:.0%} of the evidence that it is within its margin, {evidence:.0%} of that for a rollback"
@@ -73,6 +80,10 @@ def _undecided(judge: Judge, within: float, evidence: float, candidate_keys: int
 
 def _amount(judge: Judge, amount: float) -> str:
     return f"{amount * 100:.3g} points" if judge.unit == "points" else f"{amount * 100:.3g}%"
+
+
+def _silent_s(judge: Judge, began: float, now: float) -> float:
+    return now - (began if judge.last_at is None else judge.last_at)
 
 
 def _time(seconds: float) -> str:
