@@ -1,8 +1,8 @@
 # Everything that a person or CI runs. `make` alone shows the list.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down restart status logs test lint format protos lock bench bench-cascade bench-inference bench-vllm \
-	bench-gateway bench-rollouts clean
+.PHONY: help up down restart status logs test test-cluster images lint format protos lock bench bench-cascade \
+	bench-inference bench-vllm bench-gateway bench-rollouts clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -41,9 +41,17 @@ test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k c
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n 2 libs services infra/local tests/house tests/contract
+	@$(PY) -m pytest -n 2 libs services infra tests/house tests/contract
 	@$(PY) -m pytest tests/integration tests/e2e tests/chaos
 endif
+
+test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")
+	@$(BOOTSTRAP) dev
+	@HEADRACE_CLUSTER_TESTS=1 $(PY) -m pytest -n 0 -s tests/cluster $(ARGS)
+
+images: ## build the container images with docker, podman or buildah and print their sizes (ARGS="gateway --tag mine")
+	@$(BOOTSTRAP) dev
+	@$(PY) -m infra.images $(ARGS)
 
 lint: ## check style, types, contracts and generated code
 	@$(BOOTSTRAP) dev

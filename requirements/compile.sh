@@ -5,12 +5,15 @@
 set -eu
 cd "$(dirname "$0")/.."
 ours=$(sed -n 's/^name = "\(headrace[a-z-]*\)"/--no-emit-package \1/p' libs/*/pyproject.toml services/*/pyproject.toml infra/local/pyproject.toml)
-for lock in services dev triton vllm litellm peers; do
+images=$(cd requirements && ls images/*.in | sed 's/\.in$//')
+for lock in services dev triton vllm litellm peers $images; do
   echo "requirements/$lock.lock"
   changes=
   for kind in overrides excludes; do
     if [ -f "requirements/$lock.$kind" ]; then changes="$changes --$kind requirements/$lock.$kind"; fi
   done
+  # no image has pip in it
+  case $lock in images/*) changes="$changes --no-emit-package pip" ;; esac
   # shellcheck disable=SC2086
   "${UV:-uv}" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header $ours $changes "$@" \
     "requirements/$lock.in" -o "requirements/$lock.lock"

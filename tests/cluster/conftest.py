@@ -1,0 +1,108 @@
+"""The chart on a real cluster: `make test-cluster`, whole or in parts (`make test-cluster ARGS="-k upgrade"`).
+
+The parts run in the order of PARTS; each finds or makes what it needs, so each runs alone too. With a budget
+(HEADRACE_CLUSTER_BUDGET_S) what does not begin in time is left out, and the summary names it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.cluster.places import Places
+from tests.cluster.release import Release
+from tests.cluster.source import Source, choose
+
+PARTS = (
+    "install",
+    "calls",
+    "faults",
+    "scaling",
+    "upgrade",
+    "documents",
+    "security",
+    "rollouts",
+    "backup",
+    "uninstall",
+    "ray",
+)
+"""Files of this folder, `test_<part>.py`, in the order in which they run."""
+
+ASKED = os.environ.get("HEADRACE_CLUSTER_TESTS") == "1"
+BUDGET_S = float(os.environ.get("HEADRACE_CLUSTER_BUDGET_S", "inf"))
+KEEP = os.environ.get("HEADRACE_CLUSTER_KEEP") == "1"
+_BEGUN = time.monotonic()
+_left_out: list[str] = []
+_measured: list[str] = []
+
+# A cluster takes minutes: nobody gets one by running all of pytest.
+collect_ignore_glob = [] if ASKED else ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the parts into their order."""
+    items.sort(
+        key=lambda item: (
+            PARTS.index(item.path.stem.removeprefix("test_")) if item.path.parent == Path(__file__).parent else -1
+        )
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what begins too late."""
+    if time.monotonic() - _BEGUN > BUDGET_S:
+        _left_out.append(f"{item.path.stem.removeprefix('test_')}: {item.name.removeprefix('test_').replace('_', ' ')}")
+        pytest.skip("left out: the time is up")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured, and what was left out."""
+    for line in _measured:
+        terminalreporter.write_line(f"measured  {line}")
+    for line in _left_out:
+        terminalreporter.write_line(f"left out for lack of time  {line}")
+
+
+@pytest.fixture(scope="session")
+def measured() -> list[str]:
+    """Lines that the end of the run prints."""
+    return _measured
+
+
+@pytest.fixture(scope="session")
+def source() -> Iterator[Source]:
+    """A running cluster and its images; stopped at the end, unless it was not ours or is to be kept."""
+    places = Places()
+    found = choose(places)
+    try:
+        _measured.extend(found.start())
+        yield found
+    finally:
+        if not KEEP:
+            found.stop()
+
+
+@pytest.fixture(scope="session")
+def process(source: Source) -> Iterator[Release]:
+    """The chart with `runtime: process`, installed."""
+    release = Release(source, "headrace-process", "process")
+    release.install()
+    yield release
+    if not KEEP:
+        release.remove()
+
+
+@pytest.fixture(autouse=True)
+def _tell(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a failure, print the state of the namespace that was tested."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        for name in ("process", "ray"):
+            if name in request.fixturenames:
+                print(request.getfixturevalue(name).kube.told())

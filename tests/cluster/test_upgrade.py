@@ -1,0 +1,35 @@
+"""A helm upgrade to changed images, under load."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from infra.images.plan import SERVICES
+from tests.cluster.kube import KubeError
+from tests.cluster.source import CHANGED, TAG
+
+
+def test_an_upgrade_fails_no_request(process, measured):
+    process.source.images(*SERVICES, "tools", "triton", tag=CHANGED)
+    process.tag = CHANGED if process.tag == TAG else TAG
+    with process.load(rate=20, seconds=600) as result:
+        begun = time.monotonic()
+        process.helm("upgrade")
+        took = time.monotonic() - begun
+    images = {pod["spec"]["containers"][0]["image"] for service in SERVICES for pod in process.kube.pods(service)}
+    assert {image.rpartition(":")[2] for image in images} == {process.tag}
+    measured.append(
+        f"upgrade of all images in {took:.0f} s at 20 a second: {result['failed']} of {result['calls']} failed"
+    )
+    assert result["failed"] == 0, result
+
+
+def test_an_upgrade_with_a_broken_config_is_refused_and_the_old_one_serves(process):
+    broken = {"config": {"models": {"assistant": {"deployment": "nowhere"}}}}
+    with pytest.raises(KubeError):
+        process.helm("upgrade", values=broken, timeout="3m")
+    with process.http() as client:
+        assert process.ask(client, "Say hello.")["choices"]
+    process.helm("upgrade")
