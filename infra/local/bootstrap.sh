@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the environments that the Makefile's targets need: infra/local/bootstrap.sh services|dev|triton|vllm|litellm|peers|uv...
+# Make the environments that the Makefile's targets need: infra/local/bootstrap.sh services|dev|triton|vllm|litellm|peers|helm|uv...
 # This script only finds a Python; bootstrap.py does the work.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -117,30 +117,13 @@ def initialise(layout: Layout) -> None:
 
 def set_up(layout: Layout) -> None:
     """Make the roles, the database and the extension; harmless to repeat."""
-    import psycopg
-    from psycopg import sql
+    from headrace_kit.install import database
 
-    superuser = secrets.read(layout, "postgres-superuser-dsn") or ""
-    with psycopg.connect(superuser.rpartition("/")[0] + "/postgres", autocommit=True) as connection:
-        for role, password in (
-            (secrets.OWNER, "postgres-owner-password"),
-            (secrets.APP, "postgres-app-password"),
-        ):
-            there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
-            command = "ALTER" if there else "CREATE"
-            connection.execute(
-                sql.SQL(command + " ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(
-                    sql.Identifier(role), sql.Literal(secrets.read(layout, password))
-                )
-            )
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [secrets.DATABASE]).fetchone():
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {}").format(
-                    sql.Identifier(secrets.DATABASE), sql.Identifier(secrets.OWNER)
-                )
-            )
-    with psycopg.connect(superuser, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    passwords = {
+        secrets.OWNER: secrets.read(layout, "postgres-owner-password") or "",
+        secrets.APP: secrets.read(layout, "postgres-app-password") or "",
+    }
+    database.set_up(secrets.read(layout, "postgres-superuser-dsn") or "", passwords)
 
 
 def _forget_dead_server(data: Path) -> None:

@@ -120,6 +120,39 @@ async def test_a_changed_file_is_followed_and_a_bad_one_refused(tmp_path):
     assert store.get(first.hash) is first
 
 
+async def test_the_store_follows_a_mounted_configmap(tmp_path):
+    """The kubelet writes a new folder, moves the link `..data` to it and removes the old folder."""
+
+    def publish(name: str, text: str) -> None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "headrace.yaml").write_text(text)
+        old = tmp_path / "..data"
+        before = old.readlink() if old.is_symlink() else None
+        (tmp_path / "..data_tmp").symlink_to(name)
+        (tmp_path / "..data_tmp").rename(old)
+        if before is not None:
+            (tmp_path / before / "headrace.yaml").unlink()
+            (tmp_path / before).rmdir()
+
+    publish("..2026_1", GOOD)
+    path = tmp_path / "headrace.yaml"
+    path.symlink_to("..data/headrace.yaml")
+    store = ConfigStore.from_file(path)
+    seen: asyncio.Queue[Snapshot] = asyncio.Queue()
+    store.on_change(seen.put_nowait)
+    follow = asyncio.create_task(store.follow())
+    try:
+        for number, bound in enumerate(("-0.4", "-0.3", "-0.2"), 2):
+            publish(f"..2026_{number}", GOOD.replace("-0.5", bound))
+            snapshot = await asyncio.wait_for(seen.get(), 20)
+            accept = snapshot.config.models["assistant"].cascade[0].accept
+            assert accept is not None
+            assert accept.at_least == float(bound)
+    finally:
+        follow.cancel()
+    assert store.error is None
+
+
 def test_secrets_come_from_the_environment_before_files(tmp_path):
     (tmp_path / "postgres-dsn").write_text("from file\n")
     assert Secrets(tmp_path).get("postgres-dsn") == "from file"

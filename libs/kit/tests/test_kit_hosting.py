@@ -102,6 +102,37 @@ async def test_it_stops_in_order_and_frees_its_ports(host):
                 await client.get(url)
 
 
+async def test_it_serves_on_for_a_while_but_sends_clients_elsewhere(host, monkeypatch):
+    http, ops, runtime, events, _ = host.test
+    runtime.env = runtime.env.model_copy(update={"linger_s": 30})
+    waits = asyncio.Event()
+    sleep = asyncio.sleep
+
+    async def lingering(seconds: float) -> None:
+        if seconds == 30:
+            await waits.wait()
+        else:
+            await sleep(seconds)
+
+    monkeypatch.setattr("headrace_kit.hosting.process.asyncio.sleep", lingering)
+    async with httpx.AsyncClient() as client:
+        assert "connection" not in (await client.get(http)).headers
+        stopping = asyncio.create_task(host.stop())
+        async with asyncio.timeout(10):
+            while (await client.get(f"{ops}/readyz")).status_code == 200:
+                await sleep(0.01)
+        answer = await client.get(http)
+        assert (answer.text, answer.headers["connection"]) == ("hello", "close")
+        assert "drain" not in events
+        assert (await client.get(http)).text == "hello"
+    async with aio.insecure_channel(f"127.0.0.1:{host.grpc_port}") as channel:
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    waits.set()
+    await stopping
+    assert events == ["start", "drain", "stop"]
+
+
 async def test_a_taken_grpc_port_is_an_error(host):
     _, _, runtime, _, _ = host.test
     second = ProcessHost(runtime, ServiceApp("gateway", []))

@@ -30,6 +30,13 @@ class Environment(BaseSettings):
     cache_dir: Path = Field(default_factory=_user_cache, description="Folder of downloaded model files.")
     runtime: Literal["process", "ray"] = Field("process", description="What hosts the services.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    linger_s: float = Field(
+        0,
+        ge=0,
+        le=120,
+        description="Seconds that a process serves on after SIGTERM, not ready and with `connection: close`, until "
+        "everybody who sends it requests has heard of its end. services.<name>.drain_s comes after.",
+    )
     offline: bool = Field(False, description="Never download; use what is in cache_dir.")
     hub_endpoint: str = Field(
         "https://huggingface.co",

@@ -17,6 +17,7 @@ from headrace_kit.config.document import Config
 from headrace_kit.config.load import ConfigInvalid, load
 
 _log = logging.getLogger(__name__)
+_LOOK_MS = 5000
 KEPT = 8
 """Snapshots that a service keeps, so that requests admitted under an older one can end under it."""
 
@@ -46,6 +47,7 @@ class ConfigStore:
         self._current = snapshot
         self._listeners: list[Callable[[Snapshot], None]] = []
         self.error: str | None = None
+        self._read = _stamp(snapshot.path)
 
     @classmethod
     def from_file(cls, path: Path) -> ConfigStore:
@@ -54,7 +56,10 @@ class ConfigStore:
         Raises:
             ConfigInvalid: the file cannot be used.
         """
-        return cls(Snapshot(load(path), path))
+        read = _stamp(path)
+        store = cls(Snapshot(load(path), path))
+        store._read = read
+        return store
 
     @property
     def current(self) -> Snapshot:
@@ -93,6 +98,7 @@ class ConfigStore:
 
     def reload(self) -> None:
         """Read the file again."""
+        self._read = _stamp(self._current.path)
         try:
             self.replace(Snapshot(load(self._current.path), self._current.path))
         except ConfigInvalid as error:
@@ -102,11 +108,33 @@ class ConfigStore:
     async def follow(self) -> None:
         """Reload whenever the file changes, until cancelled.
 
-        The folder is watched, not the file: editors and Kubernetes replace it by renaming.
+        Folders are watched, not the file: editors replace it by renaming. A mounted ConfigMap changes by another way:
+        the file is a link through `..data`, which is moved to a new folder, and the old folder is removed. So the
+        folder that holds the link is watched beside the one that the link leads to now.
         """
         stop = asyncio.Event()
         try:
-            async for _ in awatch(self._current.path.resolve().parent, recursive=False, stop_event=stop):
-                self.reload()
+            while True:
+                watched = self._folders()
+                # Between two watches a change goes unseen: so it is looked for every few seconds as well.
+                async for changes in awatch(
+                    *watched, recursive=False, stop_event=stop, rust_timeout=_LOOK_MS, yield_on_timeout=True
+                ):
+                    if changes or _stamp(self._current.path) != self._read:
+                        self.reload()
+                    if self._folders() != watched:
+                        break
         finally:
             stop.set()
+
+    def _folders(self) -> set[Path]:
+        path = self._current.path
+        return {folder for folder in (path.absolute().parent, path.resolve().parent) if folder.is_dir()}
+
+
+def _stamp(path: Path) -> tuple[Path, int]:
+    """What tells one state of the file from another."""
+    try:
+        return path.resolve(), path.stat().st_mtime_ns
+    except OSError:
+        return path, 0

@@ -69,8 +69,10 @@ class HttpServer:
     def __init__(self, rsgi: Any, host: str, port: int, limits: HttpLimits | None = None) -> None:
         limits = limits or HttpLimits()
         self._address = (host, port)
+        self._rsgi = rsgi
+        self._leaving = False
         self._server = _Server(
-            rsgi,
+            self._serve,
             unread_s=limits.unread_s,
             address=host,
             port=port,
@@ -102,6 +104,13 @@ class HttpServer:
                     self._task.result()
                 await asyncio.sleep(0.01)
 
+    def leave(self) -> None:
+        """Serve on, but tell every client with its next response to connect anew, which leads it to another replica."""
+        self._leaving = True
+
+    def _serve(self, scope: Any, protocol: Any) -> Any:
+        return self._rsgi(scope, _LastResponse(protocol) if self._leaving else protocol)
+
     async def _accepts(self) -> bool:
         try:
             _, writer = await asyncio.open_connection(*self._address)
@@ -118,6 +127,25 @@ class HttpServer:
         self._server.stop()  # type: ignore[no-untyped-call]
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(self._task, 5)
+
+
+class _LastResponse:
+    """RSGI's protocol of a request, with `connection: close` in the response. HTTP/2 knows no such header."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._protocol, name)
+        if not name.startswith("response_"):
+            return found
+        return lambda status, headers, *body: found(status, [*headers, ("connection", "close")], *body)
+
+    async def __call__(self, *args: Any) -> Any:
+        return await self._protocol(*args)
+
+    def __aiter__(self) -> Any:
+        return self._protocol.__aiter__()
 
 
 class OpsApp:

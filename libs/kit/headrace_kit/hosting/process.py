@@ -21,6 +21,7 @@ from headrace_kit.rpc.client import MAX_MESSAGE_BYTES
 from headrace_kit.telemetry.logs import set_up_logs
 
 _log = logging.getLogger(__name__)
+CONNECTION_AGE_MS = 300_000
 
 
 def run(service: str) -> None:
@@ -91,10 +92,13 @@ class ProcessHost:
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
-        """Readiness off, open calls finish within `drain_s`, then everything is closed."""
+        """Readiness off, `linger_s` for all to hear of it, `drain_s` for open calls, then everything is closed."""
         self._draining = True
+        for server in self._https[1:]:
+            server.leave()
         with contextlib.suppress(Exception):
             await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self._runtime.env.linger_s)
         drain_s = self._runtime.settings.drain_s
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._app.drain(), drain_s)
@@ -112,6 +116,8 @@ def _grpc_server(servicers: Sequence[Servicing], health_servicer: health.aio.Hea
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # Callers connect anew now and then, and so find replicas that were added since. Open calls go on.
+            ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ]
     )
     for servicing in servicers:

@@ -123,7 +123,10 @@ def _timeout(outbound: Outbound) -> float | None:
 
 def _options(idempotent: Iterable[str]) -> list[tuple[str, Any]]:
     names = [dict(zip(("service", "method"), name.strip("/").split("/"), strict=True)) for name in idempotent]
+    # Over all addresses that the name has: a headless Service of Kubernetes has one a replica.
+    balance: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     policy = {
+        **balance,
         "methodConfig": [
             {
                 "name": names,
@@ -135,13 +138,14 @@ def _options(idempotent: Iterable[str]) -> list[tuple[str, Any]]:
                     "retryableStatusCodes": [grpc.StatusCode.UNAVAILABLE.name],
                 },
             }
-        ]
+        ],
     }
     return [
-        ("grpc.service_config", json.dumps(policy if names else {})),
+        ("grpc.service_config", json.dumps(policy if names else balance)),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        # A peer that was restarted is found again quickly.
+        # A peer that was restarted is found again quickly, and where its name leads now is looked up anew for that.
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),

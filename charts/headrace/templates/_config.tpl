@@ -1,0 +1,40 @@
+{{/* headrace.yaml as the pods see it: what you gave, and the addresses under which the services find each other here,
+     where you gave none. */}}
+{{- define "headrace.config" -}}
+{{- $given := .Values.config -}}
+{{- if .Values.configFile -}}
+{{- $given = fromYaml .Values.configFile -}}
+{{- if hasKey $given "Error" -}}{{- fail (printf "configFile is not YAML: %s" $given.Error) -}}{{- end -}}
+{{- else if not $given -}}
+{{- $given = fromYaml (.Files.Get "files/headrace.yaml") -}}
+{{- end -}}
+{{- $full := include "headrace.fullname" . -}}
+{{- $services := dict -}}
+{{- range $name, $ports := include "headrace.ports" . | fromYaml -}}
+{{- $address := printf "%s-%s:%d" $full $name (int $ports.grpc) -}}
+{{- $_ := set $services $name (dict "address" $address) -}}
+{{- end -}}
+{{- range $name, $triton := .Values.tritons -}}
+{{- if and $triton.enabled (not $triton.deployments) -}}
+{{- $_ := set $services.inference "triton_address" (printf "%s-triton-%s:7871" $full $name) -}}
+{{- $_ := set $services.inference "triton_metrics_address" (printf "%s-triton-%s:7872" $full $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $here := dict "services" $services "telemetry" (dict "otlp_address" (printf "%s-tracing:7843" $full)) -}}
+{{- toYaml (mergeOverwrite $here (deepCopy $given)) -}}
+{{- end -}}
+
+{{/* One of the config's settings of a service, with its default. Takes {root, name, key, default}. */}}
+{{- define "headrace.setting" -}}
+{{- $config := include "headrace.config" .root | fromYaml -}}
+{{- $found := dig "services" .name .key "" $config -}}
+{{- if kindIs "string" $found -}}{{- default .default $found -}}{{- else -}}{{- $found -}}{{- end -}}
+{{- end -}}
+
+{{/* File names of the secrets that the stores' addresses are read from. */}}
+{{- define "headrace.storeFiles" -}}
+{{- $stores := get (include "headrace.config" . | fromYaml) "stores" | default dict -}}
+postgres: {{ dig "postgres" "secret" "postgres-dsn" $stores }}
+admin: {{ dig "postgres_admin" "secret" "postgres-admin-dsn" $stores }}
+valkey: {{ dig "valkey" "secret" "valkey-url" $stores }}
+{{- end -}}

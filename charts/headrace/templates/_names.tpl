@@ -1,0 +1,63 @@
+{{/* The first part of all names: the release's, with the chart's where it does not hold it. */}}
+{{- define "headrace.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that pods of a component are chosen by. Takes {root, component}. */}}
+{{- define "headrace.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of everything. Takes {root, component}. */}}
+{{- define "headrace.labels" -}}
+{{ include "headrace.selector" . }}
+app.kubernetes.io/part-of: headrace
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Reference of one of headrace's own images. Takes {root, name}. */}}
+{{- define "headrace.image" -}}
+{{- $image := .root.Values.image -}}
+{{- $name := printf "%s/%s/%s" $image.registry $image.repository .name -}}
+{{- with index $image.digests .name -}}
+{{- printf "%s@%s" $name . -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .root.Chart.AppVersion .root.Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of the six services, and their ports. */}}
+{{- define "headrace.ports" -}}
+gateway: {http: 7800, grpc: 7801, ops: 7802}
+inference: {grpc: 7810, ops: 7812}
+retrieval: {grpc: 7820, ops: 7822}
+guardrails: {grpc: 7830, ops: 7832}
+tracing: {grpc: 7840, ops: 7842, otlp: 7843}
+rollout: {grpc: 7850, ops: 7852}
+{{- end -}}
+
+{{/* Settings of a service's pods: its own block over `pods`. Takes {root, name}. */}}
+{{- define "headrace.settings" -}}
+{{- $own := omit (index .root.Values .name) "eventLog" -}}
+{{- $all := mergeOverwrite (deepCopy .root.Values.pods) (deepCopy $own) -}}
+{{- if not $all.runtime -}}{{- $_ := set $all "runtime" .root.Values.runtime -}}{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
+{{/* Name of the Secret with what the first install makes. */}}
+{{- define "headrace.generated" -}}{{ include "headrace.fullname" . }}-generated{{- end -}}
+{{- define "headrace.signing" -}}{{ default (printf "%s-signing" (include "headrace.fullname" .)) .Values.secrets.signing }}{{- end -}}
+{{- define "headrace.adminSecret" -}}{{ default (include "headrace.generated" .) .Values.secrets.admin }}{{- end -}}
+{{- define "headrace.postgresSecret" -}}{{ default (include "headrace.generated" .) .Values.postgres.existingSecret }}{{- end -}}
+{{- define "headrace.valkeySecret" -}}{{ default (include "headrace.generated" .) .Values.valkey.existingSecret }}{{- end -}}
+{{- define "headrace.modelsClaim" -}}{{ default (printf "%s-models" (include "headrace.fullname" .)) .Values.models.cache.existingClaim }}{{- end -}}
