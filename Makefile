@@ -60,17 +60,19 @@ lint: ## check style, types, contracts and generated code
 	@$(PY) -m mypy $(TYPED:%=-p %)
 	@cd protos && ../.venv/bin/buf lint
 	@$(PY) protos/generate.py --check
+	@.tools/helm/helm lint --quiet charts/headrace
 
 format: ## put the code into the style that lint wants
 	@$(BOOTSTRAP) dev
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format .
 
-protos: ## generate libs/protos from protos/, and docs/reference from the config's models
+protos: ## generate libs/protos from protos/, and from the config's models docs/reference and the chart's schema
 	@$(BOOTSTRAP) dev
 	@$(PY) protos/generate.py
 	@$(PY) -m headrace_kit.config.schema > docs/reference/headrace.schema.json
 	@$(PY) -m headrace_kit.config.schema --reference > docs/reference/headrace.yaml.md
+	@$(PY) charts/generate.py
 
 lock: ## resolve the requirements again (ARGS=--upgrade)
 	@$(BOOTSTRAP) uv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "headrace"
 HELM = ROOT / ".tools" / "helm" / "helm"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 CRDS = (
     "gateway.networking.k8s.io/v1/HTTPRoute",
@@ -90,6 +92,8 @@ def render() -> Render:
     if not HELM.exists():
         pytest.fail("helm is missing: run infra/local/bootstrap.sh helm")
 
+    known: dict[str, Rendered] = {}
+
     def rendered(
         values: dict[str, Any] | None = None,
         *arguments: str,
@@ -97,6 +101,9 @@ def render() -> Render:
         crds: Iterable[str] = CRDS,
         upgrade: bool = False,
     ) -> Rendered:
+        asked = json.dumps([values, arguments, release, list(crds), upgrade])
+        if asked in known:
+            return known[asked]
         apis = [word for crd in crds for word in ("--api-versions", crd, "--api-versions", crd.rsplit("/", 1)[0])]
         flags = ["--is-upgrade"] if upgrade else []
         done = helm(
@@ -104,6 +111,7 @@ def render() -> Render:
         )
         if done.returncode != 0:
             raise RenderFailed(done.stderr)
-        return Rendered([document for document in yaml.safe_load_all(done.stdout) if document])
+        known[asked] = Rendered([document for document in yaml.load_all(done.stdout, LOADER) if document])
+        return known[asked]
 
     return rendered

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from headrace_kit.config import parse
@@ -17,19 +15,13 @@ def hooks(made):
     }
 
 
-def test_it_renders_quickly(render):
-    started = time.monotonic()
-    render()
-    print(f"rendered in {time.monotonic() - started:.2f} s")
-
-
 def test_the_trial_config_is_the_local_platforms_without_its_large_model(render):
     config = parse(render().one("ConfigMap", "headrace-config")["data"]["headrace.yaml"])
     assert set(config.models) == {"assistant", "small", "scripted", "minilm", "reranker"}
 
 
 def test_the_config_is_checked_before_anything_changes(render):
-    made = render({"config": {"modles": {}}})
+    made = render({"config": {"models": {"a": {"deployment": "nope"}}}})
     job = made.one("Job", "headrace-config-check")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["backoffLimit"] == 0

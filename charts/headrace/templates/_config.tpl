@@ -10,17 +10,28 @@
 {{- end -}}
 {{- $full := include "headrace.fullname" . -}}
 {{- $services := dict -}}
+{{- $onRay := include "headrace.onRay" . | fromJsonArray -}}
+{{- $otlp := printf "%s-tracing:7843" $full -}}
 {{- range $name, $ports := include "headrace.ports" . | fromYaml -}}
 {{- $address := printf "%s-%s:%d" $full $name (int $ports.grpc) -}}
+{{- if has $name $onRay -}}
+{{- /* On Ray all services of a cluster share Serve's port, and each node has it. */ -}}
+{{- $host := printf "%s-%s" $full (eq $.Values.ray.layout "single" | ternary (first $onRay) $name) -}}
+{{- if and (eq $.Values.ray.layout "single") (eq (len $onRay) 6) -}}{{- $host = "127.0.0.1" -}}{{- end -}}
+{{- $address = printf "%s:7801" $host -}}
+{{- if eq $name "tracing" -}}
+{{- $otlp = printf "%s:7843" (and (eq $host "127.0.0.1") (not (empty $.Values.ray.workers)) | ternary (printf "%s-%s" $full (first $onRay)) $host) -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := set $services $name (dict "address" $address) -}}
 {{- end -}}
-{{- range $name, $triton := .Values.tritons -}}
-{{- if and $triton.enabled (not $triton.deployments) -}}
+{{- range $name, $triton := include "headrace.tritons" . | fromYaml -}}
+{{- if not $triton.deployments -}}
 {{- $_ := set $services.inference "triton_address" (printf "%s-triton-%s:7871" $full $name) -}}
 {{- $_ := set $services.inference "triton_metrics_address" (printf "%s-triton-%s:7872" $full $name) -}}
 {{- end -}}
 {{- end -}}
-{{- $here := dict "services" $services "telemetry" (dict "otlp_address" (printf "%s-tracing:7843" $full)) -}}
+{{- $here := dict "services" $services "telemetry" (dict "otlp_address" $otlp) -}}
 {{- toYaml (mergeOverwrite $here (deepCopy $given)) -}}
 {{- end -}}
 

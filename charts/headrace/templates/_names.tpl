@@ -54,6 +54,27 @@ rollout: {grpc: 7850, ops: 7852}
 {{- toYaml $all -}}
 {{- end -}}
 
+{{/* Services that run on Ray, in the order of a request, as JSON. */}}
+{{- define "headrace.onRay" -}}
+{{- $found := list -}}
+{{- range list "gateway" "inference" "retrieval" "guardrails" "tracing" "rollout" -}}
+{{- if eq (default (default $.Values.runtime $.Values.pods.runtime) (index $.Values .).runtime) "ray" -}}{{- $found = append $found . -}}{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* Triton servers that run: each one's own block over `triton`. */}}
+{{- define "headrace.tritons" -}}
+{{- range $name, $own := .Values.tritons -}}
+{{- $all := mergeOverwrite (deepCopy $.Values.triton) (deepCopy ($own | default dict)) -}}
+{{- $_ := set $all "autoscaling" (mergeOverwrite (deepCopy $.Values.pods.autoscaling) $all.autoscaling) -}}
+{{- $_ := set $all "keda" (mergeOverwrite (deepCopy $.Values.pods.keda) $all.keda) -}}
+{{- if $all.enabled }}
+{{ $name }}: {{- toYaml $all | nindent 2 }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Name of the Secret with what the first install makes. */}}
 {{- define "headrace.generated" -}}{{ include "headrace.fullname" . }}-generated{{- end -}}
 {{- define "headrace.signing" -}}{{ default (printf "%s-signing" (include "headrace.fullname" .)) .Values.secrets.signing }}{{- end -}}
