@@ -283,3 +283,15 @@ class TestRay:
             assert pod["spec"]["securityContext"]["runAsNonRoot"] is True, name
             for container in [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]:
                 assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+
+
+def test_deployments_are_asked_for_where_they_run(render):
+    """A server that names deployments runs those; the one that names none runs the rest."""
+    config = config_of(render({"tritons": {"gpu": {"deployments": ["small"]}}}))
+    small = config.deployments["small"]
+    assert (small.triton_address, small.triton_metrics_address) == (
+        "headrace-triton-gpu:7871",
+        "headrace-triton-gpu:7872",
+    )
+    assert config.deployments["minilm"].triton_address is None
+    assert config.services.inference.triton_address == "headrace-triton-default:7871"

@@ -31,7 +31,13 @@
 {{- $_ := set $services.inference "triton_metrics_address" (printf "%s-triton-%s:7872" $full $name) -}}
 {{- end -}}
 {{- end -}}
-{{- $here := dict "services" $services "telemetry" (dict "otlp_address" $otlp) -}}
+{{- $own := dict -}}
+{{- range $name, $triton := include "headrace.tritons" . | fromYaml -}}
+{{- range $triton.deployments -}}
+{{- $_ := set $own . (dict "triton_address" (printf "%s-triton-%s:7871" $full $name) "triton_metrics_address" (printf "%s-triton-%s:7872" $full $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- $here := dict "deployments" $own "services" $services "telemetry" (dict "otlp_address" $otlp) -}}
 {{- toYaml (mergeOverwrite $here (deepCopy $given)) -}}
 {{- end -}}
 

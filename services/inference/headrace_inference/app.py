@@ -12,8 +12,7 @@ from typing import cast
 from headrace_inference import catalogue
 from headrace_inference.adapters.artefacts import LocalArtefacts
 from headrace_inference.adapters.engines import Engines
-from headrace_inference.adapters.triton.client import TritonClient
-from headrace_inference.adapters.triton.metrics import TritonMetrics
+from headrace_inference.adapters.triton.servers import TritonServers
 from headrace_inference.domain.deployments import Deployments
 from headrace_inference.domain.inference import Inference
 from headrace_inference.domain.lifecycle import Lifecycle
@@ -33,9 +32,9 @@ REFRESH_S = 1.0
 def build(runtime: ServiceRuntime) -> ServiceApp:
     """Make the service from its config; nothing is contacted before `start`."""
     settings = cast(InferenceSettings, runtime.settings)
-    client = TritonClient(settings.triton_address or f"{runtime.env.host}:{runtime.env.port('triton-grpc')}")
-    triton_metrics = TritonMetrics(
-        settings.triton_metrics_address or f"{runtime.env.host}:{runtime.env.port('triton-metrics')}"
+    tritons = TritonServers(
+        settings.triton_address or f"{runtime.env.host}:{runtime.env.port('triton-grpc')}",
+        settings.triton_metrics_address or f"{runtime.env.host}:{runtime.env.port('triton-metrics')}",
     )
 
     def files(entry: str) -> Mapping[str, Path]:
@@ -43,7 +42,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     models = settings.model_repository or runtime.env.data_dir / "triton" / "models"
     artefacts = LocalArtefacts(runtime.env, models)
-    deployments = Deployments(Engines(client, runtime.secrets, files, triton_metrics).make, Metrics(runtime.registry))
+    deployments = Deployments(Engines(tritons, runtime.secrets, files).make, Metrics(runtime.registry))
     lifecycle = Lifecycle(deployments, runtime.configs.current, artefacts, settings.drain_s)
     watch = _Watch(deployments, lifecycle)
     inference = Inference(deployments, runtime.tracer, Media(settings.media).inline)
@@ -62,8 +61,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         artefacts.close()
         await watch.stop()
         await lifecycle.stop()
-        await client.close()
-        await triton_metrics.close()
+        await tritons.close()
 
     return ServiceApp(
         name="inference",

@@ -69,11 +69,13 @@ VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "credentials.secret": [({}, "key")],
     "tenant_salt.secret": [({}, "salt")],
     "timeout": [({}, 7)],
+    "triton_address": [({}, "gpu:7871")],
+    "triton_metrics_address": [({}, "gpu:7872")],
 }
 SERVICE = (
     "max_output_tokens", "max_in_flight", "warmup.prompt", "warmup.system_prompt", "tool_parser", "accepts",
     "speculation.adaptive", "tenant_salt.secret", "timeout", "speculation.max_draft_tokens", "adapters.legal.rank",
-    "speculation.ngram_tokens", "served_name",
+    "speculation.ngram_tokens", "served_name", "triton_address", "triton_metrics_address",
 )  # fmt: skip
 """Options that the service itself acts on, where the engine is not told."""
 

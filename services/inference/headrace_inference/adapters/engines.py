@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from headrace_inference.adapters.llamacpp.checks import check
-from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.adapters.triton.engine import TritonEngine
-from headrace_inference.adapters.triton.metrics import TritonMetrics
+from headrace_inference.adapters.triton.servers import TritonServers
 from headrace_inference.ports import Engine
 from headrace_kit.config import Secrets
 from headrace_kit.config.deployments import (
@@ -32,16 +31,14 @@ class Engines:
     """What adapters are made of.
 
     Attributes:
-        triton: the channel to Triton, shared by all deployments on it.
+        tritons: the channels to Tritons, each shared by all deployments on it.
         secrets: where credentials are.
         files: the catalogue's files on this machine.
-        triton_metrics: Triton's own metrics, where there are any.
     """
 
-    triton: TritonClient
+    tritons: TritonServers
     secrets: Secrets
     files: Files
-    triton_metrics: TritonMetrics | None = None
 
     def make(self, name: str, config: BaseDeployment) -> Engine:
         """The engine of a deployment; cheap, and contacts nothing."""
@@ -52,7 +49,8 @@ class Engines:
         if isinstance(config, TritonGpuDeployment):
             from headrace_inference.adapters.triton.gpu import TritonGpuEngine
 
-            return TritonGpuEngine(name, config, self.triton, self.files, self.triton_metrics)
+            client, metrics = self.tritons.client(config), self.tritons.metrics(config)
+            return TritonGpuEngine(name, config, client, self.files, metrics)
         if isinstance(config, ServerDeployment):
             from headrace_inference.adapters.openai_compatible.engine import OpenAiCompatibleEngine
 
@@ -63,10 +61,10 @@ class Engines:
             return LiteLlmEngine(name, config, self.secrets)
         return TritonEngine(
             name,
-            self.triton,
+            self.tritons.client(config),
             getattr(config, "labels", ()),
             streams=not isinstance(config, OnnxDeployment),
-            metrics=self.triton_metrics,
+            metrics=self.tritons.metrics(config),
             tasks=tasks(config),
             refuse=partial(check, config=config) if isinstance(config, LlamaCppDeployment) else None,
         )

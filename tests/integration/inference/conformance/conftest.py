@@ -23,6 +23,7 @@ import headrace_local
 from headrace_inference.adapters.engines import Engines
 from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
 from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.adapters.triton.servers import TritonServers
 from headrace_inference.catalogue import files as files_of
 from headrace_inference.ports import Engine
 from headrace_kit.config import Environment, Secrets
@@ -75,7 +76,10 @@ def server_engine(engine: str, address: str, name: str = "small", **options) -> 
 
 
 def engines(client: TritonClient | None, **options) -> Engines:
-    return Engines(client or TritonClient("127.0.0.1:9"), Secrets(Path("/nowhere")), **({"files": no_files} | options))
+    tritons = TritonServers("127.0.0.1:9", None)
+    if client is not None:
+        tritons.client = lambda config: client
+    return Engines(tritons, Secrets(Path("/nowhere")), **({"files": no_files} | options))
 
 
 def no_files(entry: str) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from headrace_kit.config.deployments.base import NANO, BaseDeployment, Price
+from headrace_kit.config.deployments.base import NANO, BaseDeployment, Price, TritonDeployment
 from headrace_kit.config.deployments.capabilities import CONTINUES
 from headrace_kit.config.deployments.gpu import ServerDeployment, TritonGpuDeployment
 from headrace_kit.config.deployments.hosted import LiteLlmDeployment
@@ -38,6 +38,7 @@ __all__ = [
     "ScriptedDeployment",
     "ServerDeployment",
     "Speculation",
+    "TritonDeployment",
     "TritonGpuDeployment",
     "Warmup",
     "continues",

@@ -79,3 +79,17 @@ class BaseDeployment(Section):
         description="Whether what it is sent stays inside the company: only such deployments get requests in which "
         "guardrails found what a policy lists under `internal_only`.",
     )
+
+
+class TritonDeployment(BaseDeployment):
+    """A deployment that a Triton runs."""
+
+    triton_address: str | None = Field(
+        None,
+        description="host:port of the gRPC of the Triton that runs it. Default: services.inference.triton_address. "
+        "The chart sets it for deployments that a model server of its own runs.",
+    )
+    triton_metrics_address: str | None = Field(
+        None,
+        description="host:port of that Triton's metrics over HTTP. Default: services.inference.triton_metrics_address.",
+    )

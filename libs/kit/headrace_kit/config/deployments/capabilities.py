@@ -41,6 +41,10 @@ def _speculates(*methods: str) -> Callable[[LanguageDeployment], bool]:
     return lambda deployment: deployment.speculation.method in methods
 
 
+def _names(option: str) -> Callable[[LanguageDeployment], bool]:
+    return lambda deployment: getattr(deployment, option, None) is not None
+
+
 def _long_prompts(deployment: LanguageDeployment) -> bool:
     """Whether a step is smaller than the longest prompt, and prompts are said to be read in one step."""
     return deployment.batch_tokens is not None and deployment.batch_tokens < deployment.context_tokens
@@ -83,6 +87,8 @@ CANNOT: tuple[Cannot, ...] = (
     Cannot(("triton-tensorrtllm",), "accepts", lambda d: bool(d.accepts),
            "its model in Triton would fetch a client's image addresses by itself"),
     Cannot(("triton-vllm", "tgi"), "accepts", lambda d: "audio" in d.accepts, "it takes images only"),
+    Cannot(("llamacpp",), "triton_address", _names("triton_address"), "it runs without Triton"),
+    Cannot(("llamacpp",), "triton_metrics_address", _names("triton_metrics_address"), "it runs without Triton"),
     Cannot(("tgi",), "tool_parser", lambda d: d.tool_parser in ("hermes", "json"),
            "it makes and finds tool calls by a grammar of its own"),
 )  # fmt: skip

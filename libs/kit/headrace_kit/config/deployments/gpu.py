@@ -7,10 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Duration, SecretRef
+from headrace_kit.config.deployments.base import TritonDeployment
 from headrace_kit.config.deployments.language import LanguageDeployment
 
 
-class TritonGpuDeployment(LanguageDeployment):
+class TritonGpuDeployment(LanguageDeployment, TritonDeployment):
     """A language model on TensorRT-LLM or vLLM inside Triton."""
 
     engine: Literal["triton-tensorrtllm", "triton-vllm"] = Field(description="What runs it inside Triton.")

@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from headrace_kit.config.deployments.base import TritonDeployment
 from headrace_kit.config.deployments.language import LanguageDeployment
 
 
-class LlamaCppDeployment(LanguageDeployment):
+class LlamaCppDeployment(LanguageDeployment, TritonDeployment):
     """A GGUF language model on llama.cpp: inside Triton, or inside the inference service where there is no Triton."""
 
     engine: Literal["triton-llamacpp", "llamacpp"] = Field(

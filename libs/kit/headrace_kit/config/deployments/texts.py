@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Name
-from headrace_kit.config.deployments.base import BaseDeployment
+from headrace_kit.config.deployments.base import TritonDeployment
 
 
-class OnnxDeployment(BaseDeployment):
+class OnnxDeployment(TritonDeployment):
     """An ONNX embedding model, cross-encoder or classifier inside Triton."""
 
     engine: Literal["triton-python"] = "triton-python"
@@ -41,7 +41,7 @@ class OnnxDeployment(BaseDeployment):
         return self
 
 
-class ScriptedDeployment(BaseDeployment):
+class ScriptedDeployment(TritonDeployment):
     """A language model that says what the request tells it to, for load and fault tests."""
 
     engine: Literal["triton-scripted"] = "triton-scripted"

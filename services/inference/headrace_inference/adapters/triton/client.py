@@ -37,6 +37,9 @@ class ModelError(Exception):
     """A model of others answered with an error, in its own words; or Triton did in its place."""
 
 
+_ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+
+
 class TritonClient:
     """Calls to one Triton; it reconnects by itself within a second after Triton is back.
 
@@ -230,6 +233,9 @@ class TritonClient:
                 options=[
                     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                    # Where the name has several addresses, they are pods that run the same models.
+                    ("grpc.service_config", _ROUND_ROBIN),
+                    ("grpc.dns_min_time_between_resolutions_ms", 1000),
                     ("grpc.initial_reconnect_backoff_ms", 100),
                     ("grpc.min_reconnect_backoff_ms", 100),
                     ("grpc.max_reconnect_backoff_ms", 1000),
