@@ -41,7 +41,7 @@ test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k c
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n 2 libs services infra tests/house tests/contract
+	@$(PY) -m pytest -n 2 libs services infra charts tests/house tests/contract
 	@$(PY) -m pytest tests/integration tests/e2e tests/chaos
 endif
 
