@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -91,9 +92,9 @@ class Analysis:
             self._judge_outcomes()
 
     def observe_pair(self, pair: Pair) -> None:
-        """Scores of both arms' answers to one request. Those of metrics that are not configured are left out."""
+        """Scores of both arms' answers to one request. Those of other metrics than the config's are left out."""
         self.begin(pair.at)
-        if pair.metric in self._paired:
+        if pair.metric in self._paired and math.isfinite(pair.baseline) and math.isfinite(pair.candidate):
             self._pairs.append(pair)
         if len(self._pairs) >= PENDING:
             self._judge_pairs()
@@ -227,7 +228,9 @@ class Analysis:
         """
         analysis = cls(spec)
         try:
-            if dumped["version"] != VERSION or list(dumped["judges"]) != [judge.name for judge in analysis.judges]:
+            if dumped["version"] != VERSION or sorted(dumped["judges"]) != sorted(
+                judge.name for judge in analysis.judges
+            ):
                 raise ValueError("it is of another version, or of other metrics")
             analysis._restore(dumped)
         except (KeyError, TypeError, IndexError, ValueError) as error:

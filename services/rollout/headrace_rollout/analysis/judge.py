@@ -107,7 +107,9 @@ class Judge(ABC):
     def follow_segments(self, chunk: Chunk, places: Integers, won: Array) -> None:
         """What was won with outcomes at `places`, followed by the segment of each."""
         for label, of_label in chunk.groups.items():
-            rows = np.isin(places, of_label, assume_unique=True)
+            there = np.zeros(len(chunk), bool)
+            there[of_label] = True
+            rows = there[places]
             if rows.any():
                 bets = self.segment(label)
                 assert isinstance(bets, Bets)

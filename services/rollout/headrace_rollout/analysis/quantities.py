@@ -52,9 +52,9 @@ class QuantityJudge(Judge):
         self._sample = Sample()
 
     def add(self, chunk: Chunk) -> None:
-        """Outcomes; those without a value, or with one below 0, are left out."""
+        """Outcomes; those without a value are left out, and values that cannot be."""
         values = chunk.column(self.name)
-        there = np.flatnonzero(values >= 0)
+        there = np.flatnonzero(np.isfinite(values) & (values >= 0))
         if not len(there):
             return
         values, candidate, weight = values[there], chunk.candidate[there], chunk.weight[there]
