@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -66,3 +71,22 @@ async def test_triton_is_told_and_told_again_until_it_did_it(repository, tmp_pat
         assert told[2:] == [("load", "new"), ("unload", "echo")]
     finally:
         task.cancel()
+
+
+def test_it_ends_when_it_is_told_to_also_as_the_first_process_of_a_container(tmp_path):
+    config, out = tmp_path / "headrace.yaml", tmp_path / "models"
+    config.write_text("deployments: {echo: {engine: triton-scripted}}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headrace_inference.rendering.follow", "--out", str(out), "--triton", "127.0.0.1:9"],
+        env={**os.environ, "HEADRACE_CONFIG": str(config), "HEADRACE_CACHE_DIR": str(tmp_path / "cache")},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "echo").is_dir() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0  # not -SIGTERM: it has a handler
+    finally:
+        process.kill()
+        process.wait()

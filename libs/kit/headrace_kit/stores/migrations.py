@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import sys
 import time
 from pathlib import Path
@@ -148,6 +149,8 @@ def main() -> None:
         stores = ConfigStore.from_file(env.config).current.config.stores
         found = Secrets(env.secrets_path, env.variables())
         if given.wait:
+            # The first process of a container is not ended by a signal that it does not handle.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
             wait(found.require(stores.postgres), given.patience_s)
             return
         for service, revision in migrate(found.require(stores.postgres_admin)).items():

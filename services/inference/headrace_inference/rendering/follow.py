@@ -12,6 +12,8 @@ import argparse
 import asyncio
 import json
 import logging
+import os
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -164,6 +166,9 @@ def main() -> None:
     parser.add_argument("--once", action="store_true", help="render and end")
     parser.add_argument("deployments", nargs="*", help="those that this Triton runs; default: all on Triton")
     given = parser.parse_args()
+    # The first process of a container is not ended by a signal that it does not handle. Nothing has to be put in order:
+    # downloads are gone on with, and a rendering is begun anew.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     env = Environment()
     set_up_logs("models", env.log_level)
     kept = ModelRepository(given.out, env, given.deployments)
