@@ -73,6 +73,26 @@ async def test_triton_is_told_and_told_again_until_it_did_it(repository, tmp_pat
         task.cancel()
 
 
+async def test_a_model_that_cannot_be_loaded_keeps_no_other_waiting(repository, tmp_path):
+    told: list[str] = []
+    loaded = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell(what: str, name: str) -> None:
+        told.append(name)
+        if name == "bad":
+            raise Upstream("it cannot be loaded")
+        loop.call_soon_threadsafe(loaded.set)
+
+    task = asyncio.create_task((follower := Follower(repository, tell, pause_s=3600)).run())
+    try:
+        follower.take(snapshot(tmp_path, bad=512, good=512))
+        await asyncio.wait_for(loaded.wait(), 10)
+        assert told == ["bad", "good"]
+    finally:
+        task.cancel()
+
+
 def test_it_ends_when_it_is_told_to_also_as_the_first_process_of_a_container(tmp_path):
     config, out = tmp_path / "headrace.yaml", tmp_path / "models"
     config.write_text("deployments: {echo: {engine: triton-scripted}}\n")

@@ -121,10 +121,17 @@ class Follower:
         assert self._newest is not None
         changed, gone = await asyncio.to_thread(self._repository.write, self._newest)
         self._due |= dict.fromkeys(changed, "load") | dict.fromkeys(gone, "unload")
+        failed = None
         for name, what in list(self._due.items()):
-            await asyncio.to_thread(self._tell, what, name)
+            try:
+                await asyncio.to_thread(self._tell, what, name)
+            except HeadraceError as error:  # the others are not to wait for it
+                failed = error
+                continue
             self._due.pop(name)
             _log.info("%s: %s", name, what)
+        if failed is not None:
+            raise failed
 
 
 def triton(address: str) -> Tell:
