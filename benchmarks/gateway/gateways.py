@@ -24,7 +24,7 @@ from headrace_local.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY_CORE, LOAD_CORE = 0, 1
 _ENVOY = "type.googleapis.com/envoy.extensions.filters"
-_SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,10 @@ def _listens(port: int) -> bool:
     return f"0100007F:{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
 
 
-@contextlib.contextmanager
-def headrace(upstream: int, folder: Path) -> Iterator[list[Gateway]]:
-    """Ours in two profiles: `core`, and `full` with guardrails both ways and every request traced."""
+def config(upstream: int) -> dict[str, Any]:
+    """Our config, with an endpoint on the port `upstream`."""
     default = load(Path(headrace_local.__file__).with_name("headrace.yaml")).model_dump(mode="json", exclude_none=True)
-    config = {
+    return {
         "tenants": {
             "bench": {
                 "limits": {
@@ -107,8 +106,13 @@ def headrace(upstream: int, folder: Path) -> Iterator[list[Gateway]]:
         "services": {"gateway": {"max_in_flight": 10_000}},
         "telemetry": {"sample": "10%"},
     }
+
+
+@contextlib.contextmanager
+def headrace(upstream: int, folder: Path) -> Iterator[list[Gateway]]:
+    """Ours in two profiles: `core`, and `full` with guardrails both ways and every request traced."""
     path = folder / "headrace.yaml"
-    path.write_text(json.dumps(config), "utf-8")
+    path.write_text(json.dumps(config(upstream)), "utf-8")
     platform = Platform(Settings(data_dir=folder / "data", port_base=free_port_base(), config=path))
     platform.start(["postgres", "schema", "valkey", "tracing", "gateway"], bound=True)
     try:
@@ -124,7 +128,7 @@ def headrace(upstream: int, folder: Path) -> Iterator[list[Gateway]]:
             Gateway(name, platform.port("gateway-http"), "/v1/chat/completions", model, Trees((pid,)),
                     {"authorization": f"Bearer {key}", **headers})
             for name, model, headers in (
-                ("headrace core", "core", {}), ("headrace full", "full", {"traceparent": _SAMPLED}),
+                ("headrace core", "core", {}), ("headrace full", "full", {"traceparent": SAMPLED}),
             )
         ]  # fmt: skip
         yield made

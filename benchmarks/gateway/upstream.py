@@ -22,7 +22,7 @@ _BODY = (
     + _USAGE
     + b"}"
 )
-_WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 _CHUNK = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"mock","choices":[%b]%b}\n\n'
 _DELTA = _CHUNK % (b'{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}', b"")
 _END = (
@@ -38,6 +38,11 @@ def _chunked(data: bytes) -> bytes:
 
 
 _PIECE, _LAST = _chunked(_DELTA), _chunked(_END) + b"0\r\n\r\n"
+
+
+def pieces() -> list[bytes]:
+    """A whole stream as it is sent."""
+    return [_STREAM + _PIECE, *[_PIECE] * (CHUNKS - 1), _LAST]
 
 
 class Upstream(asyncio.Protocol):
@@ -68,7 +73,7 @@ class Upstream(asyncio.Protocol):
             if b"hang" not in body:
                 asyncio.get_running_loop().call_later(0.001, self._next, 1)
         else:
-            self._transport.write(_WHOLE)
+            self._transport.write(WHOLE)
 
     def _next(self, number: int) -> None:
         if self._transport.is_closing():
