@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace_gateway.cache.ports import Known, Room
+from headrace_gateway.ledger.frames import pack
 from headrace_gateway.ledger.reconcile import Used
 from headrace_gateway.ledger.writer import advance
 from headrace_gateway.ports import Envelope
@@ -296,9 +297,9 @@ class FakeStream:
         """See `Stream`."""
         if self.away:
             raise NotReady("away")
-        for event in events:
+        for at in range(0, len(events), 2):
             self.added += 1
-            self.entries.append((str(self.added), event))
+            self.entries.append((str(self.added), pack(events[at : at + 2])))
 
     async def take(self) -> list[tuple[str, bytes]]:
         """See `Deliveries`."""

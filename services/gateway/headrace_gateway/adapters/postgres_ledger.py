@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import psycopg
 
 from headrace_gateway.ledger.usage import Group, UsageQuery, UsageRow
@@ -14,22 +15,29 @@ from headrace_kit.errors import NotReady
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
-_COLUMNS = (
-    "request_id", "stage", "attempt", "state", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm",
-    "shadow", "config_hash", "trace_id", "operation", "started_at", "started_us", "first_token_us", "ended_us",
-    "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "reserved_output_tokens",
-    "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "guard_findings",
-    "cache_write_input_tokens", "price_version", "saved_nano_usd",
-    "budget_day", "budget_holder",
-)  # fmt: skip
+_COLUMNS = {
+    "request_id": "uuid", "stage": "smallint", "attempt": "smallint", "state": "text", "tenant": "text",
+    "key_id": "text", "unit": "text", "model": "text", "deployment": "text", "rollout_id": "text", "arm": "text",
+    "shadow": "boolean", "config_hash": "text", "trace_id": "text", "operation": "text", "started_at": "timestamptz",
+    "started_us": "bigint", "first_token_us": "bigint", "ended_us": "bigint", "input_tokens": "bigint",
+    "cached_input_tokens": "bigint", "output_tokens": "bigint", "reasoning_tokens": "bigint",
+    "reserved_output_tokens": "bigint", "cost_nano_usd": "bigint", "cache": "text", "finish_reason": "text",
+    "error_code": "text", "verdict": "text", "confidence": "double precision", "guard_findings": "text[]",
+    "cache_write_input_tokens": "bigint", "price_version": "text", "saved_nano_usd": "bigint",
+    "budget_day": "integer", "budget_holder": "text",
+}  # fmt: skip
 _NOT_THERE_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 _KEY = {"request_id", "stage", "attempt"}
+# All rows as one parameter: a statement for each row costs this process many times as much.
 _INSERT = (
-    f"INSERT INTO gateway.ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
+    f"INSERT INTO gateway.ledger ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"SELECT {', '.join(_COLUMNS)} FROM json_to_recordset(%s::json) "
+    f"AS told ({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())}) "
     "ON CONFLICT (request_id, stage, attempt) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY)
     + " WHERE ledger.state = 'open' AND excluded.state = 'closed'"
 )
+_encode = msgspec.json.Encoder().encode
 _GROUPS = {
     Group.DAY: "to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     Group.HOUR: "to_char(date_trunc('hour', started_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
@@ -56,15 +64,19 @@ class PostgresLedger:
                 ordered = sorted(rows, key=lambda event: (event.request_id, event.stage, event.attempt))
                 async with connection.cursor() as cursor:
                     if ordered:
-                        await cursor.executemany(_INSERT, [_values(event) for event in ordered])
+                        await cursor.execute(_INSERT, (_encode([_row(event) for event in ordered]).decode(),))
                     for log_id in sorted(positions):
                         await self._note(cursor, log_id, positions[log_id])
         except _NOT_THERE_YET as error:
             raise NotReady("the ledger's tables are not there yet", retry_after_s=1) from error
 
     async def _note(self, cursor: psycopg.AsyncCursor[Any], log_id: str, positions: list[int]) -> None:
-        await cursor.execute("INSERT INTO gateway.log_progress (log_id) VALUES (%s) ON CONFLICT DO NOTHING", (log_id,))
-        await cursor.execute("SELECT sequence, ahead FROM gateway.log_progress WHERE log_id = %s FOR UPDATE", (log_id,))
+        await cursor.execute(
+            # Makes the row where there is none, and in whatever case locks it.
+            "INSERT INTO gateway.log_progress AS known (log_id) VALUES (%s) "
+            "ON CONFLICT (log_id) DO UPDATE SET sequence = known.sequence RETURNING sequence, ahead",
+            (log_id,),
+        )
         row = await cursor.fetchone()
         assert row is not None
         reached, ahead = advance(row[0], row[1], positions)
@@ -105,18 +117,47 @@ class PostgresLedger:
         return [UsageRow(tuple(row[: len(names)]), *map(int, row[len(names) :])) for row in rows]
 
 
-def _values(event: RequestEvent) -> tuple[Any, ...]:
+def _row(event: RequestEvent) -> dict[str, Any]:
     closed = event.kind == RequestEvent.KIND_CLOSED
-    usage = event.usage
-    time = datetime.fromtimestamp(event.time.seconds, UTC) + timedelta(microseconds=event.time.nanos // 1000)
-    started = time - timedelta(microseconds=event.ended_us - event.started_us) if closed else time
-    return (
-        event.request_id, event.stage, event.attempt, "closed" if closed else "open", event.tenant, event.key_id,
-        event.unit, event.model, event.deployment, event.rollout_id, event.arm, event.shadow, event.config_hash,
-        event.trace_id, event.operation, started, event.started_us, event.first_token_us, event.ended_us,
-        usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.reasoning_tokens,
-        event.reserved_output_tokens, event.cost_nano_usd, event.cache, event.finish_reason, event.error_code,
-        event.verdict, event.confidence if event.HasField("confidence") else None, list(event.guard_findings),
-        usage.cache_write_input_tokens, event.price_version, event.saved_nano_usd,
-        event.budget_day, event.budget_holder,
-    )  # fmt: skip
+    usage, time = event.usage, event.time
+    micros = time.seconds * 1_000_000 + time.nanos // 1000
+    if closed:
+        micros -= event.ended_us - event.started_us
+    return {
+        "request_id": event.request_id,
+        "stage": event.stage,
+        "attempt": event.attempt,
+        "state": "closed" if closed else "open",
+        "tenant": event.tenant,
+        "key_id": event.key_id,
+        "unit": event.unit,
+        "model": event.model,
+        "deployment": event.deployment,
+        "rollout_id": event.rollout_id,
+        "arm": event.arm,
+        "shadow": event.shadow,
+        "config_hash": event.config_hash,
+        "trace_id": event.trace_id,
+        "operation": event.operation,
+        "started_at": datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000),
+        "started_us": event.started_us,
+        "first_token_us": event.first_token_us,
+        "ended_us": event.ended_us,
+        "input_tokens": usage.input_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "reserved_output_tokens": event.reserved_output_tokens,
+        "cost_nano_usd": event.cost_nano_usd,
+        "cache": event.cache,
+        "finish_reason": event.finish_reason,
+        "error_code": event.error_code,
+        "verdict": event.verdict,
+        "confidence": event.confidence if event.HasField("confidence") else None,
+        "guard_findings": list(event.guard_findings),
+        "cache_write_input_tokens": usage.cache_write_input_tokens,
+        "price_version": event.price_version,
+        "saved_nano_usd": event.saved_nano_usd,
+        "budget_day": event.budget_day,
+        "budget_holder": event.budget_holder,
+    }

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from headrace_gateway.ledger.frames import pack
 from headrace_kit.errors import NotReady
 
 STREAM = "headrace:events"
-"""Read by the ledger's writers, the rollout analysis and tracing, each as a group of its own."""
+"""Read by the ledger's writers, the rollout analysis and tracing, each as a group of its own.
+
+An entry is a shipment: its field `events` holds a `RequestEvents`.
+"""
 
 _GROUP = "ledger"
-_FIELD = b"event"
-_MOST = 500_000
-_BATCH = 256
+_FIELD = b"events"
+_MOST = 10_000
+_BATCH = 16
 _BLOCK_MS = 400
 _IDLE_MS = 15_000
+_CLAIM_S = 5.0
 _AWAY = "the event stream is away"
 
 
@@ -36,14 +42,12 @@ class ValkeyEvents:
         self._client, self._consumer = client, consumer
         self._ready = False
         self._claim_from = "0-0"
+        self._claimed_at = -_CLAIM_S
 
     async def add(self, events: Sequence[bytes]) -> None:
         """See `Stream`."""
         try:
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for event in events:
-                    pipeline.xadd(STREAM, {_FIELD: event}, maxlen=_MOST, approximate=True)
-                await pipeline.execute()
+            await self._client.xadd(STREAM, {_FIELD: pack(events)}, maxlen=_MOST, approximate=True)
         except (RedisError, OSError) as error:
             raise NotReady(_AWAY) from error
 
@@ -52,8 +56,11 @@ class ValkeyEvents:
         try:
             if not self._ready:
                 await self._make_group()
-            if claimed := await self._claim():
-                return claimed
+            # Whoever died left its deliveries for 15 s at least: there is no hurry to look for them.
+            if time.monotonic() - self._claimed_at >= _CLAIM_S:
+                if claimed := await self._claim():
+                    return claimed
+                self._claimed_at = time.monotonic()
             answer: Any = await self._client.xreadgroup(
                 _GROUP, self._consumer, {STREAM: ">"}, count=_BATCH, block=_BLOCK_MS
             )
@@ -89,7 +96,7 @@ class ValkeyEvents:
 
 
 def _entries(raw: Any) -> list[tuple[str, bytes]]:
-    return [(_text(delivery), fields[_FIELD]) for delivery, fields in raw if fields and _FIELD in fields]
+    return [(_text(delivery), fields.get(_FIELD, b"")) for delivery, fields in raw if fields]
 
 
 def _text(value: Any) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import uuid_utils
 
@@ -22,12 +23,17 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 _TAIL = 8192
 _MOST_A_GROUP = 1024
 _RETRY_S = 0.5
+_STOP_S = 5.0
 
 Waiter = asyncio.Future[None]
+Group = list[tuple[RequestEvent, Waiter | None]]
 
 
 class EventLog:
     """This process's log; fulfils `Journal`. Positions begin at 1 and grow by one.
+
+    One group at a time is on its way to the disk; what comes meanwhile is the next one. All state belongs to the event
+    loop; the thread knows only the file.
 
     Args:
         root: folder of all logs; this one's folder is made in it.
@@ -37,45 +43,52 @@ class EventLog:
 
     def __init__(self, root: Path, window_s: float, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.segments = Segments(root / str(uuid_utils.uuid7()))
+        self.log_id = self.segments.log_id
+        """Name of this log."""
         self.durable = 0
         self.grown = asyncio.Event()
         self._window_s = window_s
         self._segment_bytes = segment_bytes
         self._pending: deque[tuple[RequestEvent, Waiter | None]] = deque()
-        self._wake = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._waiting = 0
+        """How many of them somebody waits for."""
+        self._writing = False
+        self._timer: asyncio.TimerHandle | None = None
         self._tail: deque[tuple[int, bytes]] = deque(maxlen=_TAIL)
         self._open: dict[tuple[str, int, int], int] = {}
-        self._executor = ThreadPoolExecutor(1, "event-log")
+        self._groups: SimpleQueue[tuple[Group, list[tuple[int, bytes]]] | None] = SimpleQueue()
         self._file: int | None = None
         self._size = 0
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._idle = asyncio.Event()
         self.problem = ""
-
-    @property
-    def log_id(self) -> str:
-        """Name of this log."""
-        return self.segments.log_id
 
     async def start(self) -> None:
         """Begin to write. Raises OSError when the folder cannot be made."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._executor, self.segments.own)
-        self._task = asyncio.create_task(self._run())
+        await asyncio.to_thread(self.segments.own)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write_always, name="event-log", daemon=True)
+        self._thread.start()
+        self._flush()
 
     async def stop(self) -> None:
         """Write what is pending and close."""
-        self._closing = True
-        self._wake.set()
-        self._hurry.set()
-        if self._task is not None:
+        self._window_s = 0.0
+        self._idle.clear()
+        self._flush()
+        if self._writing:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._task, 5)
+                async with asyncio.timeout(_STOP_S):
+                    await self._idle.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._thread is not None:
+            self._groups.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        self._executor.shutdown()
         self.segments.release()
 
     async def opened(self, event: RequestEvent) -> None:
@@ -86,14 +99,14 @@ class EventLog:
         """Log an event at once; returns when it is on disk. Raises as `opened`."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._pending.append((event, waiter))
-        self._hurry.set()
-        self._wake.set()
+        self._waiting += 1
+        self._flush()
         await waiter
 
     def closed(self, event: RequestEvent) -> None:
         """Log the end of an attempt."""
         self._pending.append((event, None))
-        self._wake.set()
+        self._plan()
 
     async def read(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to `limit` durable events behind position `after`: from memory, or from disk for older ones."""
@@ -107,41 +120,47 @@ class EventLog:
         upto = min([upto, *(position - 1 for position in self._open.values())])
         await asyncio.to_thread(self.segments.discard, upto)
 
-    async def _run(self) -> None:
-        while not (self._closing and not self._pending):
-            await self._wake.wait()
-            if not self._hurry.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), self._window_s)
-            self._wake.clear()
-            self._hurry.clear()
-            while self._pending:
-                group = [self._pending.popleft() for _ in range(min(len(self._pending), _MOST_A_GROUP))]
-                if not await self._commit(group):
-                    break
+    def _plan(self) -> None:
+        """Write what is pending within the window."""
+        if self._timer is None and not self._writing and self._thread is not None:
+            self._timer = self._loop.call_later(self._window_s, self._flush)
 
-    async def _commit(self, group: list[tuple[RequestEvent, Waiter | None]]) -> bool:
-        """Write a group. When that fails, its opened events are refused and its closed ones wait for the next try."""
-        group = [(event, waiter) for event, waiter in group if waiter is None or not waiter.done()]
-        if not group:
-            return True
-        written = []
-        for place, (event, _) in enumerate(group):
-            event.log_id, event.sequence = self.log_id, self.durable + 1 + place
+    def _flush(self) -> None:
+        """Hand the next group to the thread, unless it still has one."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing or not self._pending or self._thread is None:
+            return
+        group: Group = []
+        encoded: list[tuple[int, bytes]] = []
+        position = self.durable
+        while self._pending and len(group) < _MOST_A_GROUP:
+            event, waiter = self._pending.popleft()
+            if waiter is not None:
+                self._waiting -= 1
+                if waiter.done():  # whoever waited has gone
+                    continue
+            position += 1
+            event.log_id, event.sequence = self.log_id, position
             # Who closes an attempt after a crash does not pay for it.
             event.budget_holder = event.budget_holder or self.log_id
-            written.append((event.sequence, event.SerializeToString()))
-        try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._write, written[0][0], b"".join([frame(payload) for _, payload in written])
-            )
-        except OSError as error:
+            group.append((event, waiter))
+            encoded.append((position, event.SerializeToString()))
+        if group:
+            self._writing = True
+            self._groups.put((group, encoded))
+
+    def _written(self, group: Group, encoded: list[tuple[int, bytes]], error: OSError | None) -> None:
+        """The thread is done with a group. Where it failed, its opened events are refused and its closed ones wait for
+        the next try."""
+        if error is not None:
             self._refuse(group, error)
-            await asyncio.sleep(_RETRY_S)
-            return bool(self._closing)
+            self._loop.call_later(_RETRY_S, self._next)
+            return
         self.problem = ""
-        self._tail.extend(written)
-        self.durable = written[-1][0]
+        self._tail.extend(encoded)
+        self.durable = encoded[-1][0]
         self.grown.set()
         for event, waiter in group:
             attempt = (event.request_id, event.stage, event.attempt)
@@ -151,9 +170,18 @@ class EventLog:
                 self._open.pop(attempt, None)
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        return True
+        self._next()
 
-    def _refuse(self, group: list[tuple[RequestEvent, Waiter | None]], error: OSError) -> None:
+    def _next(self) -> None:
+        self._writing = False
+        if self._waiting or not self._window_s:
+            self._flush()
+        elif self._pending:
+            self._plan()
+        if not self._writing and not self._pending:
+            self._idle.set()
+
+    def _refuse(self, group: Group, error: OSError) -> None:
         if not self.problem:
             _log.error("the event log cannot be written: %s", error.strerror)
         self.problem = f"the event log cannot be written: {error.strerror}"
@@ -162,7 +190,18 @@ class EventLog:
                 self._pending.appendleft((event, None))
             elif not waiter.done():
                 waiter.set_exception(NotReady("the gateway cannot account for requests now", retry_after_s=1))
-        self._wake.set()
+
+    def _write_always(self) -> None:
+        """On the log's thread."""
+        while (work := self._groups.get()) is not None:
+            group, encoded = work
+            failed = None
+            try:
+                self._write(encoded[0][0], b"".join([frame(payload) for _, payload in encoded]))
+            except OSError as error:
+                failed = error
+            with contextlib.suppress(RuntimeError):  # the loop was closed before all was written
+                self._loop.call_soon_threadsafe(self._written, group, encoded, failed)
 
     def _write(self, first: int, data: bytes) -> None:
         """On the log's thread: append to the segment, or begin one, and sync. A failed write leaves no trace."""

@@ -13,10 +13,10 @@ from typing import Protocol
 from headrace_kit.errors import NotReady
 
 _log = logging.getLogger(__name__)
-_BATCH = 256
+_BATCH = 512
 _CONFIRM_S = 1.0
 _RETRY_S = 1.0
-_GATHER_S = 0.1
+_GATHER_S = 0.2
 _LOST_S = 10.0
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from headrace_gateway.ledger.frames import parse
+from headrace_gateway.ledger.frames import unpack
 from headrace_kit.errors import HeadraceError, NotReady
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
@@ -22,7 +22,10 @@ class Deliveries(Protocol):
     """Events as the stream delivers them: again until they are acknowledged."""
 
     async def take(self) -> list[tuple[str, bytes]]:
-        """The next events with their delivery ids; waits a moment for some. Raises NotReady while it is away."""
+        """The next packets of events (`frames.pack`) with their delivery ids; waits a moment for some.
+
+        Raises NotReady while it is away.
+        """
         ...
 
     async def acknowledge(self, deliveries: Sequence[str]) -> None:
@@ -92,11 +95,11 @@ class LedgerWriter:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def step(self) -> int:
-        """Move one batch; returns its size. Raises NotReady while the stream or the store is away."""
+        """Move one batch; returns how many deliveries it was. Raises NotReady while the stream or the store is away."""
         delivered = await self._deliveries.take()
         if not delivered:
             return 0
-        events = [event for _, payload in delivered if (event := parse(payload)) is not None]
+        events = [event for _, packet in delivered for event in unpack(packet)]
         positions: dict[str, list[int]] = {}
         for event in events:
             positions.setdefault(event.log_id, []).append(event.sequence)

@@ -94,3 +94,9 @@ class RequestEvent(_message.Message):
     reason: str
     continued_tokens: int
     def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ..., reason: _Optional[str] = ..., continued_tokens: _Optional[int] = ...) -> None: ...
+
+class RequestEvents(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[RequestEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[RequestEvent, _Mapping]]] = ...) -> None: ...
