@@ -57,7 +57,7 @@ from headrace_kit.config import ConfigStore, Secrets, Snapshot, parse
 from headrace_kit.config.services import Idempotency
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
-AT_ONCE = 32
+AT_ONCE = 8
 
 
 class EncodingJournal:
@@ -243,6 +243,6 @@ async def main(given: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="benchmarks.gateway.profile", description=__doc__)
     parser.add_argument("profiles", nargs="*", metavar="PROFILE", help="core, full (guardrails both ways), stream")
-    parser.add_argument("--rounds", type=int, default=100, help="of 32 requests")
+    parser.add_argument("--rounds", type=int, default=400, help="of 8 requests")
     parser.add_argument("--calls", type=int, default=0, metavar="N", help="print the N longest and most called too")
     uvloop.run(main(parser.parse_args()))

@@ -9,13 +9,14 @@ from hashlib import blake2b
 class Session:
     """What one conversation's masks share. Pass the same one to each check of it.
 
-    Only keyed digests of the values are kept, under a key that is drawn for this session. Not thread-safe.
+    Only keyed digests of the values are kept, under a key that is drawn for this session with the first one. Not
+    thread-safe.
     """
 
     __slots__ = ("_counts", "_key", "_names")
 
     def __init__(self) -> None:
-        self._key = secrets.token_bytes(16)
+        self._key = b""
         self._names: dict[bytes, str] = {}
         self._counts: dict[str, int] = {}
 
@@ -26,6 +27,7 @@ class Session:
             kind: what the value is.
             value: in a form that is equal wherever the value is the same.
         """
+        self._key = self._key or secrets.token_bytes(16)
         digest = blake2b(f"{kind}\0{value}".encode(errors="replace"), key=self._key, digest_size=16).digest()
         name = self._names.get(digest)
         if name is None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,7 @@ from headrace_protos.common.v1.chat_pb2 import Usage
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
 _random = random.SystemRandom()
 # Ids need no secrecy, only spread: a generator seeded from the system is ten times faster than the system itself.
-_ids = random.Random(_random.getrandbits(128))  # noqa: S311
+_bits = random.Random(_random.getrandbits(128)).getrandbits  # noqa: S311
 
 _NOBODY = Identity("gateway")
 
@@ -59,6 +58,21 @@ class Hop:
     ended_ns: int = 0
     attributes: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+class Stage:
+    """See `RequestContext.stage`."""
+
+    __slots__ = ("_ctx", "_hop")
+
+    def __init__(self, ctx: RequestContext, hop: Hop) -> None:
+        self._ctx, self._hop = ctx, hop
+
+    def __enter__(self) -> Hop:
+        return self._hop
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self._ctx.end(self._hop, error_code(error) if error is not None else "")
 
 
 @dataclass(slots=True)
@@ -139,26 +153,23 @@ class RequestContext:
         self.stopped = finish_reason
 
     def begin(self, name: str, **attributes: Any) -> Hop:
-        """Open a step of the trace; the caller ends it with `end`."""
+        """Open a step of the trace; the caller ends it with `end`. Without a trace it is as good as the request."""
+        if not self.sampled:
+            return Hop(name, self.span_id, 0, attributes=attributes)
         hop = Hop(name, new_span_id(), self.wall_ns(), attributes=attributes)
         self.hops.append(hop)
         return hop
 
     def end(self, hop: Hop, error: str = "") -> None:
         """Close a step. `error` is a code of the error table."""
+        if not self.sampled:
+            return
         hop.ended_ns = self.wall_ns()
         hop.error = error
 
-    @contextmanager
-    def stage(self, name: str, **attributes: Any) -> Iterator[Hop]:
+    def stage(self, name: str, **attributes: Any) -> Stage:
         """A step of the trace around a block; an exception marks it as failed and goes on."""
-        hop = self.begin(name, **attributes)
-        try:
-            yield hop
-        except BaseException as error:
-            self.end(hop, error_code(error))
-            raise
-        self.end(hop)
+        return Stage(self, self.begin(name, **attributes))
 
     def traceparent(self, span_id: str) -> str:
         """W3C trace context of a call made under the span `span_id`."""
@@ -167,11 +178,11 @@ class RequestContext:
 
 def open_request(arrival: Arrival, table: Table) -> RequestContext:
     """The context of a request that just arrived. Keeps the caller's trace when it sent a valid one."""
-    match = _TRACEPARENT.match(arrival.traceparent)
+    match = _TRACEPARENT.match(arrival.traceparent) if arrival.traceparent else None
     if match and match[1] != "0" * 32 and match[2] != "0" * 16 and not arrival.traceparent.startswith("ff"):
         trace_id, parent, sampled = match[1], match[2], bool(int(match[3], 16) & 1)
     else:
-        number = _ids.getrandbits(128)
+        number = _bits(128)
         trace_id, parent = f"{number:032x}", ""
         sampled = arrival.traced and _sampled(number, table.sample_basis_points)
     now = time.monotonic_ns()
@@ -195,7 +206,7 @@ def _sampled(number: int, basis_points: int) -> bool:
 
 def new_span_id() -> str:
     """16 hexadecimal digits, not all zero."""
-    return f"{_ids.getrandbits(64) | 1:016x}"
+    return f"{_bits(64) | 1:016x}"
 
 
 def error_code(error: BaseException) -> str:

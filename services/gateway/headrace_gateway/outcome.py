@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from functools import lru_cache
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-_NANO = Decimal(1_000_000_000)
+_NANO = 1_000_000_000
 
 
 class TokenCount(Struct):
@@ -105,7 +105,11 @@ class Outcome(Struct):
     low_confidence: LowConfidenceOutcome | UnsetType = UNSET
 
 
+@lru_cache(4096)
 def usd(nano_usd: int) -> str:
     """Decimal US dollars without exponent or trailing zeros, for example `0.000123`."""
-    text = f"{Decimal(nano_usd) / _NANO:.9f}".rstrip("0").rstrip(".")
-    return text or "0"
+    if not nano_usd:
+        return "0"
+    sign = "-" if nano_usd < 0 else ""
+    whole, rest = divmod(abs(nano_usd), _NANO)
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")

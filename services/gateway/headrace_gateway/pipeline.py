@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -61,13 +61,17 @@ class Answer:
 
     async def whole(self) -> tuple[list[GenerateChunk], Usage]:
         """One chunk a choice, by index, and the usage. Of a choice that a policy blocked no text is left."""
+        chunks = [self._first] if self._first is not None else []
+        self._first = None
+        async with aclosing(self._rest):
+            async for chunk in self._rest:
+                chunks.append(chunk)
         choices: dict[int, list[GenerateChunk]] = {}
         usage = Usage()
-        async with aclosing(self.chunks()) as chunks:
-            async for chunk in chunks:
-                choices.setdefault(chunk.index, []).append(chunk)
-                if chunk.HasField("usage"):
-                    usage = chunk.usage
+        for chunk in chunks:
+            choices.setdefault(chunk.index, []).append(chunk)
+            if chunk.HasField("usage"):
+                usage = chunk.usage
         return [_joined(choices[index]) for index in sorted(choices)], usage
 
     async def aclose(self) -> None:
@@ -124,35 +128,33 @@ class Pipeline:
         self._guard_input(ctx, guard, call)
         ctx.sensitive = sensitive(guard)
         refuse_forbidden(ctx, plan)
-        if plan.cache is None:
-            chunks = self._fresh(ctx, plan, call, guard)
-        else:
-            measure(ctx, call)
-            chunks = self.cache.serve(ctx, plan, call, lambda: self._fresh(ctx, plan, call, guard))
-        settled = self._settle(ctx, chunks)
+        settled = self._settle(ctx, self._chunks(ctx, plan, call, guard))
         try:
             return Answer(ctx, call, await anext(settled), settled)
         except BaseException:
             await settled.aclose()
             raise
 
+    async def _chunks(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall, guard: Guard) -> Chunks:
+        if plan.cache is None:
+            return await self._fresh(ctx, plan, call, guard)
+        measure(ctx, call)
+        return self.cache.serve(ctx, plan, call, lambda: self._fresh(ctx, plan, call, guard))
+
     async def _fresh(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall, guard: Guard) -> Chunks:
         """An answer that is made now: retrieve, guard retrieved, route, generate, guard output."""
-        passages = await retrieve(self.retriever, ctx, plan, call)
-        passages = self._guard_retrieved(ctx, guard, passages)
-        passages = fitting(passages, plan.context_tokens)
-        ctx.outcome.citations = cite(passages)
-        ground(call, passages)
+        if plan.collections or call.options.collections:
+            passages = await retrieve(self.retriever, ctx, plan, call)
+            passages = self._guard_retrieved(ctx, guard, passages)
+            passages = fitting(passages, plan.context_tokens)
+            ctx.outcome.citations = cite(passages)
+            ground(call, passages)
         request = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)
         await reserve(ctx, plan, request)
         ctx.sensitive = sensitive(guard)
         refuse_unservable(ctx, plan, request)
         chunks = run_cascade(self.attempts, self.judges, ctx, plan, request, whole=not call.stream)
-        if guards_output(guard):
-            chunks = self._guarded(ctx, guard, chunks)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
+        return self._guarded(ctx, guard, chunks) if guards_output(guard) else chunks
 
     def _arm(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
         """Find the model, and which arm of its rollout this request is on."""
@@ -223,11 +225,11 @@ class Pipeline:
                 hop.attributes["headrace.guard.findings"] = len(guard.found) - before
                 ctx.end(hop)
 
-    async def _settle(self, ctx: RequestContext, chunks: Chunks) -> Chunks:
+    async def _settle(self, ctx: RequestContext, coming: Awaitable[Chunks]) -> Chunks:
         """Hold the last finish back until usage and cost are known, and put them on it."""
         held: GenerateChunk | None = None
         try:
-            async with aclosing(chunks):
+            async with aclosing(await coming) as chunks:
                 async for chunk in chunks:
                     if not (chunk.text or chunk.finish_reason or chunk.tool_calls or chunk.reasoning or chunk.logprobs):
                         continue

@@ -17,6 +17,8 @@ from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.routing.table import Table
 from headrace_kit.errors import ClientGone
 
+_GONE = ClientGone("the caller went away")
+
 
 class Visit:
     """One request between the door's two sides. `leave` it exactly once.
@@ -29,7 +31,7 @@ class Visit:
         self.ctx = ctx
         self.key: ApiKey | None = None
         self.inside = False
-        self.stream_error: BaseException | None = ClientGone("the caller went away")
+        self.stream_error: BaseException | None = _GONE
         self.tenant: str | None = None
         self._left = left
         self._done = False
@@ -92,6 +94,7 @@ class Door:
         self._max_in_flight = max_in_flight
         self._metrics = metrics
         self._record = record
+        metrics.in_flight.set_function(lambda: in_flight.total)
 
     def open(self, arrival: Arrival) -> Visit:
         """Give an arriving request its ids; nothing is checked yet."""
@@ -113,7 +116,6 @@ class Door:
             self._lag.check()
             if task is not None:
                 self.in_flight.serves(task)
-            self._metrics.in_flight.set(self.in_flight.total)
             key = self._keys.authenticate(ctx.arrival.authorization)
             visit.key, ctx.key_name = key, key.name
             # Known even if the next line refuses: the trace of a refusal belongs to the tenant.
@@ -142,6 +144,5 @@ class Door:
             ctx.purse.close()
             if ctx.rates is not None:
                 ctx.rates.settle(ctx.purse.counted, ctx.purse.tokens)
-        self._metrics.in_flight.set(self.in_flight.total)
         self._metrics.request(ctx, status)
         self._record(ctx, status, error_code(error) if error is not None else "")

@@ -18,26 +18,33 @@ class Bucket:
         per_minute: what may be taken in a minute.
     """
 
-    __slots__ = ("_full_at", "per_minute", "share")
+    __slots__ = ("_full_at", "_share", "_unit_s", "per_minute")
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
-        self.share = 1.0
-        """This replica's part of the rate."""
         self._full_at = 0.0
+        self.share = 1.0
 
     @property
-    def _unit_s(self) -> float:
+    def share(self) -> float:
+        """This replica's part of the rate."""
+        return self._share
+
+    @share.setter
+    def share(self, part: float) -> None:
+        self._share = part
+        self._unit_s = _MINUTE_S / (self.per_minute * part)
         """Seconds in which one is refilled."""
-        return _MINUTE_S / (self.per_minute * self.share)
 
     def take(self, count: float, now: float) -> float:
         """Take so many, or none: returns 0, else the seconds after which they are there.
 
         More than the bucket holds is taken when it is full.
         """
-        cost = min(count * self._unit_s, _MINUTE_S)
-        full_at = max(self._full_at, now) + cost
+        cost = count * self._unit_s
+        if cost > _MINUTE_S:
+            cost = _MINUTE_S
+        full_at = (self._full_at if self._full_at > now else now) + cost
         wait = full_at - now - _MINUTE_S
         # An empty bucket of one holds exactly one: rounding must not make it less.
         if wait > 1e-9:

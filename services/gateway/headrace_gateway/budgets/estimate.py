@@ -25,9 +25,10 @@ def most_input(request: GenerateRequest) -> int:
     return size + _TEMPLATE_TOKENS + _TURN_TOKENS * len(request.messages)
 
 
-def likely_tokens(request: GenerateRequest, target: Target) -> int:
-    """Tokens that a limit counts in advance: four bytes a token of input, and all output that is asked for."""
-    return most_input(request) // _BYTES_PER_TOKEN + most_output(request, target)
+def likely_tokens(request: GenerateRequest, inputs: int, target: Target) -> int:
+    """Tokens that a limit counts in advance: four bytes a token of input (`most_input`), and all output that is asked
+    for."""
+    return inputs // _BYTES_PER_TOKEN + most_output(request, target)
 
 
 def most_output(request: GenerateRequest, target: Target) -> int:

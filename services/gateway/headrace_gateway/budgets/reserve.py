@@ -26,13 +26,16 @@ async def reserve(ctx: RequestContext, plan: ModelPlan, request: GenerateRequest
     purse, rates = ctx.purse, ctx.rates
     if purse is None:
         return
-    if rates is not None and rates.tokens is not None:
-        first = plan.stages[0].pool.targets[0]
-        purse.counted = likely_tokens(request, first)
+    counts = rates is not None and rates.tokens is not None
+    if not (counts or purse.limited):
+        return
+    inputs = most_input(request)
+    if rates is not None and counts:
+        purse.counted = likely_tokens(request, inputs, plan.stages[0].pool.targets[0])
         rates.take_tokens(purse.counted)
     if purse.limited:
-        purse.inputs = most_input(request)
-        await purse.reserve(bound_of_plan(plan, request, purse.inputs))
+        purse.inputs = inputs
+        await purse.reserve(bound_of_plan(plan, request, inputs))
 
 
 async def reserve_texts(ctx: RequestContext, plan: ModelPlan, texts: Sequence[str], beside: str = "") -> None:

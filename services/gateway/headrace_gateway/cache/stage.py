@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from headrace_gateway.cache.entry import Entry, decode, encode
@@ -55,7 +55,7 @@ class AnswerCache:
         self._away_until = 0.0
 
     async def serve(
-        self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall, make: Callable[[], Chunks]
+        self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall, make: Callable[[], Awaitable[Chunks]]
     ) -> Chunks:
         """An answer from the cache, else that of `make`, which is kept.
 
@@ -64,7 +64,7 @@ class AnswerCache:
         """
         if plan.cache is None or not _wanted(plan.cache, call):
             self._note(ctx, plan, BYPASS)
-            async with aclosing(make()) as chunks:
+            async with aclosing(await make()) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
@@ -81,7 +81,7 @@ class AnswerCache:
         flight, entry = self._flights.begin(place.exact), None
         try:
             recording = Recording(plan.cache.settings.max_answer_bytes, ctx.cost_nano_usd)
-            async with aclosing(make()) as chunks:
+            async with aclosing(await make()) as chunks:
                 async for chunk in chunks:
                     recording.take(chunk)
                     yield chunk

@@ -15,7 +15,7 @@ from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateReq
 Chunks = AsyncGenerator[GenerateChunk, None]
 
 
-async def run_last(attempts: Attempts, judges: Judges, work: Work, request: GenerateRequest, *, whole: bool) -> Chunks:
+def run_last(attempts: Attempts, judges: Judges, work: Work, request: GenerateRequest, *, whole: bool) -> Chunks:
     """The answer of the last stage; where it is not sure, what the model's `low_confidence` says.
 
     Raises:
@@ -24,14 +24,10 @@ async def run_last(attempts: Attempts, judges: Judges, work: Work, request: Gene
     policy = work.plan.low_confidence
     want(request, policy)
     if policy is None:
-        answer = attempts.stream(work, request, whole=whole)
-    elif policy.then == "answer":
-        answer = _marked(attempts, judges, work, request, policy, whole=whole)
-    else:
-        answer = _guarded(attempts, judges, work, request, policy, whole=whole)
-    async with aclosing(answer):
-        async for chunk in answer:
-            yield chunk
+        return attempts.stream(work, request, whole=whole)
+    if policy.then == "answer":
+        return _marked(attempts, judges, work, request, policy, whole=whole)
+    return _guarded(attempts, judges, work, request, policy, whole=whole)
 
 
 async def _marked(

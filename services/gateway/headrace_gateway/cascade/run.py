@@ -21,7 +21,7 @@ from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateReq
 Chunks = AsyncGenerator[GenerateChunk, None]
 
 
-async def run_cascade(
+def run_cascade(
     attempts: Attempts,
     judges: Judges,
     ctx: RequestContext,
@@ -47,12 +47,21 @@ async def run_cascade(
         HeadraceError: the last stage failed, or the deadline passed.
     """
     if plan.learned is not None:
-        routed = run_learned(attempts, judges, ctx, plan, plan.learned, request, whole=whole)
-        async with aclosing(routed):
-            async for chunk in routed:
-                yield chunk
-        return
-    last = len(plan.stages) - 1
+        return run_learned(attempts, judges, ctx, plan, plan.learned, request, whole=whole)
+    if len(plan.stages) == 1:
+        return _last(attempts, judges, ctx, plan, request, whole=whole)
+    return _stages(attempts, judges, ctx, plan, request, whole=whole)
+
+
+async def _stages(
+    attempts: Attempts,
+    judges: Judges,
+    ctx: RequestContext,
+    plan: ModelPlan,
+    request: GenerateRequest,
+    *,
+    whole: bool,
+) -> Chunks:
     for number, stage in enumerate(plan.stages[:-1]):
         accept = stage.accept
         if accept is None or not _meant(ctx, stage, request):
@@ -74,11 +83,24 @@ async def run_cascade(
                 async for chunk in hold.chunks():
                     yield chunk
                 return
-    judged = Review() if plan.low_confidence is not None else None
-    work = Work(ctx, last, plan.stages[last].pool, plan.attempts, plan.fallbacks, judged)
-    async with aclosing(run_last(attempts, judges, work, request, whole=whole)) as chunks:
+    async with aclosing(_last(attempts, judges, ctx, plan, request, whole=whole)) as chunks:
         async for chunk in chunks:
             yield chunk
+
+
+def _last(
+    attempts: Attempts,
+    judges: Judges,
+    ctx: RequestContext,
+    plan: ModelPlan,
+    request: GenerateRequest,
+    *,
+    whole: bool,
+) -> Chunks:
+    last = len(plan.stages) - 1
+    judged = Review() if plan.low_confidence is not None else None
+    work = Work(ctx, last, plan.stages[last].pool, plan.attempts, plan.fallbacks, judged)
+    return run_last(attempts, judges, work, request, whole=whole)
 
 
 def _meant(ctx: RequestContext, stage: StagePlan, request: GenerateRequest) -> bool:

@@ -5,7 +5,9 @@ In the structs of requests such a field has the type `Any | UnsetType`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -53,13 +55,24 @@ def refuse(body: Struct, where: str = "") -> None:
         body: a decoded struct.
         where: its place in the request, which the name is put behind.
     """
-    for name in unsupported(type(body)):
+    names, values, nothing = _fields(type(body))
+    if not names or values(body) == nothing:
+        return
+    for name in names:
         value = getattr(body, name)
         if value is not UNSET and value is not None and value not in HARMLESS.get(name, ()):
             place = f"{where}.{name}" if where else name
             raise BadInput(
                 f"{place} is not supported; {REASONS.get(name, 'leave it out')}", code=UNSUPPORTED, param=place
             )
+
+
+@cache
+def _fields(kind: type[Struct]) -> tuple[tuple[str, ...], Callable[[Struct], Any], Any]:
+    """Names of such fields, what reads all of them at once, and what that is when none was sent."""
+    names = unsupported(kind)
+    values = attrgetter(*names) if names else (lambda _: None)
+    return names, values, UNSET if len(names) == 1 else (UNSET,) * len(names)
 
 
 @cache

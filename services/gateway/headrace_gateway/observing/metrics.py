@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headrace_gateway.context import RequestContext
+from headrace_gateway.observing.tally import Spread, Tally
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -16,44 +17,31 @@ class Metrics:
         def name(suffix: str) -> str:
             return f"headrace_gateway_{suffix}"
 
-        self._requests = Counter(
-            name("requests"), "Requests that have ended.", ("route", "status", "model", "transport"), registry=registry
+        def tally(suffix: str, about: str, *labels: str) -> Tally:
+            return Tally(name(suffix), about, labels, registry)
+
+        self._requests = tally("requests", "Requests that have ended.", "route", "status", "model", "transport")
+        self._seconds = Spread(
+            name("request_seconds"), "Time from arrival to the last byte.", ("route",), _SECONDS, registry
         )
-        self._seconds = Histogram(
-            name("request_seconds"), "Time from arrival to the last byte.", ("route",), registry=registry,
-            buckets=_SECONDS,
-        )  # fmt: skip
         self.in_flight = Gauge(name("in_flight"), "Requests between arrival and last byte.", registry=registry)
         self.loop_lag = Gauge(
             name("loop_lag_seconds"), "Least delay of the event loop over the last half second.", registry=registry
         )
-        self._first_token = Histogram(
-            name("first_token_seconds"), "Time from arrival to the first released token.", ("model",),
-            registry=registry, buckets=_SECONDS,
+        self._first_token = Spread(
+            name("first_token_seconds"), "Time from arrival to the first released token.", ("model",), _SECONDS,
+            registry,
         )  # fmt: skip
-        self._attempts = Counter(
-            name("attempts"), "Attempts on deployments by how they ended.", ("deployment", "outcome"),
-            registry=registry,
-        )  # fmt: skip
-        self._verdicts = Counter(
-            name("cascade_verdicts"), "Verdicts on the answers of cascade stages.",
-            ("model", "stage", "moment", "verdict"), registry=registry,
-        )  # fmt: skip
-        self._webhooks = Counter(
-            name("webhooks"), "Webhooks by how they ended: sent, failed, dropped.", ("outcome",), registry=registry
+        self._attempts = tally("attempts", "Attempts on deployments by how they ended.", "deployment", "outcome")
+        self._verdicts = tally(
+            "cascade_verdicts", "Verdicts on the answers of cascade stages.", "model", "stage", "moment", "verdict"
         )
-        self._tokens = Counter(name("tokens"), "Tokens, rejected stages included.", ("model", "deployment", "kind"),
-                               registry=registry)  # fmt: skip
-        self._cost = Counter(name("cost_usd"), "US dollars spent on tokens.", ("tenant", "model"), registry=registry)
-        self._blocked = Counter(
-            name("guard_findings"), "Guardrail findings.", ("direction", "check", "action"), registry=registry
-        )
-        self._cache = Counter(
-            name("cache_requests"), "Requests for models with a cache.", ("model", "outcome"), registry=registry
-        )
-        self._saved = Counter(
-            name("cache_saved_usd"), "US dollars that cached answers did not cost again.", ("model",), registry=registry
-        )
+        self._webhooks = tally("webhooks", "Webhooks by how they ended: sent, failed, dropped.", "outcome")
+        self._tokens = tally("tokens", "Tokens, rejected stages included.", "model", "deployment", "kind")
+        self._cost = tally("cost_usd", "US dollars spent on tokens.", "tenant", "model")
+        self._blocked = tally("guard_findings", "Guardrail findings.", "direction", "check", "action")
+        self._cache = tally("cache_requests", "Requests for models with a cache.", "model", "outcome")
+        self._saved = tally("cache_saved_usd", "US dollars that cached answers did not cost again.", "model")
         self.log_backlog = Gauge(
             name("log_backlog"), "Events in the local log that PostgreSQL does not have yet.", registry=registry
         )
@@ -64,35 +52,35 @@ class Metrics:
     def request(self, ctx: RequestContext, status: int) -> None:
         """A request has ended."""
         model = ctx.plan.name if ctx.plan else ""
-        self._requests.labels(ctx.arrival.route, str(status), model, ctx.arrival.transport).inc()
-        self._seconds.labels(ctx.arrival.route).observe(ctx.elapsed_us() / 1e6)
+        self._requests.add((ctx.arrival.route, str(status), model, ctx.arrival.transport))
+        self._seconds.observe((ctx.arrival.route,), ctx.elapsed_us() / 1e6)
         if ctx.first_token_us:
-            self._first_token.labels(model).observe(ctx.first_token_us / 1e6)
+            self._first_token.observe((model,), ctx.first_token_us / 1e6)
         if ctx.cost_nano_usd:
-            self._cost.labels(ctx.identity.tenant, model).inc(ctx.cost_nano_usd / 1e9)
+            self._cost.add((ctx.identity.tenant, model), ctx.cost_nano_usd / 1e9)
 
     def attempt(self, model: str, deployment: str, outcome: str, input_tokens: int, output_tokens: int) -> None:
         """An attempt has ended; `outcome` is `ok`, `rejected` or a code of the error table."""
-        self._attempts.labels(deployment, outcome).inc()
-        self._tokens.labels(model, deployment, "input").inc(input_tokens)
-        self._tokens.labels(model, deployment, "output").inc(output_tokens)
+        self._attempts.add((deployment, outcome))
+        self._tokens.add((model, deployment, "input"), input_tokens)
+        self._tokens.add((model, deployment, "output"), output_tokens)
 
     def verdict(self, model: str, stage: int, moment: str, verdict: str) -> None:
         """A cascade `accepted` or `rejected` the answer of a stage, `early` or `after`."""
-        self._verdicts.labels(model, str(stage), moment, verdict).inc()
+        self._verdicts.add((model, str(stage), moment, verdict))
 
     def webhook(self, outcome: str) -> None:
         """A webhook was `sent`, has `failed` for good, or was `dropped` before it was tried."""
-        self._webhooks.labels(outcome).inc()
+        self._webhooks.add((outcome,))
 
     def cache(self, model: str, outcome: str) -> None:
         """A request was a `hit`, a `miss` or a `bypass` of its model's cache."""
-        self._cache.labels(model, outcome).inc()
+        self._cache.add((model, outcome))
 
     def saved(self, model: str, nano_usd: int) -> None:
         """A cached answer was given again."""
-        self._saved.labels(model).inc(nano_usd / 1e9)
+        self._saved.add((model,), nano_usd / 1e9)
 
     def finding(self, direction: str, check: str, action: str, count: int) -> None:
         """A guardrail found something."""
-        self._blocked.labels(direction, check, action).inc(count)
+        self._blocked.add((direction, check, action), count)

@@ -61,6 +61,7 @@ class Attempt:
         self._ended_us = 0
         self._prompt_tokens = 0
         self._usage: Usage | None = None
+        self._opened: RequestEvent | None = None
         self._prompt = Usage()
         self._chars = 0
         self.pieces = 0
@@ -104,7 +105,8 @@ class Attempt:
         """
         if not permitted(self.ctx, self.target):
             raise Forbidden(f"this request may not be sent to the deployment {self.target.name!r}")
-        await journal.opened(self._event(RequestEvent.KIND_OPENED))
+        self._opened = self._event(RequestEvent.KIND_OPENED)
+        await journal.opened(self._opened)
 
     def saw(self, chunk: GenerateChunk) -> None:
         """Count a chunk that came from the engine."""
@@ -143,7 +145,8 @@ class Attempt:
             self.signal, self.signal_value, self.moment = review.signal, review.value, review.moment
         self.error = error
         self._ended_us = self.ctx.elapsed_us()
-        self._hop.ended_ns = self.ctx.wall_ns()
+        if self.ctx.sampled:
+            self._hop.ended_ns = self.ctx.wall_ns()
 
     @property
     def usage(self) -> Usage:
@@ -178,7 +181,7 @@ class Attempt:
             ctx.purse.paid(self.bound, cost, usage.input_tokens + usage.output_tokens)
         if self.verdict not in ("rejected", "judged", "lost"):
             ctx.usage = _joined(usage, self.continued) if self.continued else usage
-        event = self._event(RequestEvent.KIND_CLOSED)
+        event = self._closed()
         event.usage.CopyFrom(usage)
         event.cost_nano_usd = cost
         event.finish_reason = "" if code else self.finish_reason
@@ -189,7 +192,10 @@ class Attempt:
             event.confidence = self.signal_value
         event.first_token_us = self._first_us
         event.ended_us = self._ended_us or ctx.elapsed_us()
-        event.guard_findings.extend(f"{found.check}.{found.kind}:{found.action}" for found in ctx.outcome.guardrails)
+        if ctx.outcome.guardrails:
+            event.guard_findings.extend(
+                [f"{found.check}.{found.kind}:{found.action}" for found in ctx.outcome.guardrails]
+            )
         journal.closed(event)
         metrics.attempt(
             ctx.plan.name if ctx.plan else "",
@@ -215,7 +221,8 @@ class Attempt:
         )
         if self.moment and ctx.plan is not None:
             metrics.verdict(ctx.plan.name, self._stage, self.moment, self.verdict)
-        self._end_hop(usage, cost, code)
+        if ctx.sampled:
+            self._end_hop(usage, cost, code)
 
     def _code(self) -> str:
         if self.error is None:
@@ -259,6 +266,17 @@ class Attempt:
         self.ctx.end(self._hop, code)
         self._hop.ended_ns = ended_ns or self._hop.ended_ns
 
+    def _closed(self) -> RequestEvent:
+        """The opened event becomes the closed one: all that it says still holds."""
+        if self._opened is None:
+            return self._event(RequestEvent.KIND_CLOSED)
+        event = RequestEvent()
+        event.CopyFrom(self._opened)
+        event.kind = RequestEvent.KIND_CLOSED
+        event.cache = self.ctx.outcome.cache
+        _stamp(event, self.ctx.wall_ns())
+        return event
+
     def _event(self, kind: RequestEvent.Kind) -> RequestEvent:
         ctx = self.ctx
         event = RequestEvent(
@@ -284,8 +302,12 @@ class Attempt:
             reason=self.reason,
             continued_tokens=self.continued,
         )
-        event.time.FromNanoseconds(ctx.wall_ns())
+        _stamp(event, ctx.wall_ns())
         return event
+
+
+def _stamp(event: RequestEvent, wall_ns: int) -> None:
+    event.time.seconds, event.time.nanos = divmod(wall_ns, 1_000_000_000)
 
 
 def _joined(usage: Usage, continued: int) -> Usage:

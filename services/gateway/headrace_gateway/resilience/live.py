@@ -59,6 +59,8 @@ class Live:
             Upstream: the engine said nothing for too long (`engine_stalled`), or ended without finishing its answer.
             HeadraceError: what the engine raised.
         """
+        if self._limit_s is None and self._between_s is None:
+            return self._took(await anext(self._chunks, None))
         task = self._task = asyncio.current_task()
         assert task is not None
         cancelling = task.cancelling()
@@ -73,14 +75,16 @@ class Live:
             raise
         finally:
             self._task = None
-        if chunk is None:
-            if not self.attempt.finish_reason:
-                raise Upstream("the engine ended without finishing its answer", code="engine_failed")
-            return None
-        if self._limit_s is not self._between_s:
+        if chunk is not None and self._limit_s is not self._between_s:
             self._stop_timer()
             self._limit_s = self._between_s
-        self.attempt.saw(chunk)
+        return self._took(chunk)
+
+    def _took(self, chunk: GenerateChunk | None) -> GenerateChunk | None:
+        if chunk is not None:
+            self.attempt.saw(chunk)
+        elif not self.attempt.finish_reason:
+            raise Upstream("the engine ended without finishing its answer", code="engine_failed")
         return chunk
 
     async def aclose(self) -> None:

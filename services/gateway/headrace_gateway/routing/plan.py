@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from headrace_gateway.cache.plan import CachePlan, compile_cache
@@ -53,7 +54,7 @@ class Member:
     when: When | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, eq=False)
 class Pool:
     """Deployments any of which may answer; one or more. Two pools are never equal: each has a round of its own."""
 
@@ -62,7 +63,7 @@ class Pool:
     selective: bool = False
     """Whether some members are not for every request."""
 
-    @property
+    @cached_property
     def targets(self) -> tuple[Target, ...]:
         """Its deployments, in the config's order."""
         return tuple(member.target for member in self.members)
@@ -90,7 +91,7 @@ class StagePlan:
     """Requests that it is for; None: all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelPlan:
     """A model, ready to be served. `task` is `generate`, `embed` or `rerank`."""
 
@@ -111,24 +112,24 @@ class ModelPlan:
     embedding: Target | None = None
     """What embeds prompts for `learned`."""
 
-    @property
+    @cached_property
     def cascades(self) -> bool:
         """Whether answers may be rejected: there is more than one stage, or the last one is judged too."""
         return len(self.stages) > 1 or self.low_confidence is not None
 
-    @property
+    @cached_property
     def targets(self) -> tuple[Target, ...]:
         """Every deployment that may answer."""
         pools = (*(stage.pool for stage in self.stages), *self.fallbacks)
         return tuple(target for pool in pools for target in pool.targets)
 
-    @property
+    @cached_property
     def context_tokens(self) -> int:
         """The smallest context of all deployments that may answer; 0 where none is known."""
         targets = (target for stage in self.stages for target in stage.pool.targets)
         return min((target.context_tokens for target in targets if target.context_tokens), default=0)
 
-    @property
+    @cached_property
     def accepts(self) -> tuple[str, ...]:
         """What messages may hold besides text: `image`, `audio`, where each stage and fallback can take it."""
         pools = [*(stage.pool for stage in self.stages), *self.fallbacks]
@@ -138,7 +139,7 @@ class ModelPlan:
             if all(any(kind in target.accepts for target in pool.targets) for pool in pools)
         )
 
-    @property
+    @cached_property
     def selective(self) -> bool:
         """Whether some deployments are not for every request."""
         return any(stage.pool.selective for stage in self.stages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from headrace_gateway.guarding.policy import GuardPolicy, compile_guard
@@ -31,7 +32,7 @@ class Table:
     folder: Path = Path()
     """Where files are that the config names."""
 
-    @property
+    @cached_property
     def sample_basis_points(self) -> int:
         """Share of traces that are recorded, in 1/10000."""
         return self.config.telemetry.sample

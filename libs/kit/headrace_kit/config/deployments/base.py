@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
-from math import ceil
+from math import ceil, lcm
 
 from pydantic import Field
 
@@ -39,17 +40,24 @@ class Price(Section):
         self, input_tokens: int, cached_tokens: int, output_tokens: int, cache_write_tokens: int = 0
     ) -> int:
         """Cost in nano-dollars, rounded to nearest; cached and cache-written tokens are part of `input_tokens`."""
+        plain, read, written, output, scale = self._whole
+        fresh = input_tokens - cached_tokens - cache_write_tokens
+        cost = fresh * plain + cached_tokens * read + cache_write_tokens * written + output_tokens * output
+        whole, rest = divmod(cost, scale)
+        # An exact half goes to the even neighbour, as `round` has it.
+        return whole + (2 * rest > scale or (2 * rest == scale and whole % 2 == 1))
+
+    @cached_property
+    def _whole(self) -> tuple[int, int, int, int, int]:
+        """Prices of a plain, a cached, a cache-written and an output token as whole numbers, and what a nano-dollar is
+        in their unit: a request's cost is reckoned without decimals."""
         plain = self.input_usd_per_million
         read = plain if self.cached_input_usd_per_million is None else self.cached_input_usd_per_million
         written = plain if self.cache_write_usd_per_million is None else self.cache_write_usd_per_million
-        fresh = input_tokens - cached_tokens - cache_write_tokens
-        per_million = (
-            fresh * plain
-            + cached_tokens * read
-            + cache_write_tokens * written
-            + output_tokens * self.output_usd_per_million
-        )
-        return round(per_million * NANO / 1_000_000)
+        prices = [Fraction(price) * NANO / 1_000_000 for price in (plain, read, written, self.output_usd_per_million)]
+        scale = lcm(*(price.denominator for price in prices))
+        first, second, third, fourth = (int(price * scale) for price in prices)
+        return first, second, third, fourth, scale
 
     @cached_property
     def most_nano_usd(self) -> tuple[int, int]:

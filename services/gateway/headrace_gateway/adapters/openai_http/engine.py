@@ -9,7 +9,6 @@ import ssl
 import time
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 from headrace_gateway.adapters.openai_http import shapes
 from headrace_gateway.adapters.openai_http.answer import Answer
@@ -66,25 +65,28 @@ class OpenAiEndpoint:
         body = generate_body(request, self.config, stream=not whole)
         answer = Answer(request)
         path = CHAT if request.messages else COMPLETIONS
-        with self._place():
+        self._enter()
+        connection: Connection | None = None
+        try:
             connection = await self._send(path, body, sent, streams=not whole)
-            try:
-                if whole:
-                    for chunk in answer.whole(await self._whole(connection)):
-                        yield chunk
-                    return
-                await self._stream_begins(connection)
-                while not answer.complete:
-                    data = await connection.piece()
-                    if not data:
-                        break
-                    for chunk in answer.feed(data):
-                        yield chunk
-                connection.end_soon()
-                for chunk in answer.end():
+            if whole:
+                for chunk in answer.whole(await self._whole(connection)):
                     yield chunk
-            finally:
+                return
+            await self._stream_begins(connection)
+            while not answer.complete:
+                data = await connection.piece()
+                if not data:
+                    break
+                for chunk in answer.feed(data):
+                    yield chunk
+            connection.end_soon()
+            for chunk in answer.end():
+                yield chunk
+        finally:
+            if connection is not None:
                 connection.end()
+            self._in_flight -= 1
 
     async def embed(self, request: pb.EmbedRequest, sent: Envelope) -> pb.EmbedResponse:
         """See `Engine`."""
@@ -96,12 +98,14 @@ class OpenAiEndpoint:
             async with room:
                 return await self._vectors(part, request.dimensions, sent)
 
-        with self._place():
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(call(texts[at : at + size])) for at in range(0, len(texts), size)]
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from None
+        self._enter()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(call(texts[at : at + size])) for at in range(0, len(texts), size)]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            self._in_flight -= 1
         response = pb.EmbedResponse()
         tokens = 0
         for start, task in zip(range(0, len(texts), size), tasks, strict=True):
@@ -125,15 +129,11 @@ class OpenAiEndpoint:
         """Close all connections now."""
         self._pool.abort()
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _enter(self) -> None:
+        """Take a place; whoever has it counts `_in_flight` down. Raises Busy when there is none."""
         if self._in_flight >= self.config.max_in_flight:
             raise Busy("too many requests are at the model's endpoint", code="engine_busy", retry_after_s=1)
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
 
     async def _send(self, path: str, body: bytes, sent: Envelope, *, streams: bool) -> Connection:
         head = self._head(path)
