@@ -46,32 +46,34 @@ class Answer:
         self._first: GenerateChunk | None = first
         self._rest = rest
 
-    async def chunks(self) -> Chunks:
-        """All pieces in order. The very last one has a finish reason and `usage`; by then the outcome is whole.
+    def chunks(self) -> Answer:
+        """All pieces in order, once. The very last one has a finish reason and `usage`; by then the outcome is whole.
 
         Raises:
             HeadraceError: the answer broke off.
         """
-        async with aclosing(self._rest):
-            if self._first is not None:
-                first, self._first = self._first, None
-                yield first
-            async for chunk in self._rest:
-                yield chunk
+        return self
+
+    def __aiter__(self) -> Answer:
+        return self
+
+    def __anext__(self) -> Awaitable[GenerateChunk]:
+        return self._rest.__anext__() if self._first is None else self._begin()
+
+    async def _begin(self) -> GenerateChunk:
+        first, self._first = self._first, None
+        assert first is not None
+        return first
 
     async def whole(self) -> tuple[list[GenerateChunk], Usage]:
         """One chunk a choice, by index, and the usage. Of a choice that a policy blocked no text is left."""
-        chunks = [self._first] if self._first is not None else []
-        self._first = None
-        async with aclosing(self._rest):
-            async for chunk in self._rest:
-                chunks.append(chunk)
         choices: dict[int, list[GenerateChunk]] = {}
         usage = Usage()
-        for chunk in chunks:
-            choices.setdefault(chunk.index, []).append(chunk)
-            if chunk.HasField("usage"):
-                usage = chunk.usage
+        async with aclosing(self):
+            async for chunk in self:
+                choices.setdefault(chunk.index, []).append(chunk)
+                if chunk.HasField("usage"):
+                    usage = chunk.usage
         return [_joined(choices[index]) for index in sorted(choices)], usage
 
     async def aclose(self) -> None:

@@ -30,7 +30,7 @@ def test_a_bucket_holds_a_minute_and_says_when_there_is_more():
     assert bucket.take(1, 19.5) == pytest.approx(0.5)
     assert bucket.take(1, 20) == 0
     assert bucket.take(1, 20) == pytest.approx(20)
-    assert (bucket.left(40), bucket.left(100), bucket.full_in(40)) == (1, 3, 40)
+    assert (bucket.left(40), bucket.left(100), bucket.state(40)[1]) == (1, 3, 40)
 
 
 def test_more_than_it_holds_is_taken_when_it_is_full():

@@ -35,6 +35,7 @@ class Postgres:
             reconnect_timeout=5,
             check=AsyncConnectionPool.check_connection,
             kwargs={
+                "autocommit": True,
                 "options": f"-c search_path={schema},public",
                 "application_name": f"headrace-{schema}",
                 "connect_timeout": 5,
@@ -56,14 +57,19 @@ class Postgres:
         Raises:
             NotReady: the database cannot be reached, or went away.
         """
+        async with self._connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise NotReady("the database cannot be reached; try again shortly", retry_after_s=1) from error
 
     async def fetch(self, query: Any, *args: Any) -> list[TupleRow]:
         """Run one query in a transaction of its own and return its rows. Raises as `transaction`."""
-        async with self.transaction() as connection:
+        async with self._connection() as connection:  # one statement is a transaction, and needs no words around it
             cursor = await connection.execute(query, args)
             return await cursor.fetchall() if cursor.description else []

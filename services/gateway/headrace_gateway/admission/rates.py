@@ -58,11 +58,15 @@ class Bucket:
 
     def left(self, now: float) -> int:
         """What can be taken now."""
-        return max(0, int((now + _MINUTE_S - max(self._full_at, now)) / self._unit_s + 1e-6))
+        return self.state(now)[0]
 
-    def full_in(self, now: float) -> float:
-        """Seconds until it is full."""
-        return max(0.0, self._full_at - now)
+    def state(self, now: float) -> tuple[int, float]:
+        """What can be taken now, and the seconds until it is full."""
+        full_in = self._full_at - now
+        if full_in <= 0:
+            return int(_MINUTE_S / self._unit_s + 1e-6), 0.0
+        left = int((_MINUTE_S - full_in) / self._unit_s + 1e-6)
+        return (left if left > 0 else 0), full_in
 
 
 class Rates:

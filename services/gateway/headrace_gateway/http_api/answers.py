@@ -85,12 +85,19 @@ def headrace_headers(ctx: RequestContext) -> Headers:
 
 def _rate_headers(rates: Rates) -> Headers:
     """OpenAI's `x-ratelimit-*`: the team's limits, and what of this gateway's share of them is left."""
-    now, headers = rates.clock(), list[tuple[str, str]]()
-    for kind, bucket in (("requests", rates.requests), ("tokens", rates.tokens)):
-        if bucket is not None:
-            headers += [
-                (f"x-ratelimit-limit-{kind}", str(bucket.per_minute)),
-                (f"x-ratelimit-remaining-{kind}", str(bucket.left(now))),
-                (f"x-ratelimit-reset-{kind}", f"{bucket.full_in(now):.3f}s"),
-            ]
+    now, headers = rates.clock(), Headers()
+    if (bucket := rates.requests) is not None:
+        left, full_in = bucket.state(now)
+        headers += [
+            ("x-ratelimit-limit-requests", str(bucket.per_minute)),
+            ("x-ratelimit-remaining-requests", str(left)),
+            ("x-ratelimit-reset-requests", f"{full_in:.3f}s"),
+        ]
+    if (bucket := rates.tokens) is not None:
+        left, full_in = bucket.state(now)
+        headers += [
+            ("x-ratelimit-limit-tokens", str(bucket.per_minute)),
+            ("x-ratelimit-remaining-tokens", str(left)),
+            ("x-ratelimit-reset-tokens", f"{full_in:.3f}s"),
+        ]
     return headers

@@ -188,6 +188,8 @@ def _regex(body: Sampled, sampling: pb.Sampling) -> None:
 
 
 def _tools(body: ChatBody, sampling: pb.Sampling) -> None:
+    if not body.tools and body.tool_choice is None and body.parallel_tool_calls is None:
+        return
     tools = [
         pb.Tool(
             name=spec.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,8 @@ class Wire(Protocol):
         """Send status and headers."""
         ...
 
-    async def send(self, chunk: bytes) -> None:
-        """Send a piece of the body; returns when the server has taken it."""
+    def send(self, chunk: bytes) -> Awaitable[None]:
+        """Send a piece of the body; done when the server has taken it."""
         ...
 
 
@@ -47,7 +47,7 @@ class Reply:
         begun: status and headers are out, or on their way: the status can no longer be chosen.
     """
 
-    __slots__ = ("_keep_alive", "_quiet_since", "_sign", "_timer", "_wire", "begun")
+    __slots__ = ("_keep_alive", "_now", "_quiet_since", "_sign", "_timer", "_wire", "begun")
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -61,6 +61,7 @@ class Reply:
     def keep_alive(self, how: KeepAlive) -> None:
         """From here on, show the client that its request lives. The first sign begins the response, with 200."""
         loop = asyncio.get_running_loop()
+        self._now = loop.time
         self._keep_alive, self._quiet_since = how, loop.time()
         self._timer = loop.call_later(how.every_s, self._look)
 
@@ -80,7 +81,7 @@ class Reply:
             return
         self._quiet_since = None
         await self._wire.send(chunk)
-        self._quiet_since = asyncio.get_running_loop().time()
+        self._quiet_since = self._now()
 
     async def fail(self, body: bytes) -> None:
         """End a response that a sign of life has begun by the body of an error response, as its last event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from typing import Any
 
 from granian._granian import RSGIProtocolClosed as ProtocolClosed
@@ -19,10 +20,10 @@ _DISCARD_S = 10
 class RsgiRequest:
     """A request under RSGI."""
 
-    __slots__ = ("_left", "_protocol", "_scope", "_task", "gone", "method", "path", "query", "reply")
+    __slots__ = ("_headers", "_left", "_protocol", "_task", "gone", "method", "path", "query", "reply")
 
     def __init__(self, scope: Any, protocol: Any) -> None:
-        self._scope, self._protocol = scope, protocol
+        self._headers, self._protocol = scope.headers, protocol
         self.reply = Reply(RsgiWire(protocol))
         self.method: str = scope.method
         self.path: str = scope.path
@@ -34,7 +35,7 @@ class RsgiRequest:
     def header(self, name: str) -> str:
         """See `Request`."""
         try:
-            return self._scope.headers.get(name, "") or ""
+            return self._headers.get(name, "") or ""
         except ValueError:  # not text
             return ""
 
@@ -133,9 +134,10 @@ class RsgiWire:
         """See `Wire`."""
         self._transport = self._protocol.response_stream(status, headers)
 
-    async def send(self, chunk: bytes) -> None:
+    def send(self, chunk: bytes) -> Awaitable[None]:
         """See `Wire`."""
-        await self._transport.send_bytes(chunk)
+        sent: Awaitable[None] = self._transport.send_bytes(chunk)
+        return sent
 
 
 class RsgiFace:

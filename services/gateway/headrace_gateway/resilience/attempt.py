@@ -114,7 +114,8 @@ class Attempt:
             self._first_us = self.ctx.elapsed_us()
         self.pieces += 1
         self._chars += len(chunk.text) + len(chunk.reasoning)
-        self.confidence.add(chunk)
+        if chunk.HasField("stats"):
+            self.confidence.add(chunk)
         if chunk.HasField("prompt"):
             self._prompt = chunk.prompt
         if chunk.HasField("usage"):

@@ -139,7 +139,7 @@ class Health:
         if plan is None:
             return
         model = self._model(plan)
-        known = self.known(plan, attempt.target.name)
+        known = model.deployments.get(attempt.target.name) or self.known(plan, attempt.target.name)
         now = self._clock()
         probe = known.probe is attempt
         if probe:

@@ -45,7 +45,8 @@ class Live:
         self.first: GenerateChunk | None = None
         """Its first chunk, once it is there."""
         self._chunks = chunks
-        self._limit_s, self._between_s = timeouts.first_token, timeouts.between_tokens
+        self._limit_s: float | None = timeouts.first_token
+        self._between_s: float | None = timeouts.between_tokens
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
@@ -59,33 +60,36 @@ class Live:
             Upstream: the engine said nothing for too long (`engine_stalled`), or ended without finishing its answer.
             HeadraceError: what the engine raised.
         """
-        if self._limit_s is None and self._between_s is None:
-            return self._took(await anext(self._chunks, None))
-        task = self._task = asyncio.current_task()
+        chunk = await (self._within() if self._limit_s is not None else anext(self._chunks, None))
+        if chunk is None:
+            if not self.attempt.finish_reason:
+                raise Upstream("the engine ended without finishing its answer", code="engine_failed")
+            return None
+        if self._limit_s is not self._between_s:
+            self._stop_timer()
+            self._limit_s = self._between_s
+        self.attempt.saw(chunk)
+        if chunk.HasField("usage"):  # the last one: nothing is waited for
+            self._stop_timer()
+            self._limit_s = self._between_s = None
+        return chunk
+
+    async def _within(self) -> GenerateChunk | None:
+        """The next chunk, in time. Raises as `next`."""
+        task = self._task = asyncio.current_task(self._loop)
         assert task is not None
         cancelling = task.cancelling()
         self._since = self._loop.time()
         if self._timer is None and self._limit_s is not None:
             self._timer = self._loop.call_later(self._limit_s, self._look)
         try:
-            chunk = await anext(self._chunks, None)
+            return await anext(self._chunks, None)
         except BaseException as error:
             if self._fired and task.uncancel() <= cancelling:
                 raise Upstream(f"the engine said nothing for {self._limit_s:g} s", code="engine_stalled") from error
             raise
         finally:
             self._task = None
-        if chunk is not None and self._limit_s is not self._between_s:
-            self._stop_timer()
-            self._limit_s = self._between_s
-        return self._took(chunk)
-
-    def _took(self, chunk: GenerateChunk | None) -> GenerateChunk | None:
-        if chunk is not None:
-            self.attempt.saw(chunk)
-        elif not self.attempt.finish_reason:
-            raise Upstream("the engine ended without finishing its answer", code="engine_failed")
-        return chunk
 
     async def aclose(self) -> None:
         """Stop the engine, where it is still at work."""

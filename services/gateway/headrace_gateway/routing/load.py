@@ -102,7 +102,8 @@ class LoadBook:
         """See `AttemptListener`."""
         name = attempt.target.name
         known = self._of(name)
-        self._waits[id(attempt)] = self.wait_ms(name)
+        if known.report is not None:
+            self._waits[id(attempt)] = self.wait_ms(name)
         known.in_flight += 1
 
     def ended(self, attempt: Attempt) -> None:

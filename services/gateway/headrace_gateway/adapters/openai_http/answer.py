@@ -113,7 +113,10 @@ class Answer:
         return chunks
 
     def _take(self, payload: bytes, chunks: list[GenerateChunk]) -> None:
-        event = _decoded(payload)
+        try:
+            event = completion.decode(payload)
+        except UNREADABLE as error:
+            raise _unreadable() from error
         if event.error is not None:
             if self._begun:
                 raise _failed("failed in the middle of its answer")
@@ -252,7 +255,11 @@ def _decoded(payload: bytes) -> Completion:
     try:
         return completion.decode(payload)
     except UNREADABLE as error:
-        raise _failed("sent something that is not an answer") from error
+        raise _unreadable() from error
+
+
+def _unreadable() -> Upstream:
+    return _failed("sent something that is not an answer")
 
 
 def _value(logprob: float | None) -> float:

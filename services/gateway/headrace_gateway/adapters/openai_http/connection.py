@@ -69,7 +69,8 @@ class Connection(asyncio.Protocol):
         self._due = self._loop.time() + first_byte_s
         self._deadline = _NEVER if deadline is None else deadline
         self._watch()
-        cast(asyncio.Transport, self._transport).write(data)
+        assert self._transport is not None, "it is connected"
+        self._transport.write(data)
 
     async def whole(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """What is left of the body, when all of it is there; `status` and `header` are known then.
@@ -95,7 +96,8 @@ class Connection(asyncio.Protocol):
         while not self._body and not self._complete:
             await self._wait()
         data = self._take()
-        self._resume()
+        if self._paused:
+            self._resume()
         return data
 
     def header(self, name: bytes) -> str | None:
@@ -153,7 +155,9 @@ class Connection(asyncio.Protocol):
             return
         if self._ready:
             self._due = self._loop.time() + self._idle_s
-        if self._complete or (self._streams and self._ready) or self._body_bytes > MAX_BODY_BYTES:
+        if self._waiter is not None and (
+            self._complete or (self._streams and self._ready) or self._body_bytes > MAX_BODY_BYTES
+        ):
             self._wake()
         if self._held_bytes > _PAUSE_BYTES and self._streams and not self._paused and not self._complete:
             self._paused = True
@@ -204,9 +208,10 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """See httptools."""
         if not self._complete and self._ready:
-            self._body_bytes += len(data)
+            size = len(data)
+            self._body_bytes += size
             if self._state == "busy":
-                self._held_bytes += len(data)
+                self._held_bytes += size
                 self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -238,15 +243,9 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def _take(self) -> bytes:
-        body = self._body
+        body, self._body = self._body, []
         self._held_bytes = 0
-        if len(body) == 1:
-            data = body[0]
-            body.clear()
-            return data
-        data = b"".join(body)
-        body.clear()
-        return data
+        return body[0] if len(body) == 1 else b"".join(body)
 
     def _resume(self) -> None:
         if self._paused:
