@@ -34,7 +34,9 @@
 {{- $own := dict -}}
 {{- range $name, $triton := include "headrace.tritons" . | fromYaml -}}
 {{- range $triton.deployments -}}
+{{- if hasKey (get $given "deployments" | default dict) . -}}
 {{- $_ := set $own . (dict "triton_address" (printf "%s-triton-%s:7871" $full $name) "triton_metrics_address" (printf "%s-triton-%s:7872" $full $name)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $here := dict "deployments" $own "services" $services "telemetry" (dict "otlp_address" $otlp) -}}
