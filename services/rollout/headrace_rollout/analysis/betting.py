@@ -137,13 +137,18 @@ class Bets(Fortune):
 class TemperedBets(Bets):
     """Bets on all requests, several of a key, whose values are worth 1 / dispersion each.
 
-    A sum of such values varies `dispersion` times as much as that of independent ones, so what is won is divided by it:
-    right where sums are about normal, tested by simulation elsewhere. What is won far beyond the goal is given away, so
-    that the past cannot outweigh for long what comes later.
+    A sum of such values varies `dispersion` times as much as that of independent ones, so all that was won is divided
+    by it: right where sums are about normal, tested by simulation elsewhere. What is won far beyond the goal is given
+    away, so that the past cannot outweigh for long what comes later.
     """
 
     SPARE = 0.3
     """Log of what is kept beyond the goal."""
+
+    def __init__(self, alpha: float, prior: Array) -> None:
+        super().__init__(alpha, prior)
+        self._began = self._log_parts.copy()
+        self._dispersion = 1.0
 
     @property
     def progress(self) -> float:
@@ -151,12 +156,23 @@ class TemperedBets(Bets):
         return min(1.0, max(0.0, self.now / self.goal))
 
     def follow_tempered(self, won: Array, dispersion: float) -> None:
-        """As `follow`, with the dispersion that is known by now."""
+        """As `follow`, with the dispersion that is known by now: it holds for what was won before, too."""
+        self._log_parts[:] = self._began + (self._log_parts - self._began) * (self._dispersion / dispersion)
+        self._dispersion = dispersion
         self.follow(won / dispersion)
         excess = self.now - self.goal - self.SPARE
         if excess > 0:
             self._log_parts -= excess
             self.now -= excess
+
+    def dump(self) -> list[Any]:
+        """What `restore` takes."""
+        return [*super().dump(), self._dispersion]
+
+    def restore(self, dumped: list[Any]) -> None:
+        """Go on where `dump` was."""
+        super().restore(dumped)
+        self._dispersion = float(dumped[3])
 
 
 class ArmBets:
