@@ -10,7 +10,7 @@ from benchmarks.rollouts.figures import Row
 from headrace_kit.config.rollout_analysis import Analysis as Spec
 from headrace_rollout.analysis import Analysis, Outcome
 
-PER_SECOND, SECONDS = 1_000, 40
+PER_SECOND, SECONDS = 1_000, 30
 
 
 def cost() -> Row:

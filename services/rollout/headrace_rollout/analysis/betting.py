@@ -83,7 +83,7 @@ class EventBets(Fortune):
     weighted by how well each did: the fortune is about as large as if the best had been known.
 
     Bets are then aimed: made a little smaller or larger, such that a whole number of wins leads exactly to the goal.
-    What a last win brings beyond it would be lost (the overshoot of Wald's test, here about a tenth of the time).
+    What a last win brings beyond it would be lost (the overshoot of Wald's test).
     """
 
     AIM = 1.25
