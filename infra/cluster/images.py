@@ -108,22 +108,24 @@ def _pinned(lock: str, names: tuple[str, ...]) -> str:
 def save(places: Places, used: Engine, reference: str) -> Path:
     """The archive of an image that is here, written again only when the image changed."""
     path, identity = archive(places, reference), used.identity(reference)
-    if not _made(places, reference, identity):
-        _keep(places, used, reference, identity)
+    if not (path.exists() and _read(path.with_suffix(".image")) == identity):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        used.save(reference, path)
+        path.with_suffix(".image").write_text(identity)
     return path
 
 
 def _made(places: Places, reference: str, digest: str) -> bool:
     path = archive(places, reference)
-    stamp = path.with_suffix(".from")
-    return path.exists() and stamp.exists() and stamp.read_text() == digest
+    return path.exists() and _read(path.with_suffix(".recipe")) == digest
 
 
 def _keep(places: Places, used: Engine, reference: str, digest: str) -> None:
-    path = archive(places, reference)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    used.save(reference, path)
-    path.with_suffix(".from").write_text(digest)
+    save(places, used, reference).with_suffix(".recipe").write_text(digest)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def load(places: Places, *archives: Path) -> None:
@@ -131,13 +133,10 @@ def load(places: Places, *archives: Path) -> None:
     stamps = places.state / "imported"
     stamps.mkdir(parents=True, exist_ok=True)
     for path in archives:
-        digest = (
-            path.with_suffix(".from").read_text() if path.with_suffix(".from").exists() else str(path.stat().st_mtime)
-        )
-        stamp = stamps / path.name
-        if stamp.exists() and stamp.read_text() == digest:
+        identity, stamp = path.with_suffix(".image").read_text(), stamps / path.name
+        if _read(stamp) == identity:
             continue
         command = ["ctr", "-a", str(places.containerd_socket), "-n", "k8s.io", "images", "import", str(path)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        stamp.write_text(digest)
+        stamp.write_text(identity)
         say(f"imported {path.stem}")
