@@ -26,6 +26,7 @@ DESIGN = {
     # the stores and the model server
     *((service, "postgres", 5432) for service in ("gateway", "retrieval", "tracing", "rollout", "migrate")),
     ("gateway", "valkey", 6379),
+    ("rollout", "valkey", 6379),
     *(("inference", "triton-default", port) for port in (7871, 7872)),
 }
 """Edges between pods; everybody may call the gateway's public ports and, in the cluster, read metrics."""

@@ -164,6 +164,12 @@ def test_the_cascades_guides_config_is_valid():
     assert config.models["led"].learned is not None
 
 
+def test_the_rollouts_guides_config_is_valid():
+    rollout = config_of("docs/guides/rollouts.md").rollouts["assistant"]
+    assert rollout.steps[0].shadow and rollout.steps[3].approval
+    assert rollout.analysis is not None and rollout.schedule is not None and rollout.freeze
+
+
 def config_of(guide):
     """The YAML blocks of a guide, together as one config."""
     whole: dict[str, dict[str, object]] = {}

@@ -107,16 +107,18 @@ imagePullPolicy: {{ . }}
           name: {{ include "headrace.postgresSecret" $root }}
           items: [{key: postgres-dsn, path: {{ $stores.postgres }}}]
       {{- end }}
-      {{- if eq .name "gateway" }}
+      {{- if has .name (list "gateway" "rollout") }}
       - secret:
           name: {{ include "headrace.valkeySecret" $root }}
           items: [{key: valkey-url, path: {{ $stores.valkey }}}]
+      {{- end }}
+      {{- if eq .name "gateway" }}
       - secret:
           name: {{ include "headrace.adminSecret" $root }}
           items: [{key: bootstrap-admin-key, path: bootstrap-admin-key}]
           optional: true
       {{- end }}
-      {{- if has .name (list "gateway" "inference") }}
+      {{- if has .name (list "gateway" "inference" "rollout") }}
       {{- range $root.Values.secrets.extra }}
       - secret: {name: {{ . }}}
       {{- end }}

@@ -194,6 +194,8 @@ class Headrace:
     rollouts = _blocking(AsyncHeadrace.rollouts)
     rollout = _blocking(AsyncHeadrace.rollout)
     start_rollout = _blocking(AsyncHeadrace.start_rollout)
+    explain_rollout = _blocking(AsyncHeadrace.explain_rollout)
+    approve_rollout = _blocking(AsyncHeadrace.approve_rollout)
     promote_rollout = _blocking(AsyncHeadrace.promote_rollout)
     abort_rollout = _blocking(AsyncHeadrace.abort_rollout)
     deployments = _blocking(AsyncHeadrace.deployments)

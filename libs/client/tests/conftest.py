@@ -109,6 +109,48 @@ EVENTS = [
 ]
 
 
+VERDICT = {
+    "metric": "errors",
+    "state": "beyond",
+    "estimate": 0.2,
+    "low": 0.08,
+    "high": 0.4,
+    "margin": 0.01,
+    "evidence": 1.0,
+    "n_baseline": 900,
+    "n_candidate": 40,
+}
+ROLLED_BACK = {
+    "id": "ro2",
+    "model": "assistant",
+    "state": "rolled_back",
+    "steps": 2,
+    "reason": "beyond its margin: errors",
+    "spec": {"candidate": {"deployment": "small-v2", "guardrails": None, "retry": {"attempts": 3}}},
+    "verdicts": [VERDICT],
+}
+EXPLAINED = {
+    "rollout": ROLLED_BACK,
+    "transitions": [
+        {"at": "2026-11-28T12:00:00+00:00", "state": "running", "weight": 500, "actor": "controller"},
+        {"at": "2026-11-28T12:01:00+00:00", "state": "rolled_back", "actor": "controller", "reason": "beyond"},
+    ],
+    "decisions": [
+        {"at": "2026-11-28T12:01:00+00:00", "action": "roll_back", "reason": "beyond its margin", "verdicts": [VERDICT]}
+    ],
+    "points": [
+        {"at": f"2026-11-28T12:00:{10 * number:02}+00:00", "metric": "errors", "state": state, "margin": 0.01, **values}
+        for number, (state, values) in enumerate(
+            [
+                ("undecided", {}),
+                ("undecided", {"estimate": 0.1, "low": -0.1, "high": 0.5}),
+                ("beyond", {"estimate": 0.2, "low": 0.08, "high": 0.4}),
+            ]
+        )
+    ],
+}
+
+
 @dataclass
 class Seen:
     """A request that arrived."""
@@ -268,6 +310,10 @@ class FakePlatform:
                 "data": [{"id": "ro1", "model": "assistant", "state": "running", "weight": 500}]
             },
             "GET /v1/admin/rollouts/ro1": {"id": "ro1", "model": "assistant", "state": "running", "steps": 3},
+            "GET /v1/admin/rollouts/ro2": ROLLED_BACK,
+            "GET /v1/admin/rollouts/ro2/explanation": EXPLAINED,
+            "POST /v1/admin/rollouts": {"id": "ro3", "model": "assistant", "state": "running", "steps": 3},
+            "POST /v1/admin/rollouts/ro1:approve": {"id": "ro1", "state": "running", "reason": "step 1 was approved"},
             "POST /v1/admin/rollouts/ro1:promote": {"id": "ro1", "state": "promoted"},
             "GET /v1/admin/deployments": {"data": [SMALL]},
             "GET /v1/admin/deployments/small": SMALL,

@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from headrace.cli._chart import bars
@@ -226,6 +227,59 @@ def test_keys_and_rollouts_use_the_admin_key(run, fake):
     assert "promoted" in run("rollouts", "promote", "ro1").stdout
     assert "why: slow" in run("rollouts", "abort", "ro1", "--reason", "slow").stdout
     assert {seen.headers["authorization"] for seen in fake.seen} == {"Bearer hr_admin"}
+
+
+def test_rollouts_are_started_approved_watched_and_explained(run, fake, tmp_path):
+    assert run("rollouts", "start", "assistant", "--candidate", "small-v2").stdout.startswith("ro3 · assistant")
+    assert fake.seen[-1].body["spec"]["candidate"] == {"deployment": "small-v2"}
+    assert fake.seen[-1].body["spec"]["steps"][-1] == {"weight": "100%"}
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("candidate: {guardrails: strict}\nsteps: [{weight: 100%}]\n")
+    assert run("rollouts", "start", "assistant", "--spec", str(spec)).exit_code == 0
+    assert fake.seen[-1].body["spec"] == {"candidate": {"guardrails": "strict"}, "steps": [{"weight": "100%"}]}
+    run("rollouts", "start", "assistant", code=1)
+    assert "step 1 was approved" in run("rollouts", "approve", "ro1").stdout
+    assert fake.seen[-1].body == {"step": 0}
+    shown = run("rollouts", "watch", "ro2").stdout
+    assert "rolled_back" in shown and "errors" in shown and "0.08 … 0.4" in shown
+    [line] = run("rollouts", "watch", "ro2", "--json").stdout.splitlines()
+    assert json.loads(line)["verdicts"][0]["n_candidate"] == 40
+    told = run("rollouts", "explain", "ro2", "--plot", str(tmp_path / "why.svg")).stdout
+    assert "roll_back in step 1: beyond its margin" in told and "+0.2" in told
+    drawing = (tmp_path / "why.svg").read_text()
+    assert "<polygon" in drawing and "margin" in drawing and ">beyond<" in drawing
+    assert json.loads(run("rollouts", "explain", "ro2", "--json").stdout)["decisions"][0]["action"] == "roll_back"
+    assert "controller" in run("rollouts", "history", "ro2").stdout
+
+
+CONFIG_FILE = """\
+# what teams call
+models:
+  assistant:
+    cascade: [{deployment: small}, {deployment: large}]  # cheap first
+    guardrails: standard
+    retry: {attempts: 2, backoff: 1s}
+  other: {deployment: small}  # stays
+rollouts:
+  assistant:
+    candidate: {deployment: small-v2}
+"""
+
+
+def test_rollouts_patch_is_ready_for_git(run, tmp_path):
+    file = tmp_path / "headrace.yaml"
+    file.write_text(CONFIG_FILE)
+    change = run("rollouts", "patch", "ro2", "--file", str(file)).stdout
+    assert file.read_text() == CONFIG_FILE
+    (tmp_path / "change.diff").write_text(change)
+    subprocess.run(["git", "apply", "change.diff"], cwd=tmp_path, check=True, capture_output=True)
+    after = file.read_text()
+    assert "  other: {deployment: small}  # stays\n" in after and "# what teams call" in after
+    tree = YAML(typ="safe").load(after)
+    assert tree["models"]["assistant"] == {"deployment": "small-v2", "retry": {"attempts": 3, "backoff": "1s"}}
+    assert "rollouts" not in tree
+    file.write_text("models: {}\n")
+    assert "no model 'assistant'" in run("rollouts", "patch", "ro2", "--file", str(file), code=1).stderr
 
 
 def test_guardrails_check(run):

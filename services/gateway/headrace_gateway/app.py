@@ -28,13 +28,18 @@ from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.arms.outcomes import Finishing
+from headrace_gateway.arms.shadow import Shadows
+from headrace_gateway.arms.similar import Alike
 from headrace_gateway.audit import Auditor, AuditReader, config_entry
 from headrace_gateway.budgets.alerts import Alerts
 from headrace_gateway.budgets.service import Budgets
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
+from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.webhook import Webhooks
+from headrace_gateway.context import RequestContext
 from headrace_gateway.deployments import DeploymentAdmin
 from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
@@ -101,6 +106,7 @@ IDEMPOTENT = {
     "rollout": (
         "/headrace.rollout.v1.RolloutService/ListRollouts",
         "/headrace.rollout.v1.RolloutService/GetRollout",
+        "/headrace.rollout.v1.RolloutService/Explain",
     ),
 }
 """What gRPC itself may try again while a service is unreachable. Generate is not: the pipeline retries by policy."""
@@ -159,17 +165,6 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     exporter = SpanExporter(receiver, metrics)
     in_flight = InFlight()
     lag = LoopLag(lambda: settings().max_loop_lag_ms / 1000, metrics.loop_lag.set)
-    door = Door(
-        ring,
-        in_flight,
-        lag,
-        lambda: active.current,
-        lambda: settings().max_in_flight,
-        metrics,
-        budgets.book,
-        budgets.rates,
-        exporter.record,
-    )
     health = Health(FailureMetrics(runtime.registry))
     loads = LoadBook()
     load_poll = LoadPoll(peers["inference"], loads)
@@ -184,6 +179,22 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     cache = AnswerCache(store, retriever, Semantic(store, attempts), ledger.log, metrics)
     webhooks = Webhooks(HttpPost(lambda: settings().webhook_hosts), runtime.secrets.get, metrics.webhook)
     pipeline = Pipeline(attempts, retriever, leases, metrics, cache, Judges(attempts, inference, webhooks))
+
+    async def serve(ctx: RequestContext, call: GenerateCall) -> None:
+        await (await pipeline.generate(ctx, call)).whole()
+
+    shadows = Shadows(serve, Alike(attempts), ledger.log, exporter.record, metrics.shadow)
+    door = Door(
+        ring,
+        in_flight,
+        lag,
+        lambda: active.current,
+        lambda: settings().max_in_flight,
+        metrics,
+        budgets.book,
+        budgets.rates,
+        Finishing(ledger.log, metrics.arm, shadows.begin, exporter.record).record,
+    )
 
     def limit() -> int:
         return settings().max_body_bytes
@@ -228,6 +239,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         for part in (watch, load_poll, active, keys, deployments, webhooks):
             await part.stop()
         await once.stop()
+        await shadows.stop()
         await cache.stop()
         await budgets.stop()
         await auditor.stop()

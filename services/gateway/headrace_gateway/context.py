@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uuid_utils
 
@@ -20,6 +20,10 @@ from headrace_gateway.routing.traits import Traits
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc.call import Identity
 from headrace_protos.common.v1.chat_pb2 import Usage
+
+if TYPE_CHECKING:
+    from headrace_gateway.arms.outcomes import Answered
+    from headrace_gateway.arms.shadow import Copy
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
 _random = random.SystemRandom()
@@ -99,6 +103,14 @@ class RequestContext:
     rollout_id: str = ""
     arm: str = ""
     unit: str = ""
+    arm_weight: int = 0
+    """The candidate's share when the arm was chosen, in 1/10000."""
+    shadow: bool = False
+    """A copy of somebody's request, for the candidate: nobody reads its answer."""
+    copy: Copy | None = None
+    """The request as it came, where a copy of it goes to a candidate."""
+    answered: Answered | None = None
+    """The answer as its caller gets it; only on an arm of a rollout."""
     stream: bool = False
     outcome: Outcome = field(default_factory=Outcome)
     hops: list[Hop] = field(default_factory=list)

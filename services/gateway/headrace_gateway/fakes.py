@@ -11,10 +11,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from headrace_gateway.cache.ports import Known, Room
 from headrace_gateway.ledger.frames import pack
 from headrace_gateway.ledger.reconcile import Used
-from headrace_gateway.ledger.writer import advance
 from headrace_gateway.ports import Envelope
 from headrace_kit.config.cascades import Webhook
 from headrace_kit.errors import NotFound, NotReady, Upstream
+from headrace_kit.events import advance
 from headrace_protos.common.v1.chat_pb2 import ToolCall, Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1 import messages_pb2 as inference

@@ -10,6 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from headrace_gateway.arms.leases import Leases
+from headrace_gateway.arms.outcomes import answered
+from headrace_gateway.arms.shadow import chosen, copy_of
+from headrace_gateway.arms.split import CANDIDATE, Arm
 from headrace_gateway.budgets.reserve import measure, reserve
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.calls import GenerateCall
@@ -29,7 +32,7 @@ from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.routing.eligible import refuse_forbidden, refuse_unservable
 from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan, single
-from headrace_kit.errors import BadInput, Forbidden, NotFound, Upstream
+from headrace_kit.errors import BadInput, Forbidden, NotFound, NotReady, Upstream
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
@@ -160,14 +163,9 @@ class Pipeline:
 
     def _arm(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
         """Find the model, and which arm of its rollout this request is on."""
-        plan = select(ctx, self.leases, call.model, "generate", sticky_key(ctx, call))
-        if call.options.route:
-            if "admin" not in ctx.identity.scopes:
-                raise Forbidden("naming a deployment needs a key with the scope 'admin'", param="headrace.route")
-            target = ctx.table.target(call.options.route)
-            ctx.plan = plan = replace(
-                plan, stages=(StagePlan(single(target), None),), fallbacks=(), low_confidence=None, learned=None
-            )
+        plan = shadowed(ctx, self.leases, call.model) if ctx.shadow else self._chosen(ctx, call)
+        if ctx.rollout_id:
+            ctx.answered = answered(call.messages, call.prompt, call.sampling.response_format)
         attributes = ctx.attributes
         attributes[genai.REQUEST_STREAM] = call.stream
         if call.options.conversation_id:
@@ -176,6 +174,21 @@ class Pipeline:
         for name, field in _SAMPLING_ATTRIBUTES:
             if sampling.HasField(field):
                 attributes[name] = getattr(sampling, field)
+        return plan
+
+    def _chosen(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
+        arm = select(ctx, self.leases, call.model, "generate", sticky_key(ctx, call))
+        plan = arm.plan
+        if call.options.route:
+            if "admin" not in ctx.identity.scopes:
+                raise Forbidden("naming a deployment needs a key with the scope 'admin'", param="headrace.route")
+            target = ctx.table.target(call.options.route)
+            ctx.plan = plan = replace(
+                plan, stages=(StagePlan(single(target), None),), fallbacks=(), low_confidence=None, learned=None
+            )
+            ctx.rollout_id = ctx.arm = ""  # it was sent there by name: it says nothing of an arm
+        elif arm.shadow and chosen(arm.rollout_id, ctx.request_id, arm.shadow):
+            ctx.copy = copy_of(call, arm.limits)
         return plan
 
     def _guard(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall) -> Guard:
@@ -237,6 +250,8 @@ class Pipeline:
                         continue
                     if not ctx.first_token_us:
                         ctx.first_token_us = ctx.elapsed_us()
+                    if ctx.answered is not None:
+                        ctx.answered.saw(chunk)
                     if held is not None:
                         held.ClearField("usage")
                         yield held
@@ -272,8 +287,28 @@ def sticky_key(ctx: RequestContext, call: GenerateCall) -> str:
     return f"{ctx.identity.tenant}\0u\0{person}" if person else ctx.request_id
 
 
-def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str) -> ModelPlan:
-    """The plan that serves a request for `model`, on the arm of `key`; the request takes its time limit.
+def shadowed(ctx: RequestContext, leases: Leases, model: str) -> ModelPlan:
+    """The plan that serves a copy: the candidate's, without what reaches beyond the answer (a cache, people).
+
+    Raises:
+        NotReady: the rollout has ended meanwhile.
+    """
+    plan = leases.candidate(ctx.table, model, ctx.rollout_id)
+    if plan is None:
+        ctx.rollout_id = ""
+        raise NotReady("the rollout has ended")
+    low = plan.low_confidence
+    ctx.plan = plan = replace(
+        plan, cache=None, low_confidence=low.model_copy(update={"webhook": None}) if low is not None else None
+    )
+    ctx.arm = ctx.outcome.arm = CANDIDATE
+    ctx.outcome.model = model
+    ctx.limit(plan.timeout_s)
+    return plan
+
+
+def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str) -> Arm:
+    """The arm of `key`, whose plan serves a request for `model`; the request takes its time limit.
 
     Raises:
         NotFound: no such model for this tenant.
@@ -282,6 +317,7 @@ def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str)
     baseline = ctx.table.model(model, ctx.identity.tenant)
     arm = leases.arm(ctx.table, baseline, key)
     ctx.plan, ctx.rollout_id, ctx.arm, ctx.unit = arm.plan, arm.rollout_id, arm.name, arm.unit
+    ctx.arm_weight = arm.weight
     ctx.outcome.model, ctx.outcome.arm = model, arm.name or "baseline"
     if arm.plan.task != task:
         raise BadInput(
@@ -290,4 +326,4 @@ def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str)
             param="model",
         )
     ctx.limit(arm.plan.timeout_s)
-    return arm.plan
+    return arm

@@ -99,7 +99,7 @@ class Vectors:
         person = ctx.identity.user or person
         return select(
             ctx, self.leases, model, task, f"{ctx.identity.tenant}\0u\0{person}" if person else ctx.request_id
-        )
+        ).plan
 
     @staticmethod
     def _guard(ctx: RequestContext, plan: ModelPlan) -> Guard:

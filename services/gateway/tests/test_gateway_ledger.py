@@ -15,9 +15,10 @@ from headrace_gateway.ledger.reconcile import Used
 from headrace_gateway.ledger.service import Ledger
 from headrace_gateway.ledger.ship import Shipper
 from headrace_gateway.ledger.usage import Group, read_query
-from headrace_gateway.ledger.writer import LedgerWriter, advance, rows_of
+from headrace_gateway.ledger.writer import LedgerWriter, rows_of
 from headrace_kit.config.deployments import Price
 from headrace_kit.errors import BadInput, NotReady
+from headrace_kit.events import advance
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 

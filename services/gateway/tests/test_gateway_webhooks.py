@@ -17,11 +17,12 @@ import pytest
 from pydantic import ValidationError
 
 from headrace_gateway.adapters.webhooks import HttpPost
-from headrace_gateway.cascade.webhook import PAUSES_S, Refused
+from headrace_gateway.cascade.webhook import PAUSES_S
 from headrace_gateway.fakes import Script
 from headrace_gateway.routing.table import compile_table
 from headrace_kit.config import Snapshot, parse
 from headrace_kit.config.cascades import LowConfidence, Webhook
+from headrace_kit.webhooks import Refused
 
 URL = "https://desk.example.com/headrace?team=a"
 CONFIG = """

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
+from urllib.parse import urlsplit
 
 from headrace_kit.config import services
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
+from headrace_kit.stores.valkey import connect
+from headrace_kit.webhooks import post
 from headrace_protos.rollout.v1 import service_pb2_grpc
 from headrace_rollout.adapters.postgres import PostgresRolloutStore
+from headrace_rollout.adapters.valkey_events import ValkeyEvents
 from headrace_rollout.domain.controller import Controller
 from headrace_rollout.domain.desired import Desired
 from headrace_rollout.domain.grants import Grants
+from headrace_rollout.domain.hearing import Hearing
+from headrace_rollout.domain.news import Teller
 from headrace_rollout.domain.operations import Operations
 from headrace_rollout.grpc_api import FULL_NAME, RolloutServicer
 from headrace_rollout.metrics import Metrics
+
+_VALKEY_TIMEOUT_S = 0.5
 
 
 def build(runtime: ServiceRuntime) -> ServiceApp:
     """Make the service; nothing runs until the host starts it.
 
     Raises:
-        NotReady: the secret with PostgreSQL's address is missing.
+        NotReady: a secret with a store's address is missing.
     """
 
     def lease_s() -> float:
@@ -38,13 +47,26 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     metrics = Metrics(runtime.registry)
     store = PostgresRolloutStore(postgres)
     grants = Grants(lease_s, metrics)
-    controller = Controller(store, grants, desired, lease_s, metrics)
-    operations = Operations(store, controller, desired, metrics)
+    # Short waits here too: a look holds the writer's lock while it reads.
+    valkey = connect(runtime.secrets.require(stores.valkey), _VALKEY_TIMEOUT_S)
+    hearing = Hearing(ValkeyEvents(valkey), metrics)
+
+    def settings() -> services.Rollout:
+        return cast(services.Rollout, runtime.settings)
+
+    async def send(url: str, body: bytes, headers: dict[str, str]) -> None:
+        trusted = (urlsplit(url).hostname or "") in settings().webhook_hosts
+        await asyncio.to_thread(post, url, body, headers, trusted, "services.rollout.webhook_hosts")
+
+    teller = Teller(store, lambda: settings().notify, send, runtime.secrets.get, metrics)
+    controller = Controller(store, grants, desired, lease_s, metrics, hearing, teller.wanted)
+    operations = Operations(store, controller, desired, metrics, teller.wanted)
 
     async def start() -> None:
         await postgres.open()
         runtime.configs.on_change(lambda _: controller.wake())
         await controller.start()
+        teller.start()
 
     async def drain() -> None:
         grants.close()
@@ -52,6 +74,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     async def stop() -> None:
         grants.close()
         await controller.stop()
+        await teller.stop()
+        await valkey.aclose()
         await postgres.close()
 
     servicing = Servicing(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.rollout.v1 import messages_pb2, service_pb2_grpc
 from headrace_rollout.domain.grants import Grant, Grants
 from headrace_rollout.domain.operations import Operations
 from headrace_rollout.domain.records import Record, canonical
+from headrace_rollout.domain.verdicts import NUMBERS
 from headrace_rollout.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -40,12 +42,16 @@ class RolloutServicer(service_pb2_grpc.RolloutServiceServicer):
     ) -> messages_pb2.ListRolloutsResponse:
         """Rollouts, newest first."""
         records = await self._operations.rollouts(ended=request.all, who=call.caller)
-        return messages_pb2.ListRolloutsResponse(rollouts=[_rollout(record) for record in records])
+        verdicts = await self._operations.verdicts(records)
+        return messages_pb2.ListRolloutsResponse(
+            rollouts=[_rollout(record, verdicts.get(record.id, ())) for record in records]
+        )
 
     @rpc(callers=CALLERS)
     async def GetRollout(self, request: messages_pb2.GetRolloutRequest, call: Call) -> messages_pb2.Rollout:
         """One rollout."""
-        return _rollout(await self._operations.get(request.id, call.caller))
+        record = await self._operations.get(request.id, call.caller)
+        return _rollout(record, (await self._operations.verdicts([record])).get(record.id, ()))
 
     @rpc(callers=CALLERS)
     async def Start(self, request: messages_pb2.StartRequest, call: Call) -> messages_pb2.Rollout:
@@ -56,6 +62,37 @@ class RolloutServicer(service_pb2_grpc.RolloutServiceServicer):
     async def Promote(self, request: messages_pb2.PromoteRequest, call: Call) -> messages_pb2.Rollout:
         """To 100% at once."""
         return _rollout(await self._operations.promote(request.id, call.caller))
+
+    @rpc(callers=CALLERS)
+    async def Approve(self, request: messages_pb2.ApproveRequest, call: Call) -> messages_pb2.Rollout:
+        """On from a step that waits for a person."""
+        return _rollout(await self._operations.approve(request.id, request.step, call.caller))
+
+    @rpc(callers=CALLERS)
+    async def Explain(self, request: messages_pb2.ExplainRequest, call: Call) -> messages_pb2.Explanation:
+        """How a rollout came where it is."""
+        record, story, points = await self._operations.explain(request.id, call.caller)
+        verdicts = (await self._operations.verdicts([record])).get(record.id, ())
+        told = messages_pb2.Explanation(rollout=_rollout(record, verdicts))
+        for transition in story.transitions:
+            became = transition.record
+            line = told.transitions.add(
+                state=became.state,
+                step=became.step,
+                weight=became.weight,
+                reason=transition.reason,
+                actor=transition.actor,
+            )
+            line.at.FromDatetime(transition.at)
+        for decision in story.decisions:
+            made = told.decisions.add(step=decision.step, action=decision.action, reason=decision.reason)
+            made.at.FromDatetime(decision.at)
+            made.verdicts.extend(_verdict(verdict) for verdict in decision.verdicts)
+        for point in points:
+            known = {name: point[name] for name in NUMBERS if point.get(name) is not None}
+            place = told.points.add(metric=point["metric"], state=str(point["state"]), **known)
+            place.at.FromNanoseconds(int(point["at"] * 1e9))
+        return told
 
     @rpc(callers=CALLERS)
     async def Abort(self, request: messages_pb2.AbortRequest, call: Call) -> messages_pb2.Rollout:
@@ -74,13 +111,21 @@ def _grant(grant: Grant) -> messages_pb2.Grant:
                 salt=split.salt,
                 weight=split.weight,
                 candidate_json=split.candidate_json,
+                shadow=split.shadow,
+                shadow_concurrency=split.limits.concurrency,
+                shadow_nano_usd_per_hour=round(split.limits.usd_per_hour * 1e9),
+                shadow_similarity=split.limits.similarity or "",
             )
             for split in grant.splits
         ],
     )
 
 
-def _rollout(record: Record) -> messages_pb2.Rollout:
+def _verdict(told: Mapping[str, Any]) -> messages_pb2.Verdict:
+    return messages_pb2.Verdict(**told)
+
+
+def _rollout(record: Record, verdicts: Iterable[Mapping[str, Any]] = ()) -> messages_pb2.Rollout:
     made = messages_pb2.Rollout(
         id=record.id,
         model=record.model,
@@ -88,6 +133,10 @@ def _rollout(record: Record) -> messages_pb2.Rollout:
         step=record.step,
         steps=len(record.spec.steps),
         weight=record.weight,
+        shadow=record.shadow,
+        holds=record.holds,
+        served_s=record.served_s,
+        verdicts=[_verdict(verdict) for verdict in verdicts],
         spec_json=canonical(record.spec),
         reason=record.reason,
         source=record.source,

@@ -20,6 +20,18 @@ class Metrics:
         self.looks_failed = Counter(
             "headrace_rollout_looks_failed", "Looks at the rollouts that failed, so everything held.", registry=registry
         )
+        self.deaf = Gauge(
+            "headrace_rollout_outcomes_away", "1 while the outcomes of requests cannot be read.", registry=registry
+        )
+        self.outcomes = Counter(
+            "headrace_rollout_outcomes",
+            "Outcomes that this replica has read, by arm; shadows beside them.",
+            ("rollout", "arm"),
+            registry=registry,
+        )
+        self.told = Counter(
+            "headrace_rollout_told", "Messages about rollouts: sent, or failed.", ("outcome",), registry=registry
+        )
         self.grants = Counter("headrace_rollout_grants", "Grants sent to gateways.", registry=registry)
         self.watchers = Gauge("headrace_rollout_watchers", "Gateways that watch this replica.", registry=registry)
         self.leads = Gauge("headrace_rollout_leads", "1 if this replica made the last look itself.", registry=registry)

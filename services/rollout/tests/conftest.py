@@ -9,10 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from headrace_kit.config import Config
 from headrace_kit.rpc import Identity
-from headrace_rollout.adapters.memory import MemoryRolloutStore
+from headrace_rollout.adapters.memory import MemoryEvents, MemoryRolloutStore
 from headrace_rollout.domain.controller import Controller
 from headrace_rollout.domain.desired import Desired, Wanted
 from headrace_rollout.domain.grants import Grants
+from headrace_rollout.domain.hearing import Hearing
 from headrace_rollout.domain.operations import Operations
 from headrace_rollout.domain.records import Record
 from headrace_rollout.metrics import Metrics
@@ -39,13 +40,17 @@ class World:
     store: MemoryRolloutStore = field(default_factory=MemoryRolloutStore)
     config: Config = field(default_factory=make_config)
     now_s: float = 1000.0
+    telling: bool = False
 
     def __post_init__(self) -> None:
         self.admin = Identity("gateway", key_id="key-1", scopes=frozenset({"admin"}))
         metrics = Metrics(CollectorRegistry())
+        self.events = MemoryEvents()
         self.grants = Grants(lambda: LEASE_S, metrics, lambda: self.now_s)
         self.controller = self.new_controller(metrics)
-        self.operations = Operations(self.store, self.controller, lambda: Desired(self.config), metrics)
+        self.operations = Operations(
+            self.store, self.controller, lambda: Desired(self.config), metrics, lambda: self.telling
+        )
 
     def new_controller(self, metrics: Metrics | None = None) -> Controller:
         """A controller as after a restart: it remembers nothing."""
@@ -55,6 +60,8 @@ class World:
             lambda: Desired(self.config),
             lambda: LEASE_S,
             metrics or Metrics(CollectorRegistry()),
+            Hearing(self.events, metrics or Metrics(CollectorRegistry())),
+            lambda: self.telling,
             clock=lambda: self.now_s,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key, Rollout
+from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key, Rollout, RolloutExplanation
 
 _DEPLOYMENTS = "/v1/admin/deployments"
 LOAD_TIMEOUT_S = 3600.0
@@ -82,6 +82,18 @@ class AdminCalls(Calls):
         """Start a rollout beside the config file; `spec` as in its `rollouts:` section."""
         body = {"model": model, "spec": dict(spec)}
         return await self._http.call("POST", "/v1/admin/rollouts", Rollout, body=body)
+
+    async def explain_rollout(self, rollout_id: str) -> RolloutExplanation:
+        """How a rollout came where it is: transitions, decisions with their numbers, numbers over time.
+
+        Raises NotFound.
+        """
+        return await self._http.call("GET", f"/v1/admin/rollouts/{segment(rollout_id)}/explanation", RolloutExplanation)
+
+    async def approve_rollout(self, rollout_id: str, step: int) -> Rollout:
+        """Let a step, from 0, go on that waits for a person. Raises Conflict when it does not."""
+        path = f"/v1/admin/rollouts/{segment(rollout_id)}:approve"
+        return await self._http.call("POST", path, Rollout, body={"step": step})
 
     async def promote_rollout(self, rollout_id: str) -> Rollout:
         """Put every request on the candidate at once. Raises Conflict when it has ended."""

@@ -17,7 +17,7 @@ from headrace.cli import (
     keys,
     models,
     platform,
-    rollouts,
+    rollouts_more,
     traces,
     usage,
 )
@@ -71,7 +71,7 @@ app.add_typer(collections.app)
 app.add_typer(traces.app)
 app.add_typer(models.app)
 app.add_typer(keys.app)
-app.add_typer(rollouts.app)
+app.add_typer(rollouts_more.app)
 app.add_typer(guardrails.app)
 app.add_typer(cascade.app)
 app.add_typer(config.app)

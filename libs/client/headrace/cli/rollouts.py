@@ -8,6 +8,7 @@ import typer
 
 from headrace.cli import rollouts_simulate
 from headrace.cli._output import print_json, print_table
+from headrace.cli._rollout_view import COLUMNS, headline, numbers, percent
 from headrace.cli._target import Json, connect, group
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def list_(
     if as_json:
         print_json(found)
         return
-    rows = [(r.id, r.model, r.state, f"{r.step + 1}/{r.steps}", _percent(r.weight), r.reason) for r in found]
+    rows = [(r.id, r.model, r.state, f"{r.step + 1}/{r.steps}", percent(r.weight), r.holds or r.reason) for r in found]
     print_table(("id", "model", "state", "step", ">weight", "why"), rows, empty="no rollouts")
 
 
@@ -75,12 +76,10 @@ def _print(rollout: Rollout, as_json: bool) -> None:
     if as_json:
         print_json(rollout)
         return
-    step = f"step {rollout.step + 1} of {rollout.steps}" if rollout.steps else ""
-    facts = [rollout.id, rollout.model, rollout.state, step, f"{_percent(rollout.weight)} on the candidate"]
-    typer.echo(" · ".join(fact for fact in facts if fact))
+    typer.echo(headline(rollout))
+    if rollout.holds:
+        typer.echo(f"holds: {rollout.holds}")
     if rollout.reason:
         typer.echo(f"why: {rollout.reason}")
-
-
-def _percent(share: int) -> str:
-    return f"{share / 100:g}%"
+    if rollout.verdicts:
+        print_table(COLUMNS, [numbers(verdict) for verdict in rollout.verdicts], empty="")

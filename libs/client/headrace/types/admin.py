@@ -42,8 +42,33 @@ class AuditEntry(Struct):
     after: dict[str, Any] | None = None
 
 
+class Verdict(Struct):
+    """What is known of one metric of a rollout: `state` is `within`, `beyond`, `undecided` or `missing`.
+
+    `estimate` says how much worse the candidate is, `low` and `high` are an interval that holds at all times at once,
+    `margin` is how much worse it may be; None: not known. `evidence` tells how far the case for a rollback is, 0 to 1.
+    `paired`: judged by answers to copies of requests.
+    """
+
+    metric: str
+    state: str = ""
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    alpha: float = 0.0
+    evidence: float = 0.0
+    n_baseline: int = 0
+    n_candidate: int = 0
+    reason: str = ""
+    paired: bool = False
+
+
 class Rollout(Struct):
-    """The swap of a model to its candidate. `weight` and `shadow` are in 1/10000."""
+    """The swap of a model to its candidate. `weight` and `shadow` are in 1/10000.
+
+    `holds` says what its step waits for; `served_s` for how many seconds the step's weight was granted.
+    """
 
     id: str
     model: str = ""
@@ -54,9 +79,54 @@ class Rollout(Struct):
     shadow: int = 0
     reason: str = ""
     source: str = ""
+    holds: str = ""
+    served_s: float = 0.0
+    verdicts: list[Verdict] = field(default_factory=list)
     spec: dict[str, Any] | None = None
     created_at: str | None = None
     step_started_at: str | None = None
+
+
+class RolloutTransition(Struct):
+    """A line of a rollout's audit trail. `actor` is `controller`, `config`, or the key or user that asked."""
+
+    at: str
+    state: str
+    step: int = 0
+    weight: int = 0
+    reason: str = ""
+    actor: str = ""
+
+
+class RolloutDecision(Struct):
+    """What the controller decided, and by which numbers: `advance`, `promote`, `hold` or `roll_back`."""
+
+    at: str
+    action: str
+    step: int = 0
+    reason: str = ""
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+class RolloutPoint(Struct):
+    """What was known of a metric at one moment; fields as in `Verdict`."""
+
+    at: str
+    metric: str
+    state: str = ""
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+
+
+class RolloutExplanation(Struct):
+    """How a rollout came where it is; oldest first."""
+
+    rollout: Rollout
+    transitions: list[RolloutTransition] = field(default_factory=list)
+    decisions: list[RolloutDecision] = field(default_factory=list)
+    points: list[RolloutPoint] = field(default_factory=list)
 
 
 class ConfigVersion(Struct):

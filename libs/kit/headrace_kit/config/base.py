@@ -29,9 +29,13 @@ def _seconds(value: Any) -> Any:
 def _basis_points(value: Any) -> Any:
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
-            return round(float(value.strip()[:-1]) * 100)
-        except ValueError:
-            pass
+            points = round(float(value.strip()[:-1]) * 100)
+        except (ValueError, OverflowError):
+            points = -1
+        if points > 10_000:
+            raise ValueError(f"{value!r} is more than 100%")
+        if points >= 0:
+            return points
     raise ValueError(f"{value!r} is not a percentage: write it with %, for example 5%")
 
 

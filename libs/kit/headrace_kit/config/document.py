@@ -64,6 +64,7 @@ class Config(Section):
                 raise _failure((*where, *first["loc"]), first["msg"]) from None
             self.check_model(candidate, where)
             self.check_candidate(name, candidate, where)
+            self.check_rollout(rollout, ("rollouts", name))
         for name, collection in self.collections.items():
             # retrieval embeds through inference
             embedding = [one for one in self._doing("embed") if not outside(self.deployments[one])]
@@ -227,6 +228,12 @@ class Config(Section):
         _known(semantic.embedding, self._doing("embed"), "embedding deployments", (*where, "semantic", "embedding"))
         if semantic.reranker is not None:
             _known(semantic.reranker, self._doing("rerank"), "rerank deployments", (*where, "semantic", "reranker"))
+
+    def check_rollout(self, rollout: Rollout, where: tuple[str | int, ...]) -> None:
+        """Check what a rollout names besides its candidate. Raises PydanticCustomError with `where`."""
+        if rollout.shadow.similarity is not None:
+            embedding = self._doing("embed")
+            _known(rollout.shadow.similarity, embedding, "embedding deployments", (*where, "shadow", "similarity"))
 
     def candidate(self, name: str, patch: Mapping[str, Any]) -> Model:
         """The model `name` with a rollout's merge patch applied.

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
-from headrace_kit.config.base import Duration, Percent, Section
+from headrace_kit.config.base import Duration, Section
 from headrace_kit.config.rollout_analysis import Analysis
-
-
-class Step(Section):
-    """One step: which share of sticky keys is on the candidate, and for how long at least."""
-
-    weight: Percent = Field(description="Share of sticky keys on the candidate.")
-    at_least: Duration = Field(0, description="Least time in this step before the next.")
+from headrace_kit.config.rollout_steps import Freeze, Schedule, Shadow, Step
 
 
 class Rollout(Section):
@@ -25,17 +19,31 @@ class Rollout(Section):
     )
     steps: tuple[Step, ...] = Field(min_length=1, description="In order, weights never falling; the last is 100%.")
     analysis: Analysis | None = Field(
-        None, description="How the candidate is judged on live traffic. Left out: steps advance by time alone."
+        None, description="How the candidate is judged on live traffic. Without it steps go by time alone."
     )
+    hold: Duration = Field(
+        3600,
+        description="How long a step may wait for a person when its `at_most` has passed; then it is rolled back.",
+    )
+    schedule: Schedule | None = Field(None, description="When steps may begin. Default: at any time.")
+    freeze: tuple[Freeze, ...] = Field((), description="Times in which no step begins.")
+    shadow: Shadow = Field(default_factory=Shadow, description="What copies of requests may take.")
 
-    @model_validator(mode="after")
-    def _order(self) -> Rollout:
-        weights = [step.weight for step in self.steps]
-        if weights != sorted(weights):
-            raise ValueError("weights of steps must not fall")
-        if weights[-1] != 10_000:
-            raise ValueError("the last step must have weight 100%")
-        return self
+    @field_validator("steps")
+    @classmethod
+    def _order(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        for number in range(1, len(steps)):
+            before, weight = steps[number - 1].weight, steps[number].weight
+            if weight < before:
+                raise ValueError(
+                    f"steps[{number}].weight is {weight / 100:g}%, less than the {before / 100:g}% of the step before "
+                    f"it: weights of steps must not fall"
+                )
+        if steps[-1].weight != 10_000:
+            raise ValueError(
+                f"steps[{len(steps) - 1}].weight is {steps[-1].weight / 100:g}%: the last step must have weight 100%"
+            )
+        return steps
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -175,8 +176,27 @@ class Tracing(Service):
     retention: Duration = Field(14 * 86_400, ge=3600, description="How long traces are kept.")
 
 
+class Notify(Section):
+    """Where to tell of what rollouts do: a POST of JSON for each start, step, hold, approval and end, at least once."""
+
+    url: str | SecretRef = Field(description="Address, or the secret that holds it: those of Slack are secrets.")
+    shape: Literal["plain", "slack"] = Field(
+        "plain", description="`plain`: the rollout's fields. `slack`: a message for an incoming webhook of Slack."
+    )
+    secret: Name | None = Field(
+        None, description="Name of the secret that the header `x-headrace-signature` is made with. Default: not signed."
+    )
+
+
 class Rollout(Service):
     """Model swaps."""
+
+    notify: tuple[Notify, ...] = Field((), max_length=8, description="Who is told what rollouts do.")
+    webhook_hosts: tuple[str, ...] = Field(
+        (),
+        max_length=64,
+        description="Hosts, in lower case, that may be told without TLS and at addresses that are not public.",
+    )
 
     lease: Duration = Field(15, ge=1, le=300, description="How long a grant of weights holds without renewal.")
 

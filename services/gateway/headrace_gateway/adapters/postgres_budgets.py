@@ -21,7 +21,7 @@ SELECT coalesce(spent.holder, replicas.id), coalesce(spent.cost, 0),
        replicas.id IS NULL OR replicas.finished_at IS NOT NULL, coalesce(replicas.alive_at < now() - {_LOST}, false)
 FROM (
     SELECT budget_holder AS holder, sum(cost_nano_usd) AS cost FROM gateway.ledger
-    WHERE tenant = %s AND budget_day >= %s AND budget_day < %s GROUP BY budget_holder
+    WHERE tenant = %s AND budget_day >= %s AND budget_day < %s AND NOT shadow GROUP BY budget_holder
 ) AS spent
 FULL JOIN gateway.replicas ON replicas.id = spent.holder
 WHERE spent.holder IS NOT NULL OR replicas.finished_at IS NULL

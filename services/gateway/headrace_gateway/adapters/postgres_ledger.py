@@ -10,8 +10,8 @@ import msgspec
 import psycopg
 
 from headrace_gateway.ledger.usage import Group, UsageQuery, UsageRow
-from headrace_gateway.ledger.writer import advance
 from headrace_kit.errors import NotReady
+from headrace_kit.events import advance
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 

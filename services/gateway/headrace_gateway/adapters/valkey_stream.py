@@ -11,15 +11,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from headrace_gateway.ledger.frames import pack
 from headrace_kit.errors import NotReady
-
-STREAM = "headrace:events"
-"""Read by the ledger's writers, the rollout analysis and tracing, each as a group of its own.
-
-An entry is a shipment: its field `events` holds a `RequestEvents`.
-"""
+from headrace_kit.events import FIELD, STREAM
 
 _GROUP = "ledger"
-_FIELD = b"events"
 _MOST = 10_000
 _BATCH = 16
 _BLOCK_MS = 400
@@ -47,7 +41,7 @@ class ValkeyEvents:
     async def add(self, events: Sequence[bytes]) -> None:
         """See `Stream`."""
         try:
-            await self._client.xadd(STREAM, {_FIELD: pack(events)}, maxlen=_MOST, approximate=True)
+            await self._client.xadd(STREAM, {FIELD: pack(events)}, maxlen=_MOST, approximate=True)
         except (RedisError, OSError) as error:
             raise NotReady(_AWAY) from error
 
@@ -96,7 +90,7 @@ class ValkeyEvents:
 
 
 def _entries(raw: Any) -> list[tuple[str, bytes]]:
-    return [(_text(delivery), fields.get(_FIELD, b"")) for delivery, fields in raw if fields]
+    return [(_text(delivery), fields.get(FIELD, b"")) for delivery, fields in raw if fields]
 
 
 def _text(value: Any) -> str:

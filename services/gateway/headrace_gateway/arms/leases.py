@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from headrace_gateway.arms.split import BASELINE, CANDIDATE, Arm, point, unit
+from headrace_gateway.arms.split import BASELINE, CANDIDATE, NO_SHADOW, Arm, ShadowLimits, point, unit
 from headrace_gateway.routing.plan import ModelPlan, compile_model
 from headrace_gateway.routing.table import Table
 from headrace_protos.rollout.v1.messages_pb2 import Grant, Split
@@ -49,8 +49,14 @@ class Leases:
             return Arm(plan, "", "", unit("", sticky_key))
         same = unit(split.salt, sticky_key)
         if point(split.salt, sticky_key) < split.weight and (candidate := self._candidate(table, split)) is not None:
-            return Arm(candidate, split.rollout_id, CANDIDATE, same)
-        return Arm(plan, split.rollout_id, BASELINE, same)
+            return Arm(candidate, split.rollout_id, CANDIDATE, same, split.weight)
+        shadow = split.shadow if split.shadow and self._candidate(table, split) is not None else 0
+        return Arm(plan, split.rollout_id, BASELINE, same, split.weight, shadow, _limits(split))
+
+    def candidate(self, table: Table, model: str, rollout_id: str) -> ModelPlan | None:
+        """The candidate of a rollout that still runs; None where it does not, or does not fit."""
+        split = self._splits.get(model) if self.live else None
+        return None if split is None or split.rollout_id != rollout_id else self._candidate(table, split)
 
     def _candidate(self, table: Table, split: Split) -> ModelPlan | None:
         """The candidate's plan, compiled once per snapshot; None where it does not fit the snapshot."""
@@ -60,6 +66,12 @@ class Leases:
                 self._plans.clear()
             self._plans[key] = _compile(table, split)
         return self._plans[key]
+
+
+def _limits(split: Split) -> ShadowLimits:
+    if not split.shadow:
+        return NO_SHADOW
+    return ShadowLimits(split.shadow_concurrency, split.shadow_nano_usd_per_hour, split.shadow_similarity)
 
 
 def _compile(table: Table, split: Split) -> ModelPlan | None:

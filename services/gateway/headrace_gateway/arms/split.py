@@ -14,13 +14,35 @@ BASELINE, CANDIDATE = "baseline", "candidate"
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowLimits:
+    """What the copies of a rollout may take at one gateway: at one time, and in an hour.
+
+    `similarity` is the deployment that embeds both answers; empty: none does.
+    """
+
+    concurrency: int
+    nano_usd_per_hour: int
+    similarity: str
+
+
+NO_SHADOW = ShadowLimits(0, 0, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Arm:
-    """What a request is served by. `rollout_id` and `name` are empty where no rollout runs."""
+    """What a request is served by. `rollout_id` and `name` are empty where no rollout runs.
+
+    `weight` is the candidate's share when the arm was chosen, `shadow` the share of requests copied to it; both
+    in 1/10000.
+    """
 
     plan: ModelPlan
     rollout_id: str
     name: str
     unit: str
+    weight: int = 0
+    shadow: int = 0
+    limits: ShadowLimits = NO_SHADOW
 
 
 def point(salt: str, sticky_key: str) -> int:

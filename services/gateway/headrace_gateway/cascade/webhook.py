@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import logging
 import time
@@ -15,16 +13,13 @@ from headrace_gateway.context import RequestContext
 from headrace_gateway.outcome import LowConfidenceOutcome
 from headrace_kit.config.cascades import Webhook
 from headrace_kit.errors import HeadraceError
+from headrace_kit.webhooks import Refused, signature
 
 _log = logging.getLogger(__name__)
 PAUSES_S = (1.0, 5.0, 25.0)
 """Pauses before the second try and those after it: four tries in all."""
 _WAITING = 1000
 _AT_ONCE = 4
-
-
-class Refused(Exception):
-    """The receiver does not want it, or may not be called: not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +123,3 @@ class Webhooks:
         if secret is None:
             raise Refused(f"there is no secret {message.hook.secret!r} to sign it with")
         return {"x-headrace-signature": signature(secret, message.body, int(time.time()))}
-
-
-def signature(secret: str, body: bytes, now: int) -> str:
-    """`t=<seconds since 1970>,v1=<hex>`: HMAC-SHA256 by the secret of `<t>.` and the body."""
-    digest = hmac.new(secret.encode(), str(now).encode() + b"." + body, hashlib.sha256)
-    return f"t={now},v1={digest.hexdigest()}"

@@ -33,6 +33,13 @@ class Abort(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=1024)] = ""
 
 
+class Approve(Struct, forbid_unknown_fields=True):
+    """`POST /v1/admin/rollouts/{id}:approve`: the step that is approved, from 0."""
+
+    step: Annotated[int, Meta(ge=0, le=1000)]
+
+
+_approve = msgspec.json.Decoder(Approve)
 _LIST = frozenset({"all"})
 _new_rollout = msgspec.json.Decoder(NewRollout)
 _abort = msgspec.json.Decoder(Abort)
@@ -59,6 +66,8 @@ class AdminApi:
             Route("POST", rollouts, self.start, admin=True, body=NewRollout),
             Route("POST", f"{rollouts}/{{id}}:promote", self.promote, admin=True, body=Nothing, body_optional=True),
             Route("POST", f"{rollouts}/{{id}}:abort", self.abort, admin=True, body=Abort, body_optional=True),
+            Route("POST", f"{rollouts}/{{id}}:approve", self.approve, admin=True, body=Approve),
+            Route("GET", f"{rollouts}/{{id}}/explanation", self.explain, admin=True),
             Route("GET", f"{rollouts}/{{id}}", self.get, admin=True),
             Route("GET", "/v1/admin/config", self.config, admin=True),
         ]
@@ -78,6 +87,16 @@ class AdminApi:
         body = decode(_new_rollout, await request.body(_MAX_BODY))
         spec = msgspec.json.encode(body.spec).decode()
         return await self._one(visit, "Start", pb.StartRequest(model=body.model, spec_json=spec), 201)
+
+    async def approve(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """Let a step go on that waits for a person."""
+        step = decode(_approve, await request.body(_MAX_BODY)).step
+        return await self._one(visit, "Approve", pb.ApproveRequest(id=parameters["id"], step=step))
+
+    async def explain(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """How it came where it is: transitions, decisions with their numbers, and the numbers over time."""
+        found = await self._services.call(visit.ctx, "rollout", "Explain", pb.ExplainRequest(id=parameters["id"]))
+        return json_response(_explanation(found), visit.ctx)
 
     async def promote(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """Move on to 100% at once."""
@@ -111,9 +130,64 @@ def _rollout(found: pb.Rollout) -> dict[str, Any]:
         "steps": found.steps,
         "weight": found.weight,
         "shadow": found.shadow,
+        "holds": found.holds,
+        "served_s": round(found.served_s, 3),
+        "verdicts": [_verdict(verdict) for verdict in found.verdicts],
         "spec": msgspec.Raw(found.spec_json.encode()) if found.spec_json else None,
         "reason": found.reason,
         "source": found.source,
         "created_at": time_text(found, "created_at"),
         "step_started_at": time_text(found, "step_started_at"),
+    }
+
+
+_NUMBERS = ("estimate", "low", "high", "margin")
+
+
+def _verdict(found: pb.Verdict) -> dict[str, Any]:
+    return {
+        "metric": found.metric,
+        "state": found.state,
+        **_numbers(found),
+        "alpha": found.alpha,
+        "evidence": found.evidence,
+        "n_baseline": found.n_baseline,
+        "n_candidate": found.n_candidate,
+        "reason": found.reason,
+        "paired": found.paired,
+    }
+
+
+def _numbers(found: pb.Verdict | pb.Point) -> dict[str, float | None]:
+    return {name: getattr(found, name) if found.HasField(name) else None for name in _NUMBERS}
+
+
+def _explanation(found: pb.Explanation) -> dict[str, Any]:
+    return {
+        "rollout": _rollout(found.rollout),
+        "transitions": [
+            {
+                "at": time_text(line, "at"),
+                "state": line.state,
+                "step": line.step,
+                "weight": line.weight,
+                "reason": line.reason,
+                "actor": line.actor,
+            }
+            for line in found.transitions
+        ],
+        "decisions": [
+            {
+                "at": time_text(decision, "at"),
+                "step": decision.step,
+                "action": decision.action,
+                "reason": decision.reason,
+                "verdicts": [_verdict(verdict) for verdict in decision.verdicts],
+            }
+            for decision in found.decisions
+        ],
+        "points": [
+            {"at": time_text(point, "at"), "metric": point.metric, "state": point.state, **_numbers(point)}
+            for point in found.points
+        ],
     }

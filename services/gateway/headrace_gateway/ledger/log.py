@@ -166,7 +166,7 @@ class EventLog:
             attempt = (event.request_id, event.stage, event.attempt)
             if event.kind == RequestEvent.KIND_OPENED:
                 self._open[attempt] = event.sequence
-            else:
+            elif event.kind == RequestEvent.KIND_CLOSED:
                 self._open.pop(attempt, None)
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)

@@ -78,7 +78,7 @@ class OldLog:
                 attempt = (event.request_id, event.stage, event.attempt)
                 if event.kind == RequestEvent.KIND_OPENED:
                     opened[attempt] = event
-                else:
+                elif event.kind == RequestEvent.KIND_CLOSED:
                     opened.pop(attempt, None)
         return list(opened.values())
 

@@ -13,7 +13,6 @@ from headrace_protos.common.v1.event_pb2 import RequestEvent
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
-_AHEAD = 10_000
 
 Attempt = tuple[str, int, int]
 
@@ -49,32 +48,13 @@ def rows_of(events: Sequence[RequestEvent]) -> list[RequestEvent]:
     """One event an attempt: the first closed one where there is one, else the opened one."""
     rows: dict[Attempt, RequestEvent] = {}
     for event in events:
+        if event.kind not in (RequestEvent.KIND_OPENED, RequestEvent.KIND_CLOSED):
+            continue
         attempt = (event.request_id, event.stage, event.attempt)
         known = rows.get(attempt)
         if known is None or (known.kind == RequestEvent.KIND_OPENED and event.kind == RequestEvent.KIND_CLOSED):
             rows[attempt] = event
     return list(rows.values())
-
-
-def advance(reached: int, ahead: Sequence[int], positions: Sequence[int]) -> tuple[int, list[int]]:
-    """Progress after `positions` were written too.
-
-    Args:
-        reached: everything up to here was written before.
-        ahead: positions behind a gap that were written before.
-        positions: written now, in any order, perhaps again.
-
-    Returns:
-        The new `reached`, and what lies behind a gap still; of very many only the first, the others come again.
-    """
-    behind = sorted({position for position in (*ahead, *positions) if position > reached})
-    taken = 0
-    for position in behind:
-        if position != reached + 1:
-            break
-        reached = position
-        taken += 1
-    return reached, behind[taken : taken + _AHEAD]
 
 
 class LedgerWriter:

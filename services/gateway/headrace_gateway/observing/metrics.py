@@ -42,6 +42,16 @@ class Metrics:
         self._blocked = tally("guard_findings", "Guardrail findings.", "direction", "check", "action")
         self._cache = tally("cache_requests", "Requests for models with a cache.", "model", "outcome")
         self._saved = tally("cache_saved_usd", "US dollars that cached answers did not cost again.", "model")
+        self._arms = tally(
+            "arm_requests",
+            "Requests on arms of rollouts by how they failed, if they did.",
+            "model",
+            "arm",
+            "failure",
+        )
+        self._shadows = tally(
+            "shadows", "Copies of requests for candidates: done, failed, or left out: busy, spent.", "model", "outcome"
+        )
         self.log_backlog = Gauge(
             name("log_backlog"), "Events in the local log that PostgreSQL does not have yet.", registry=registry
         )
@@ -58,6 +68,14 @@ class Metrics:
             self._first_token.observe((model,), ctx.first_token_us / 1e6)
         if ctx.cost_nano_usd:
             self._cost.add((ctx.identity.tenant, model), ctx.cost_nano_usd / 1e9)
+
+    def arm(self, model: str, arm: str, failure: str) -> None:
+        """A request on the arm of a rollout has ended; `failure` is empty where it went well."""
+        self._arms.add((model, arm, failure))
+
+    def shadow(self, model: str, outcome: str) -> None:
+        """A copy of a request is `done`, has `failed`, or was left out: `busy`, `spent`."""
+        self._shadows.add((model, outcome))
 
     def attempt(self, model: str, deployment: str, outcome: str, input_tokens: int, output_tokens: int) -> None:
         """An attempt has ended; `outcome` is `ok`, `rejected` or a code of the error table."""

@@ -292,6 +292,7 @@ class Attempt:
             deployment=self.target.name,
             rollout_id=ctx.rollout_id,
             arm=ctx.arm,
+            shadow=ctx.shadow,
             config_hash=ctx.table.hash,
             trace_id=ctx.trace_id,
             operation=ctx.operation,

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from psycopg.types.json import Json, Jsonb
+
 from headrace_kit.config.rollouts import Rollout as Spec
 from headrace_kit.stores.postgres import Connection, Postgres
+from headrace_rollout.domain.hearing import Heard
 from headrace_rollout.domain.records import Record, State, Transition, Truth, canonical
+from headrace_rollout.domain.verdicts import Action, Decision
+from headrace_rollout.ports import Story
 
 _WRITER = 0x726F6C6C
 """Key of the advisory lock of the only writer."""
 
 _COLUMNS = (
-    "id, model, spec, source, salt, state, reason, created_at, step_started_at, step, served_s, counted_at, overlay"
+    "id, model, spec, source, salt, state, reason, created_at, step_started_at, step, served_s, counted_at, overlay, "
+    "holds, held_s, missing_s, approved"
 )
+_NAMES = tuple(_COLUMNS.split(", "))
 _STANDING = "(state IN ('pending', 'running') OR overlay)"
 _SAVE = f"""
-INSERT INTO rollout.rollouts ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO rollout.rollouts ({_COLUMNS}) VALUES ({", ".join(["%s"] * len(_NAMES))})
 ON CONFLICT (id) DO UPDATE SET
   source = excluded.source, state = excluded.state, reason = excluded.reason, overlay = excluded.overlay,
   step = excluded.step, step_started_at = excluded.step_started_at, served_s = excluded.served_s,
-  counted_at = excluded.counted_at
+  counted_at = excluded.counted_at, holds = excluded.holds, held_s = excluded.held_s, missing_s = excluded.missing_s,
+  approved = excluded.approved
 """  # noqa: S608  (constants only)
 _LOG = """
 INSERT INTO rollout.transitions (rollout_id, at, was, state, step, weight, overlay, source, reason, actor)
@@ -90,9 +99,63 @@ class PostgresWork:
     async def count(self, record: Record) -> None:
         """See `Work`."""
         await self._connection.execute(
-            "UPDATE rollout.rollouts SET served_s = %s, counted_at = %s WHERE id = %s",
-            (record.served_s, record.counted_at, record.id),
+            "UPDATE rollout.rollouts SET served_s = %s, counted_at = %s, holds = %s, held_s = %s, missing_s = %s "
+            "WHERE id = %s",
+            (record.served_s, record.counted_at, record.holds, record.held_s, record.missing_s, record.id),
         )
+
+    async def decide(self, decision: Decision) -> None:
+        """See `Work`."""
+        await self._connection.execute(
+            "INSERT INTO rollout.decisions (rollout_id, at, step, action, reason, verdicts) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
+            (
+                decision.rollout_id,
+                decision.at,
+                decision.step,
+                decision.action,
+                decision.reason,
+                Jsonb(list(decision.verdicts)),
+            ),
+        )
+
+    async def publish(self, news: Mapping[str, Any]) -> None:
+        """See `Work`."""
+        await self._connection.execute("INSERT INTO rollout.news (told) VALUES (%s)", (Jsonb(dict(news)),))
+
+    async def heard_revision(self) -> int:
+        """See `Work`."""
+        row = await (await self._connection.execute("SELECT revision FROM rollout.heard")).fetchone()
+        return int(row[0]) if row else 0
+
+    async def heard(self, ids: Collection[str]) -> Heard | None:
+        """See `Work`."""
+        row = await (await self._connection.execute("SELECT revision, cursor, logs FROM rollout.heard")).fetchone()
+        if row is None:
+            return None
+        rows = await self._connection.execute(
+            "SELECT rollout_id, state FROM rollout.analyses WHERE rollout_id = ANY(%s)", (list(ids),)
+        )
+        return Heard(row[0], row[1], row[2], dict(await rows.fetchall()))
+
+    async def keep_heard(self, heard: Heard, verdicts: Mapping[str, list[dict[str, Any]]]) -> int:
+        """See `Work`."""
+        row = await (
+            await self._connection.execute(
+                "INSERT INTO rollout.heard (revision, cursor, logs) VALUES (1, %s, %s) ON CONFLICT (one) DO UPDATE SET "
+                "revision = heard.revision + 1, cursor = excluded.cursor, logs = excluded.logs RETURNING revision",
+                (heard.cursor, Jsonb(dict(heard.logs))),
+            )
+        ).fetchone()
+        for id_, state in heard.analyses.items():
+            await self._connection.execute(
+                "INSERT INTO rollout.analyses (rollout_id, state, verdicts) VALUES (%s, %s, %s) "
+                "ON CONFLICT (rollout_id) DO UPDATE SET state = excluded.state, verdicts = excluded.verdicts, "
+                "updated_at = now()",
+                (id_, Json(state), Jsonb(verdicts.get(id_, []))),
+            )
+        assert row is not None
+        return int(row[0])
 
 
 class PostgresRolloutStore:
@@ -136,6 +199,49 @@ class PostgresRolloutStore:
         rows = await self._postgres.fetch(f"SELECT {_COLUMNS} FROM rollout.rollouts WHERE id = %s", id_)  # noqa: S608
         return _record(rows[0]) if rows else None
 
+    @asynccontextmanager
+    async def news(self) -> AsyncIterator[Mapping[str, Any] | None]:
+        """See `RolloutStore`."""
+        async with self._postgres.transaction() as connection:
+            cursor = await connection.execute(
+                "SELECT number, told FROM rollout.news ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
+            )
+            row = await cursor.fetchone()
+            yield row[1] if row else None
+            if row:
+                await connection.execute("DELETE FROM rollout.news WHERE number = %s", (row[0],))
+
+    async def verdicts(self, ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """See `RolloutStore`."""
+        rows = await self._postgres.fetch(
+            "SELECT rollout_id, verdicts FROM rollout.analyses WHERE rollout_id = ANY(%s)", list(ids)
+        )
+        return dict(rows)
+
+    async def story(self, id_: str) -> Story:
+        """See `RolloutStore`."""
+        record = await self.find(id_)
+        assert record is not None, "asked for after it was found"
+        moved = await self._postgres.fetch(
+            "SELECT state, step, weight, overlay, source, was, at, reason, actor FROM rollout.transitions "
+            "WHERE rollout_id = %s ORDER BY number LIMIT 10000",
+            id_,
+        )
+        decided = await self._postgres.fetch(
+            "SELECT rollout_id, at, step, action, reason, verdicts FROM rollout.decisions WHERE rollout_id = %s "
+            "ORDER BY number LIMIT 10000",
+            id_,
+        )
+        analysis = await self._postgres.fetch("SELECT state FROM rollout.analyses WHERE rollout_id = %s", id_)
+        return Story(
+            [_line(record, row) for row in moved],
+            [
+                Decision(rollout, at, step, Action(action), reason, tuple(verdicts))
+                for rollout, at, step, action, reason, verdicts in decided
+            ],
+            analysis[0][0] if analysis else None,
+        )
+
     async def all(self, limit: int) -> list[Record]:
         """See `RolloutStore`."""
         rows = await self._postgres.fetch(
@@ -168,25 +274,21 @@ def _values(record: Record) -> tuple[Any, ...]:
         record.served_s,
         record.counted_at,
         record.overlay,
+        record.holds,
+        record.held_s,
+        record.missing_s,
+        record.approved,
     )
+
+
+def _line(record: Record, row: Sequence[Any]) -> Transition:
+    state, step, _, overlay, source, was, at, reason, actor = row
+    became = replace(
+        record, state=State(state), step=step, overlay=overlay, source=source, reason=reason, holds="", held_s=0.0
+    )
+    return Transition(became, State(was) if was else None, at, reason, actor)
 
 
 def _record(row: Sequence[Any]) -> Record:
-    id_, model, spec, source, salt, state, reason, created_at, step_started_at, step, served_s, counted_at, overlay = (
-        row
-    )
-    return Record(
-        id=id_,
-        model=model,
-        spec=Spec.model_validate(spec),
-        source=source,
-        salt=salt,
-        state=State(state),
-        reason=reason,
-        created_at=created_at,
-        step_started_at=step_started_at,
-        step=step,
-        served_s=served_s,
-        counted_at=counted_at,
-        overlay=overlay,
-    )
+    values = dict(zip(_NAMES, row, strict=True))
+    return Record(**values | {"spec": Spec.model_validate(values["spec"]), "state": State(values["state"])})

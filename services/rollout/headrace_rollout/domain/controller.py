@@ -7,13 +7,17 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from headrace_kit.errors import NotReady
 from headrace_rollout.domain.desired import Desired
 from headrace_rollout.domain.grants import Grants
-from headrace_rollout.domain.machine import Clock, look
+from headrace_rollout.domain.hearing import Hearing
+from headrace_rollout.domain.machine import Changes, Clock, look
+from headrace_rollout.domain.news import of_hold, of_transition
 from headrace_rollout.domain.records import Transition
+from headrace_rollout.domain.verdicts import Action
 from headrace_rollout.metrics import Metrics
 from headrace_rollout.ports import RolloutStore
 
@@ -37,9 +41,13 @@ class Controller:
         desired: Callable[[], Desired],
         lease_s: Callable[[], float],
         metrics: Metrics,
+        hearing: Hearing,
+        telling: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._hearing = hearing
+        self._telling = telling
         self._grants = grants
         self._desired = desired
         self._lease_s = lease_s
@@ -76,12 +84,21 @@ class Controller:
                 standing = await work.standing()
                 desired = self._desired()
                 ended = await work.ended([wanted.id for wanted in desired.by_model.values()])
-                changes = look(standing, ended, desired, Clock(work.now, self._lease_s()), new_salt)
+                found = await self._hearing.listen(work, standing)
+                changes = look(standing, ended, desired, Clock(work.now, self._lease_s()), new_salt, found)
                 for record in changes.counted:
                     await work.count(record)
                 for transition in changes.transitions:
                     await work.apply(transition)
+                for decision in changes.decisions:
+                    await work.decide(decision)
+                if self._telling():
+                    for news in told(changes):
+                        await work.publish(news)
+                decided = bool(changes.transitions or changes.decisions)
+                await self._hearing.keep(work, await work.standing() if decided else standing, found, decided=decided)
         if work is not None:
+            self._hearing.committed()
             for transition in changes.transitions:
                 tell(transition, self._metrics)
         await self.learn()
@@ -119,6 +136,16 @@ class Controller:
 def new_salt() -> str:
     """A salt that nobody can guess, so that no caller can choose an arm."""
     return secrets.token_hex(16)
+
+
+def told(changes: Changes) -> Iterator[dict[str, Any]]:
+    """What people hear of a look."""
+    for transition in changes.transitions:
+        yield of_transition(transition)
+    counted = {record.id: record for record in changes.counted}
+    for decision in changes.decisions:
+        if decision.action is Action.HOLD and decision.rollout_id in counted:
+            yield of_hold(counted[decision.rollout_id], decision)
 
 
 def tell(transition: Transition, metrics: Metrics) -> None:

@@ -65,6 +65,8 @@ class Desired:
         try:
             candidate = self._config.candidate(wanted.model, wanted.spec.candidate)
             self._config.check_model(candidate, ("candidate",))
+            self._config.check_candidate(wanted.model, candidate, ("candidate",))
+            self._config.check_rollout(wanted.spec, ())
         except ValidationError as error:
             first = error.errors()[0]
             raise _bad(("candidate", *first["loc"]), first["msg"]) from error

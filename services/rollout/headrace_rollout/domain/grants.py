@@ -7,21 +7,25 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from headrace_kit.config.rollout_steps import Shadow
 from headrace_rollout.domain.records import Record, Truth
 from headrace_rollout.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A share of a model's sticky keys, in 1/10000, for its candidate, which is a JSON merge patch."""
+    """A share of a model's sticky keys for its candidate, which is a JSON merge patch, and a share of the baseline's
+    requests that are copied to it; both in 1/10000."""
 
     rollout_id: str
     model: str
     salt: str
     weight: int
     candidate_json: str
+    shadow: int = 0
+    limits: Shadow = field(default_factory=Shadow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Grants:
         self._truth = truth
         self._read_at = max(self._read_at, read_at)
         if changed:
-            self._splits = tuple(_split(record) for record in truth.records if record.weight)
+            self._splits = tuple(_split(record) for record in truth.records if record.weight or record.shadow)
             self._metrics.show((split.model, split.rollout_id, split.weight) for split in self._splits)
         if changed or not was_sure:
             self._tell()
@@ -103,4 +107,4 @@ class Grants:
 
 def _split(record: Record) -> Split:
     candidate = json.dumps(record.spec.candidate, sort_keys=True, separators=(",", ":"))
-    return Split(record.id, record.model, record.salt, record.weight, candidate)
+    return Split(record.id, record.model, record.salt, record.weight, candidate, record.shadow, record.spec.shadow)

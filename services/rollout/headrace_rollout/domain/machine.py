@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from headrace_kit.errors import Conflict
 from headrace_rollout.domain.desired import Desired, Wanted
 from headrace_rollout.domain.records import Record, State, Transition
+from headrace_rollout.domain.stepping import closed_until, decide, missing
+from headrace_rollout.domain.verdicts import Action, Decision, Findings, told
+
+NOTHING_FOUND: Mapping[str, Findings] = {}
+_LATE = "its at_most "
 
 
 @dataclass(slots=True)
@@ -20,6 +25,7 @@ class Changes:
 
     transitions: list[Transition] = field(default_factory=list)
     counted: list[Record] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ def look(
     desired: Desired,
     clock: Clock,
     new_salt: Callable[[], str],
+    findings: Mapping[str, Findings] = NOTHING_FOUND,
 ) -> Changes:
     """Bring the standing rollouts one move closer to what the config wants.
 
@@ -48,6 +55,7 @@ def look(
         desired: the config.
         clock: the time.
         new_salt: draws a salt.
+        findings: what is known of rollouts that are judged, by id; one that is not in it is judged by time alone.
     """
     standing = list(standing)
     new_ids = {wanted.id for wanted in desired.by_model.values()} - {record.id for record in standing} - set(ended)
@@ -71,7 +79,7 @@ def look(
                 changes.transitions.append(started)
                 after[record.id] = started.record
         elif record.state is State.RUNNING and record.id not in changed:
-            _go_on(record, clock, changes)
+            _go_on(record, clock, findings.get(record.id, Findings()), changes)
     return changes
 
 
@@ -127,6 +135,28 @@ def abort(record: Record, now: datetime, reason: str, actor: str) -> Transition:
     return _to(record, State.ABORTED, now, reason, actor)
 
 
+def approve(record: Record, step: int, now: datetime, actor: str) -> Transition:
+    """Let a step go on that waits for a person, or that holds after its `at_most`.
+
+    Raises:
+        Conflict: it is not in this step, or has ended.
+    """
+    if record.state is not State.RUNNING:
+        raise Conflict(f"rollout {record.id} does not run: it is {record.state}", param="id")
+    if step != record.step:
+        raise Conflict(f"rollout {record.id} is in step {record.step + 1}, not {step + 1}", param="step")
+    if not record.spec.steps[step].approval:
+        raise Conflict(
+            f"step {step + 1} of rollout {record.id} needs no approval; promote it to go on in spite of its metrics",
+            param="step",
+        )
+    if record.approved >= step:
+        raise Conflict(f"step {step + 1} of rollout {record.id} was approved before", param="step")
+    approved = replace(record, approved=step)
+    reason = f"step {step + 1} was approved"
+    return Transition(replace(approved, reason=reason), record.state, now, reason, actor)
+
+
 def _follow_config(record: Record, desired: Desired, clock: Clock, new_ids: Collection[str]) -> Transition | None:
     now, own = clock.now, Wanted(record.model, record.spec)
     in_file = desired.by_model.get(record.model)
@@ -156,22 +186,61 @@ def _start(record: Record, standing: Iterable[Record], clock: Clock) -> Transiti
         )
         waiting = replace(record, reason=reason)
         return None if record.reason == reason else _to(waiting, State.PENDING, clock.now, reason, "controller")
-    started = replace(record, step=0, step_started_at=clock.now, served_s=0.0, counted_at=clock.now)
+    if closed := closed_until(record, clock.now):
+        reason = f"waits: {closed}"
+        return None if record.reason == reason else _to(record, State.PENDING, clock.now, reason, "controller")
+    started = _entered(record, 0, clock)
     return _to(started, State.RUNNING, clock.now, _step_reason(started), "controller")
 
 
-def _go_on(record: Record, clock: Clock, changes: Changes) -> None:
+def _go_on(record: Record, clock: Clock, found: Findings, changes: Changes) -> None:
     passed = (clock.now - (record.counted_at or clock.now)).total_seconds()
     # A longer gap means that grants had lapsed and nobody was on the candidate; a clock set back is no time at all.
     counts = passed if 0 < passed <= clock.lease_s else 0.0
-    record = replace(record, served_s=record.served_s + counts, counted_at=clock.now)
-    if record.served_s < record.spec.steps[record.step].at_least:
+    lacks = bool(missing(record, found))
+    record = replace(
+        record,
+        served_s=record.served_s + counts,
+        missing_s=record.missing_s + counts if lacks else 0.0,
+        counted_at=clock.now,
+    )
+    move = decide(record, found, clock.now)
+    if move.action is None or move.action is Action.HOLD:
+        before = record.holds
+        held_s = record.held_s + counts if move.for_a_person else 0.0
+        record = replace(record, holds=move.reason, held_s=held_s)
         changes.counted.append(record)
-    elif record.step == len(record.spec.steps) - 1:
-        changes.transitions.append(_promoted(record, clock.now, "all steps are done", "controller"))
+        # What it waits for is told with numbers that change all the time; it is one decision all the same.
+        if move.reason and (not before or move.for_a_person != before.startswith(_LATE)):
+            changes.decisions.append(_decision(record, clock, Action.HOLD, move.reason, found))
+        return
+    if move.action is Action.ROLL_BACK:
+        changes.transitions.append(_to(record, State.ROLLED_BACK, clock.now, move.reason, "controller"))
+    elif move.action is Action.PROMOTE:
+        why = f"all steps are done; {move.reason}" if move.reason else "all steps are done"
+        changes.transitions.append(_promoted(record, clock.now, why, "controller"))
     else:
-        moved = replace(record, step=record.step + 1, step_started_at=clock.now, served_s=0.0)
-        changes.transitions.append(_to(moved, State.RUNNING, clock.now, _step_reason(moved), "controller"))
+        moved = _entered(record, record.step + 1, clock)
+        why = f"{move.reason}; {_step_reason(moved)}" if move.reason else _step_reason(moved)
+        changes.transitions.append(_to(moved, State.RUNNING, clock.now, why, "controller"))
+    changes.decisions.append(_decision(record, clock, move.action, changes.transitions[-1].reason, found))
+
+
+def _decision(record: Record, clock: Clock, action: Action, reason: str, found: Findings) -> Decision:
+    verdicts = tuple(told(verdict) for verdict in found.verdicts)
+    return Decision(record.id, clock.now, record.step, action, reason, verdicts)
+
+
+def _entered(record: Record, step: int, clock: Clock) -> Record:
+    return replace(
+        record,
+        step=step,
+        step_started_at=clock.now,
+        served_s=0.0,
+        held_s=0.0,
+        missing_s=0.0,
+        counted_at=clock.now,
+    )
 
 
 def _promoted(record: Record, now: datetime, why: str, actor: str) -> Transition:
@@ -182,11 +251,13 @@ def _promoted(record: Record, now: datetime, why: str, actor: str) -> Transition
 
 
 def _to(record: Record, state: State, now: datetime, reason: str, actor: str) -> Transition:
-    return Transition(replace(record, state=state, reason=reason, overlay=False), record.state, now, reason, actor)
+    became = replace(record, state=state, reason=reason, overlay=False, holds="", held_s=0.0)
+    return Transition(became, record.state, now, reason, actor)
 
 
 def _step_reason(record: Record) -> str:
     step = record.spec.steps[record.step]
-    return (
-        f"step {record.step + 1} of {len(record.spec.steps)}: {step.weight / 100:g}% for at least {step.at_least:g} s"
-    )
+    shares = f"{step.weight / 100:g}%"
+    if step.shadow:
+        shares += f" and a shadow of {step.shadow / 100:g}%"
+    return f"step {record.step + 1} of {len(record.spec.steps)}: {shares} for at least {step.at_least:g} s"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
 from headrace_kit.errors import BadInput, Conflict, NotFound, NotReady
 from headrace_kit.rpc import Identity
+from headrace_rollout.analysis import Analysis
 from headrace_rollout.domain import machine
 from headrace_rollout.domain.controller import Controller, new_salt, tell
 from headrace_rollout.domain.desired import Desired, Wanted, read_spec
+from headrace_rollout.domain.news import of_transition
 from headrace_rollout.domain.records import Record, Transition
 from headrace_rollout.metrics import Metrics
-from headrace_rollout.ports import RolloutStore, Work
+from headrace_rollout.ports import RolloutStore, Story, Work
 
 ADMIN = "admin"
 MOST = 1000
@@ -20,11 +24,17 @@ SPEC_CHARS, REASON_CHARS = 65_536, 500
 
 
 class Operations:
-    """Start, promote, abort, list and get; all need the scope `admin`. Changes reach the gateways at once."""
+    """What people do with rollouts; all of it needs the scope `admin`. Changes reach the gateways at once."""
 
     def __init__(
-        self, store: RolloutStore, controller: Controller, desired: Callable[[], Desired], metrics: Metrics
+        self,
+        store: RolloutStore,
+        controller: Controller,
+        desired: Callable[[], Desired],
+        metrics: Metrics,
+        telling: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._telling = telling
         self._store = store
         self._controller = controller
         self._desired = desired
@@ -42,6 +52,25 @@ class Operations:
         """One rollout. Raises NotFound."""
         who.require(ADMIN)
         return _there(await self._store.find(_checked(id_)), id_)
+
+    async def verdicts(self, records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+        """The newest verdicts of rollouts that are or were judged, by id."""
+        return await self._store.verdicts([record.id for record in records if record.spec.analysis is not None])
+
+    async def explain(self, id_: str, who: Identity) -> tuple[Record, Story, list[Mapping[str, Any]]]:
+        """How a rollout came where it is, and its numbers over time. Raises NotFound."""
+        record = await self.get(id_, who)
+        story = await self._store.story(id_)
+        points: list[Mapping[str, Any]] = []
+        if story.analysis is not None and record.spec.analysis is not None:
+            with suppress(ValueError):  # of another version of this service
+                points = list(Analysis.load(record.spec.analysis, dict(story.analysis)).history.points())
+        return record, story, points
+
+    async def approve(self, id_: str, step: int, who: Identity) -> Record:
+        """Let a step go on that waits for a person. Raises NotFound, or Conflict when it does not."""
+        who.require(ADMIN)
+        return await self._change(id_, lambda record, now: machine.approve(record, step, now, _actor(who)))
 
     async def start(self, model: str, spec_json: str, who: Identity) -> Record:
         """Ask for a rollout beside the config. One that stands already is returned as it is.
@@ -73,21 +102,19 @@ class Operations:
     async def promote(self, id_: str, who: Identity) -> Record:
         """To 100% at once. Raises NotFound, or Conflict when it does not run."""
         who.require(ADMIN)
-        async with self._store.changing() as work:
-            record = _there(await work.find(_checked(id_)), id_)
-            transition = machine.promote(record, work.now, _actor(who))
-            await self._apply(work, [transition])
-        await self._told([transition])
-        return transition.record
+        return await self._change(id_, lambda record, now: machine.promote(record, now, _actor(who)))
 
     async def abort(self, id_: str, reason: str, who: Identity) -> Record:
         """Back to the baseline at once. Raises NotFound, or Conflict when it has ended."""
         who.require(ADMIN)
         if len(reason) > REASON_CHARS or "\0" in reason:
             raise BadInput(f"reason is text of at most {REASON_CHARS} characters", param="reason")
+        why = reason or "aborted by hand"
+        return await self._change(id_, lambda record, now: machine.abort(record, now, why, _actor(who)))
+
+    async def _change(self, id_: str, change: Callable[[Record, datetime], Transition]) -> Record:
         async with self._store.changing() as work:
-            record = _there(await work.find(_checked(id_)), id_)
-            transition = machine.abort(record, work.now, reason or "aborted by hand", _actor(who))
+            transition = change(_there(await work.find(_checked(id_)), id_), work.now)
             await self._apply(work, [transition])
         await self._told([transition])
         return transition.record
@@ -95,6 +122,8 @@ class Operations:
     async def _apply(self, work: Work, transitions: list[Transition]) -> None:
         for transition in transitions:
             await work.apply(transition)
+            if self._telling():
+                await work.publish(of_transition(transition))
 
     async def _told(self, transitions: list[Transition]) -> None:
         for transition in transitions:

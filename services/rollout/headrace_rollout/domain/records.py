@@ -17,11 +17,12 @@ ID_DIGITS = 16
 
 
 class State(StrEnum):
-    """Where a rollout is. The last three are ends: an id that has ended never runs again."""
+    """Where a rollout is. The last four are ends: an id that has ended never runs again."""
 
     PENDING = "pending"
     RUNNING = "running"
     PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
     SUPERSEDED = "superseded"
 
@@ -40,6 +41,10 @@ class Record:
         salt: of the hash that puts sticky keys on arms; drawn for this rollout alone.
         served_s: seconds for which the step's weight was granted, without the time in which nobody could grant it.
         counted_at: until when `served_s` is counted; None before the first count of a step.
+        holds: why the step does not go on although its time has passed; empty where nothing is in its way.
+        held_s: seconds for which it has waited for a person, since its `at_most`.
+        missing_s: seconds for which some metric has been missing without a break.
+        approved: the last step that a person said yes to; -1: none.
         overlay: a promoted candidate that the file has not adopted yet, so it is still granted.
     """
 
@@ -56,6 +61,10 @@ class Record:
     served_s: float = 0
     counted_at: datetime | None = None
     overlay: bool = False
+    holds: str = ""
+    held_s: float = 0
+    missing_s: float = 0
+    approved: int = -1
 
     @property
     def live(self) -> bool:
@@ -73,6 +82,16 @@ class Record:
         if self.overlay:
             return WHOLE
         return self.spec.steps[self.step].weight if self.state is State.RUNNING else 0
+
+    @property
+    def shadow(self) -> int:
+        """Share of the baseline's requests that are copied to the candidate, in 1/10000."""
+        return self.spec.steps[self.step].shadow if self.state is State.RUNNING else 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether outcomes are asked for: it runs, beside a baseline, and its spec says how to judge it."""
+        return self.state is State.RUNNING and self.spec.analysis is not None and self.weight < WHOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RequestEvent(_message.Message):
-    __slots__ = ("kind", "log_id", "sequence", "time", "request_id", "stage", "attempt", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm", "shadow", "config_hash", "trace_id", "operation", "usage", "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "started_us", "first_token_us", "ended_us", "guard_findings", "reserved_output_tokens", "price_version", "saved_nano_usd", "budget_day", "budget_holder", "reason", "continued_tokens")
+    __slots__ = ("kind", "log_id", "sequence", "time", "request_id", "stage", "attempt", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm", "shadow", "config_hash", "trace_id", "operation", "usage", "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "started_us", "first_token_us", "ended_us", "guard_findings", "reserved_output_tokens", "price_version", "saved_nano_usd", "budget_day", "budget_holder", "reason", "continued_tokens", "failure", "segment", "streamed", "pairs", "weight")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[RequestEvent.Kind]
         KIND_OPENED: _ClassVar[RequestEvent.Kind]
         KIND_CLOSED: _ClassVar[RequestEvent.Kind]
+        KIND_FINISHED: _ClassVar[RequestEvent.Kind]
     KIND_UNSPECIFIED: RequestEvent.Kind
     KIND_OPENED: RequestEvent.Kind
     KIND_CLOSED: RequestEvent.Kind
+    KIND_FINISHED: RequestEvent.Kind
+    class SegmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     KIND_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +66,11 @@ class RequestEvent(_message.Message):
     BUDGET_HOLDER_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CONTINUED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    STREAMED_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     kind: RequestEvent.Kind
     log_id: str
     sequence: int
@@ -93,7 +107,22 @@ class RequestEvent(_message.Message):
     budget_holder: str
     reason: str
     continued_tokens: int
-    def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ..., reason: _Optional[str] = ..., continued_tokens: _Optional[int] = ...) -> None: ...
+    failure: str
+    segment: _containers.ScalarMap[str, str]
+    streamed: bool
+    pairs: _containers.RepeatedCompositeFieldContainer[PairedScore]
+    weight: int
+    def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ..., reason: _Optional[str] = ..., continued_tokens: _Optional[int] = ..., failure: _Optional[str] = ..., segment: _Optional[_Mapping[str, str]] = ..., streamed: _Optional[bool] = ..., pairs: _Optional[_Iterable[_Union[PairedScore, _Mapping]]] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class PairedScore(_message.Message):
+    __slots__ = ("metric", "baseline", "candidate")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    baseline: float
+    candidate: float
+    def __init__(self, metric: _Optional[str] = ..., baseline: _Optional[float] = ..., candidate: _Optional[float] = ...) -> None: ...
 
 class RequestEvents(_message.Message):
     __slots__ = ("events",)

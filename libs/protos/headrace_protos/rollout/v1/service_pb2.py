@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace_protos.rollout.v1 import messages_pb2 as headrace__protos_dot_rollout_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace_protos/rollout/v1/service.proto\x12\x13headrace.rollout.v1\x1a)headrace_protos/rollout/v1/messages.proto2\xf5\x03\n\x0eRolloutService\x12H\n\x05Watch\x12!.headrace.rollout.v1.WatchRequest\x1a\x1a.headrace.rollout.v1.Grant0\x01\x12\x63\n\x0cListRollouts\x12(.headrace.rollout.v1.ListRolloutsRequest\x1a).headrace.rollout.v1.ListRolloutsResponse\x12R\n\nGetRollout\x12&.headrace.rollout.v1.GetRolloutRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12H\n\x05Start\x12!.headrace.rollout.v1.StartRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12L\n\x07Promote\x12#.headrace.rollout.v1.PromoteRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12H\n\x05\x41\x62ort\x12!.headrace.rollout.v1.AbortRequest\x1a\x1c.headrace.rollout.v1.Rolloutb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace_protos/rollout/v1/service.proto\x12\x13headrace.rollout.v1\x1a)headrace_protos/rollout/v1/messages.proto2\x95\x05\n\x0eRolloutService\x12H\n\x05Watch\x12!.headrace.rollout.v1.WatchRequest\x1a\x1a.headrace.rollout.v1.Grant0\x01\x12\x63\n\x0cListRollouts\x12(.headrace.rollout.v1.ListRolloutsRequest\x1a).headrace.rollout.v1.ListRolloutsResponse\x12R\n\nGetRollout\x12&.headrace.rollout.v1.GetRolloutRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12H\n\x05Start\x12!.headrace.rollout.v1.StartRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12L\n\x07Promote\x12#.headrace.rollout.v1.PromoteRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12L\n\x07\x41pprove\x12#.headrace.rollout.v1.ApproveRequest\x1a\x1c.headrace.rollout.v1.Rollout\x12P\n\x07\x45xplain\x12#.headrace.rollout.v1.ExplainRequest\x1a .headrace.rollout.v1.Explanation\x12H\n\x05\x41\x62ort\x12!.headrace.rollout.v1.AbortRequest\x1a\x1c.headrace.rollout.v1.Rolloutb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_protos.rollout.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROLLOUTSERVICE']._serialized_start=109
-  _globals['_ROLLOUTSERVICE']._serialized_end=610
+  _globals['_ROLLOUTSERVICE']._serialized_end=770
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,16 @@ class RolloutServiceStub:
                 request_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.PromoteRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Rollout.FromString,
                 _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/headrace.rollout.v1.RolloutService/Approve',
+                request_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.ApproveRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Rollout.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/headrace.rollout.v1.RolloutService/Explain',
+                request_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Explanation.FromString,
+                _registered_method=True)
         self.Abort = channel.unary_unary(
                 '/headrace.rollout.v1.RolloutService/Abort',
                 request_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.AbortRequest.SerializeToString,
@@ -105,6 +115,21 @@ class RolloutServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Approve(self, request, context):
+        """Approve lets a step go on that waits for a person. Errors: NOT_FOUND, ABORTED (it does not wait in this step).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Explain tells how a rollout came where it is: transitions, decisions with their numbers, verdicts over time.
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Abort(self, request, context):
         """Abort goes back to the baseline. Errors: NOT_FOUND, ABORTED (already ended).
         """
@@ -139,6 +164,16 @@ def add_RolloutServiceServicer_to_server(servicer, server):
                     servicer.Promote,
                     request_deserializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.PromoteRequest.FromString,
                     response_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Rollout.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.ApproveRequest.FromString,
+                    response_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Rollout.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.ExplainRequest.FromString,
+                    response_serializer=headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Explanation.SerializeToString,
             ),
             'Abort': grpc.unary_unary_rpc_method_handler(
                     servicer.Abort,
@@ -282,6 +317,60 @@ class RolloutService:
             '/headrace.rollout.v1.RolloutService/Promote',
             headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.PromoteRequest.SerializeToString,
             headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.rollout.v1.RolloutService/Approve',
+            headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.ApproveRequest.SerializeToString,
+            headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.rollout.v1.RolloutService/Explain',
+            headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.ExplainRequest.SerializeToString,
+            headrace__protos_dot_rollout_dot_v1_dot_messages__pb2.Explanation.FromString,
             options,
             channel_credentials,
             insecure,

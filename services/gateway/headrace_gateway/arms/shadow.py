@@ -1,0 +1,188 @@
+"""Copies of requests for a candidate, off their path: nobody sees the answers, graders compare them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+from headrace_gateway.arms.grade import Said, grade
+from headrace_gateway.arms.outcomes import finished
+from headrace_gateway.arms.split import ShadowLimits, point
+from headrace_gateway.calls import GenerateCall
+from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
+from headrace_gateway.ports import Journal
+from headrace_kit.errors import HeadraceError, row
+
+_log = logging.getLogger(__name__)
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A request as it came, before any stage touched it, and the limits of the rollout that it is copied for."""
+
+    call: GenerateCall
+    limits: ShadowLimits
+
+
+def chosen(rollout_id: str, request_id: str, share: int) -> bool:
+    """Whether a request is among those that are copied; `share` in 1/10000."""
+    return point(f"shadow\0{rollout_id}", request_id) < share
+
+
+def copy_of(call: GenerateCall, limits: ShadowLimits) -> Copy:
+    """Keep a request as it is now."""
+    return Copy(deepcopy(call), limits)
+
+
+Serve = Callable[[RequestContext, GenerateCall], Awaitable[None]]
+"""Runs a copy to the end of its answer. Raises HeadraceError."""
+
+Similarity = Callable[[RequestContext, str, str, str], Awaitable[float]]
+"""How much two texts mean the same, 0 to 1, by a deployment that embeds. Raises HeadraceError."""
+
+
+class Allowance:
+    """The money of a rollout's copies: an hour's worth at most, and growing back within an hour."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def left(self, rollout_id: str, per_hour: int) -> float:
+        """What may be spent now, in nano-dollars."""
+        now = self._clock()
+        left, at = self._left.get(rollout_id, (float(per_hour), now))
+        left = min(per_hour, left + per_hour * (now - at) / _HOUR_S)
+        self._left[rollout_id] = (left, now)
+        return left
+
+    def spent(self, rollout_id: str, amount: int) -> None:
+        """So much was spent."""
+        left, at = self._left.get(rollout_id, (0.0, self._clock()))
+        self._left[rollout_id] = (left - amount, at)
+
+    def only(self, rollout_ids: set[str]) -> None:
+        """Forget all others."""
+        self._left = {id_: entry for id_, entry in self._left.items() if id_ in rollout_ids}
+
+
+class Shadows:
+    """Runs copies of requests once their own answers have ended. What does not fit now is left out, never queued.
+
+    Args:
+        serve: runs a copy.
+        similarity: compares what two answers mean.
+        journal: the event log.
+        record: who else hears of requests that have ended.
+        count: hears of each copy by model: `done`, `failed`, or why it was left out: `busy`, `spent`.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        serve: Serve,
+        similarity: Similarity,
+        journal: Journal,
+        record: Callable[[RequestContext, int, str], None],
+        count: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._serve, self._similarity, self._journal = serve, similarity, journal
+        self._record, self._count = record, count
+        self._money = Allowance(clock)
+        self._running: dict[str, set[asyncio.Task[None]]] = {}
+
+    def begin(self, ctx: RequestContext) -> None:
+        """A request that was copied has ended: run its copy, if there is room. Returns at once."""
+        copy, ctx.copy = ctx.copy, None
+        if copy is None or ctx.plan is None or ctx.answered is None or not ctx.answered.finish_reason:
+            return
+        limits, model = copy.limits, ctx.plan.name
+        running = self._running.setdefault(ctx.rollout_id, set())
+        if len(running) >= limits.concurrency:
+            self._count(model, "busy")
+        elif self._money.left(ctx.rollout_id, limits.nano_usd_per_hour) <= 0:
+            self._count(model, "spent")
+        else:
+            task = asyncio.get_running_loop().create_task(self._run(ctx, copy))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+    async def stop(self) -> None:
+        """End what runs."""
+        tasks = [task for running in self._running.values() for task in running]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        while tasks := [task for running in self._running.values() for task in running]:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, original: RequestContext, copy: Copy) -> None:
+        ctx = _context(original)
+        status, error = 200, ""
+        scores: dict[str, float] = {}
+        try:
+            try:
+                await self._serve(ctx, copy.call)
+            except HeadraceError as failed:
+                status, error = row(failed).http, error_code(failed)
+            if ctx.rollout_id:  # else the rollout has ended meanwhile
+                given = _said(original)
+                scores = grade(given, None if error else _said(ctx))
+                if copy.limits.similarity and not error and given.text:
+                    scores["similarity"] = await self._alike(ctx, copy.limits.similarity, given.text)
+                elif copy.limits.similarity and error:
+                    scores["similarity"] = 0.0
+        except asyncio.CancelledError:
+            status, error, scores = 499, "client_closed_request", {}
+            raise
+        except Exception:
+            _log.exception("a copy of a request could not be compared")
+            status, error, scores = 500, "internal_error", {}
+        finally:
+            self._money.spent(original.rollout_id, ctx.cost_nano_usd)
+            if ctx.rollout_id:
+                event = finished(ctx, status, error)
+                for metric, score in scores.items():
+                    event.pairs.add(metric=metric, baseline=_baseline(metric, original), candidate=score)
+                self._journal.closed(event)
+            self._count(original.plan.name if original.plan else "", "failed" if error else "done")
+            self._record(ctx, status, error)
+
+    async def _alike(self, ctx: RequestContext, deployment: str, given: str) -> float:
+        answer = ctx.answered.text() if ctx.answered is not None else ""
+        return await self._similarity(ctx, deployment, given, answer) if answer else 0.0
+
+
+def _context(original: RequestContext) -> RequestContext:
+    """A request of its own, under the one that it is a copy of: no key, no budget, no limits, and its own deadline."""
+    ctx = open_request(
+        Arrival(
+            route="shadow",
+            traceparent=original.traceparent(original.span_id),
+            transport="shadow",
+            traced=original.sampled,
+        ),
+        original.table,
+    )
+    ctx.identity, ctx.shadow = original.identity, True
+    ctx.rollout_id, ctx.unit, ctx.arm_weight = original.rollout_id, original.unit, original.arm_weight
+    return ctx
+
+
+def _said(ctx: RequestContext) -> Said:
+    assert ctx.answered is not None
+    return Said(ctx.answered.text(), ctx.answered.fault(), ctx.usage.output_tokens, ctx.answered.asked.type)
+
+
+def _baseline(metric: str, original: RequestContext) -> float:
+    """The score of the answer that was given: it is its own measure, but it may have missed the form."""
+    return float(metric != "json" or (original.answered is not None and original.answered.fault() == ""))
