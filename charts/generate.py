@@ -56,7 +56,7 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "pullSecrets": TEXTS, "extra": TEXTS, "deployments": TEXTS, "command": TEXTS, "args": TEXTS, "hostnames": TEXTS,
     "dnsNames": TEXTS,
-    "components": {"type": "array", "items": {"enum": ["gateway", "inference", "tritons", "ray"]}},
+    "components": {"type": "array", "items": {"enum": ["gateway", "inference", "tritons", "rollout", "ray"]}},
     "accessModes": {
         "type": "array", "items": {"enum": ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]},
     },

@@ -40,11 +40,11 @@ def exported() -> dict[str, set[str]]:
             make(registry, None) if name == "Alerts" else make(registry)
         RpcRuntime.create(service, None, None, registry)
         for collector in list(registry._collector_to_names):
-            kind = collector._type
-            suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(kind, ("",))
-            for suffix in suffixes:
-                extra = {"le"} if suffix == "_bucket" else set()
-                found[collector._name + suffix] = set(collector._labelnames) | extra
+            labels = getattr(collector, "_labelnames", None) or getattr(collector, "_labels", ())
+            for family in collector.describe():
+                suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(family.type, ("",))
+                for suffix in suffixes:
+                    found[family.name + suffix] = {*labels, *(["le"] if suffix == "_bucket" else [])}
     return found
 
 

@@ -25,7 +25,7 @@ DESIGN = {
     *((service, "tracing", OTLP) for service in SERVICES),
     # the stores and the model server
     *((service, "postgres", 5432) for service in ("gateway", "retrieval", "tracing", "rollout", "migrate")),
-    ("gateway", "valkey", 6379),
+    *((service, "valkey", 6379) for service in ("gateway", "rollout")),
     ("rollout", "valkey", 6379),
     *(("inference", "triton-default", port) for port in (7871, 7872)),
 }
@@ -164,7 +164,7 @@ def test_all_look_names_up(render, network):
 
 def test_the_internet_is_for_models_and_private_networks_are_for_nobody(network):
     for component in (*SERVICES, "triton-default", "postgres", "valkey", "migrate", "test"):
-        wanted = component in ("gateway", "inference", "triton-default")
+        wanted = component in ("gateway", "inference", "triton-default", "rollout")
         assert network.leaves(labels(component), "93.184.216.34", 443) == wanted, component
         assert not network.leaves(labels(component), "10.1.2.3", 443), component
         assert not network.leaves(labels(component), "169.254.169.254", 80), component

@@ -16,10 +16,12 @@
       - secret:
           name: {{ include "headrace.postgresSecret" $root }}
           items: [{key: postgres-dsn, path: {{ $stores.postgres }}}]
-      {{- if has "gateway" .services }}
+      {{- if or (has "gateway" .services) (has "rollout" .services) }}
       - secret:
           name: {{ include "headrace.valkeySecret" $root }}
           items: [{key: valkey-url, path: {{ $stores.valkey }}}]
+      {{- end }}
+      {{- if has "gateway" .services }}
       - secret:
           name: {{ include "headrace.adminSecret" $root }}
           items: [{key: bootstrap-admin-key, path: bootstrap-admin-key}]
