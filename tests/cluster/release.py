@@ -69,6 +69,9 @@ class Release:
     def helm(self, command: str, *words: str, values: Mapping[str, Any] | None = None, timeout: str = "12m") -> str:
         """`helm install` or `helm upgrade` with the tests' values, and some on top."""
         extra = ["--values", "-"] if values else []
+        if command == "upgrade":
+            # parts before may have scaled by kubectl, whose field it is then
+            extra.append("--force-conflicts")
         try:
             return self.kube.run(
                 "helm",

@@ -11,15 +11,21 @@ from tests.cluster.kube import KubeError
 from tests.cluster.source import CHANGED, TAG
 
 
+def tags(release):
+    """Tags of the images that the services run."""
+    pods = [pod for service in SERVICES for pod in release.kube.pods(service)]
+    return {pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in pods}
+
+
 def test_an_upgrade_fails_no_request(process, measured):
     process.source.images(*SERVICES, "tools", "triton", tag=CHANGED)
-    process.tag = CHANGED if process.tag == TAG else TAG
+    before = tags(process)
+    process.tag = TAG if before == {CHANGED} else CHANGED
     with process.load(rate=20, seconds=600) as result:
         begun = time.monotonic()
         process.helm("upgrade")
         took = time.monotonic() - begun
-    images = {pod["spec"]["containers"][0]["image"] for service in SERVICES for pod in process.kube.pods(service)}
-    assert {image.rpartition(":")[2] for image in images} == {process.tag}
+    assert tags(process) == {process.tag}
     measured.append(
         f"upgrade of all images in {took:.0f} s at 20 a second: {result['failed']} of {result['calls']} failed"
     )
