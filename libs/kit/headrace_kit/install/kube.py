@@ -76,10 +76,11 @@ class Kube:
             try:
                 return self._once(method, path, body, kind)
             except urllib.error.HTTPError as error:
-                if error.code == missing:
-                    return None
-                if error.code < 500 and error.code != 429:
-                    raise KubeError(f"{method} {path}: {_told(error)}") from error
+                with error:  # it holds the connection
+                    if error.code == missing:
+                        return None
+                    if error.code < 500 and error.code != 429:
+                        raise KubeError(f"{method} {path}: {_told(error)}") from error
                 problem: Exception = error
             except OSError as error:
                 problem = error

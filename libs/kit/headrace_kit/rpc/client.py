@@ -147,6 +147,7 @@ def _options(idempotent: Iterable[str]) -> list[tuple[str, Any]]:
         # A peer that was restarted is found again quickly, and where its name leads now is looked up anew for that.
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # How long a connection may take to be made: on a busy machine far more than 100 ms.
+        ("grpc.min_reconnect_backoff_ms", 2000),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]

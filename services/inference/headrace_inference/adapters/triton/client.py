@@ -237,7 +237,8 @@ class TritonClient:
                     ("grpc.service_config", _ROUND_ROBIN),
                     ("grpc.dns_min_time_between_resolutions_ms", 1000),
                     ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 100),
+                    # How long a connection may take to be made: on a busy machine far more than 100 ms.
+                    ("grpc.min_reconnect_backoff_ms", 2000),
                     ("grpc.max_reconnect_backoff_ms", 1000),
                 ],
             )
