@@ -163,7 +163,7 @@ def test_a_model_server_is_told_what_it_runs(render):
     assert init["command"][-2:] == ["--once", "scripted"]
     triton, follow = spec["containers"]
     assert triton["image"] == gpu["image"]
-    assert triton["args"] == ["--exit-timeout-secs=90", "--log-verbose=1"]
+    assert triton["args"] == ["--exit-timeout-secs=90", "--grpc-max-connection-age=5000", "--log-verbose=1"]
     assert triton["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert follow["command"][-1] == "scripted"
     probe = triton["startupProbe"]
