@@ -14,10 +14,12 @@ from headrace_kit.errors import BadInput, Conflict, HeadraceError, NotFound
 from headrace_kit.rpc import Identity, Outbound
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.rollout.v1 import messages_pb2, service_pb2_grpc
+from headrace_rollout.adapters.memory import MemoryEvents
 from headrace_rollout.adapters.postgres import PostgresRolloutStore
 from headrace_rollout.domain.controller import Controller
 from headrace_rollout.domain.desired import Desired
 from headrace_rollout.domain.grants import Grants
+from headrace_rollout.domain.hearing import Hearing
 from headrace_rollout.domain.machine import ask
 from headrace_rollout.metrics import Metrics
 
@@ -131,6 +133,7 @@ async def test_a_controller_killed_in_the_middle_of_steps_goes_on(part, gateway)
         restarts = part.platform.status().units["rollout"].restarts
         part.platform.kill("rollout")
         part.platform.wait_ready("rollout", restarts=restarts + 1)
+    await gateway.until("killed", 10_000)
     async with asyncio.timeout(60):
         while (await gateway.ask("GetRollout", id=rollout.id)).state != "promoted":
             await asyncio.sleep(0.1)
@@ -228,7 +231,14 @@ async def test_two_controllers_make_each_move_once(part):
     pools = [Postgres(part.dsn, "rollout") for _ in range(2)]
     metrics = [Metrics(CollectorRegistry()) for _ in pools]
     controllers = [
-        Controller(PostgresRolloutStore(pool), Grants(lambda: 15, own), lambda: Desired(config), lambda: 15, own)
+        Controller(
+            PostgresRolloutStore(pool),
+            Grants(lambda: 15, own),
+            lambda: Desired(config),
+            lambda: 15,
+            own,
+            Hearing(MemoryEvents(), own),
+        )
         for pool, own in zip(pools, metrics, strict=True)
     ]
     part.platform.stop_unit("rollout")  # it follows another config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from inference_suite.answers import Whole, gather
 from inference_suite.local import chat, loaded, local_engine, weights
@@ -118,9 +120,12 @@ async def test_leaving_frees_both_instances(files):
             engine.generate(chat("Count from one to a thousand in words.", max_tokens=500, max_draft_tokens=drafts))
             for drafts in (None, 0)
         ]
-        for stream in streams:
-            await anext(stream)
-        assert (await engine.stats()).running == 2
+        await asyncio.gather(*(anext(stream) for stream in streams))
+
+        async def both() -> bool:
+            return (await engine.stats()).running == 2
+
+        await until(both)
         for stream in streams:
             await stream.aclose()
 

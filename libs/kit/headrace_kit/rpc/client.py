@@ -149,5 +149,6 @@ def _options(idempotent: Iterable[str]) -> list[tuple[str, Any]]:
         ("grpc.initial_reconnect_backoff_ms", 100),
         # How long a connection may take to be made: on a busy machine far more than 100 ms.
         ("grpc.min_reconnect_backoff_ms", 2000),
-        ("grpc.max_reconnect_backoff_ms", 1000),
+        # Calls fail at once while the only peer is waited for: so it is tried often.
+        ("grpc.max_reconnect_backoff_ms", 200),
     ]
