@@ -27,7 +27,7 @@ done
 rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/include /usr/lib/python3/dist-packages/pip* \
   /usr/lib/*/gconv /usr/lib/*/perl* /usr/share/perl* /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale \
   /usr/share/zoneinfo/right /usr/share/zoneinfo/posix /usr/share/python-wheels /usr/share/i18n /usr/share/bash-completion \
-  /var/cache/apt /var/cache/debconf /var/lib/apt /var/lib/dpkg/*-old /var/log/* /root/.cache /tmp/*
+  /var/cache/apt /var/cache/debconf /var/lib/apt /var/lib/dpkg/*-old /var/log/* ~/.cache /tmp/*
 # the user that everything runs as
 mkdir -p /etc/headrace /var/lib/headrace /var/cache/headrace
 chown 10001:10001 /var/lib/headrace /var/cache/headrace

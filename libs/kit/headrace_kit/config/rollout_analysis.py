@@ -7,6 +7,7 @@ segments together, and one that is worse than a margin passes it in at most `alp
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Literal
 
@@ -27,9 +28,9 @@ class Metric(Section):
     )
 
     @property
+    @abstractmethod
     def margin(self) -> float:
         """How much worse the candidate may be: a share of requests, of the baseline's value, or of a score's range."""
-        raise NotImplementedError
 
 
 class Errors(Metric):
