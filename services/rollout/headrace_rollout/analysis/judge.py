@@ -46,11 +46,12 @@ class Judge(ABC):
         unit: `points` for rates and scores, `share` of the baseline's value for quantities.
         paired: whether it compares answers to the same requests.
         last_at: when the candidate last had a value, seconds; None before the first.
-        segments: bets by label of a segment.
+        harm: bets that it is worse. One that reached its goal is enough.
     """
 
     paired = False
     unit = "points"
+    harm: tuple[Fortune, ...]
 
     def __init__(self, name: str, margin: float, line: float, allowance: Allowance, epochs: Epochs) -> None:
         self.name = name
@@ -59,17 +60,11 @@ class Judge(ABC):
         self.allowance = allowance
         self.epochs = epochs
         self.last_at: float | None = None
-        self.segments: dict[str, EventBets | Bets] = {}
 
     @property
     @abstractmethod
     def counts(self) -> tuple[int, int]:
         """Values of the baseline and of the candidate."""
-
-    @property
-    @abstractmethod
-    def harm(self) -> tuple[Fortune, ...]:
-        """Bets that it is worse. One that reached its goal is enough."""
 
     @abstractmethod
     def within(self) -> float:
@@ -92,6 +87,31 @@ class Judge(ABC):
     def evidence(self) -> float:
         """Evidence that it is worse, from 0 to 1."""
         return max(bets.evidence for bets in self.harm)
+
+    def dump(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {
+            "last_at": self.last_at,
+            "harm": [bets.dump() for bets in self.harm],
+        }
+
+    def restore(self, dumped: Mapping[str, Any]) -> None:
+        """Go on where `dump` was."""
+        self.last_at = dumped["last_at"]
+        for bets, state in zip(self.harm, dumped["harm"], strict=True):
+            bets.restore(state)
+
+
+class LiveJudge(Judge):
+    """Judges outcomes of live requests, each segment of them too.
+
+    Attributes:
+        segments: bets by label of a segment.
+    """
+
+    def __init__(self, name: str, margin: float, line: float, allowance: Allowance, epochs: Epochs) -> None:
+        super().__init__(name, margin, line, allowance, epochs)
+        self.segments: dict[str, EventBets | Bets] = {}
 
     def harmed_segments(self) -> list[str]:
         """Labels of the segments to which it was shown to be worse."""
@@ -120,17 +140,9 @@ class Judge(ABC):
         """New bets for a segment."""
 
     def dump(self) -> dict[str, Any]:
-        """What `restore` takes."""
-        return {
-            "last_at": self.last_at,
-            "harm": [bets.dump() for bets in self.harm],
-            "segments": {label: bets.dump() for label, bets in self.segments.items()},
-        }
+        return super().dump() | {"segments": {label: bets.dump() for label, bets in self.segments.items()}}
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Go on where `dump` was."""
-        self.last_at = dumped["last_at"]
-        for bets, state in zip(self.harm, dumped["harm"], strict=True):
-            bets.restore(state)
+        super().restore(dumped)
         for label, state in dumped["segments"].items():
             self.segment(label).restore(state)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import ArmBets, Array, Bets, Flags, Fortune, Integers, LineBets, TemperedBets
+from headrace_rollout.analysis.betting import ArmBets, Array, Bets, Flags, Integers, LineBets, TemperedBets
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.intervals import Sample
-from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
+from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, LiveJudge
 from headrace_rollout.analysis.keys import Epochs
 from headrace_rollout.analysis.reference import LEAST, Reference, quantile_of
 from headrace_rollout.analysis.repeats import LEVELS, Repeats
@@ -21,7 +21,7 @@ MEAN_TILTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 WITHIN_TILTS = (-0.08, -0.16, -0.3, -0.6, -1.2, -2.4)
 
 
-class QuantityJudge(Judge):
+class QuantityJudge(LiveJudge):
     """Judges how large a quantity is.
 
     Harm: values of the candidate are divided by 1 + `line`, which is half of the margin. Were it no worse than that,
@@ -33,6 +33,7 @@ class QuantityJudge(Judge):
     """
 
     unit = "share"
+    harm: tuple[Bets, ...]
 
     def __init__(self, name: str, margin: float, judged: Sequence[str], allowance: Allowance, epochs: Epochs) -> None:
         super().__init__(name, margin, margin / 2, allowance, epochs)
@@ -41,7 +42,7 @@ class QuantityJudge(Judge):
         again = (1 - FIRST) / len(LEVELS)
         tilts = (MEAN_TILTS if quantile_of(of) is None else EXCEEDS_TILTS for of in self.judged)
         self._bets = ArmBets(RANK_TILTS, *tilts)
-        self._harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
+        self.harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
         self._lower = ArmBets(WITHIN_TILTS)
         self._line = LineBets()
         self._within = {
@@ -66,7 +67,7 @@ class QuantityJudge(Judge):
             scores, middles = self._scores(fair)
             self._bet_harm(chunk, there, scores, middles)
             for level, means in enumerate(self._repeats.add(keys, candidate, epochs, scores, middles), start=1):
-                self._harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
+                self.harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
             if len(self._strict) >= LEAST:
                 self._bet_within(values, candidate, weight)
         self._reference.add(fair)
@@ -84,7 +85,7 @@ class QuantityJudge(Judge):
         if not len(bet):
             return
         won = self._bets(scores[bet], middles, chunk.candidate[there[bet]], chance[bet])
-        self._harm[0].follow(won)
+        self.harm[0].follow(won)
         self.follow_segments(chunk, there[bet], won)
 
     def _bet_within(self, values: Array, candidate: Flags, weight: Array) -> None:
@@ -101,10 +102,6 @@ class QuantityJudge(Judge):
     @property
     def counts(self) -> tuple[int, int]:
         return self._sample.counts[0], self._sample.counts[1]
-
-    @property
-    def harm(self) -> tuple[Fortune, ...]:
-        return self._harm
 
     def within(self) -> float:
         return min(bets.progress for bets in self._within.values())

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import Array, EventBets, Fortune, LineBets, TemperedBets
+from headrace_rollout.analysis.betting import EventBets
 from headrace_rollout.analysis.chunk import Chunk
-from headrace_rollout.analysis.intervals import Difference
-from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
+from headrace_rollout.analysis.judge import FIRST, Allowance
 from headrace_rollout.analysis.keys import Counts, Epochs
-from headrace_rollout.analysis.repeats import Repeats
+from headrace_rollout.analysis.shares import ShareJudge
 
 INCREASES = (1.0, 3.0, 7.0, 19.0)
 PRIOR = (1.0, 2.0, 1.5, 0.5)
@@ -24,7 +23,7 @@ LEVELS = 5
 """Keys are bet on when it happens to them for the 1st, 2nd, 4th, 8th and 16th time."""
 
 
-class RateJudge(Judge):
+class RateJudge(ShareJudge):
     """Judges how often requests fail.
 
     Harm is any increase: it is bet on the arm of each key to which a failure happens for the first time, which needs no
@@ -34,19 +33,17 @@ class RateJudge(Judge):
     by its arm's chance. What requests of one key share is taken off as their dispersion.
     """
 
+    harm: tuple[EventBets, ...]
+
     def __init__(
         self, name: str, margin: float, allowance: Allowance, epochs: Epochs, kinds: Collection[str] | None = None
     ) -> None:
         """`kinds` of failures that count; None: all."""
-        super().__init__(name, margin, 0.0, allowance, epochs)
+        super().__init__(name, margin, allowance, epochs)
         self._kinds = None if kinds is None else frozenset(kinds)
         self._counts = Counts(epochs, LEVELS)
         again = (1 - FIRST) / (LEVELS - 1)
-        self._harm = tuple(EventBets(allowance.harm * (again if level else FIRST), PRIOR) for level in range(LEVELS))
-        self._bets = LineBets()
-        self._within = TemperedBets(allowance.whole, self._bets.prior)
-        self._repeats = Repeats(epochs, 1)
-        self._difference = Difference()
+        self.harm = tuple(EventBets(allowance.harm * (again if level else FIRST), PRIOR) for level in range(LEVELS))
 
     def add(self, chunk: Chunk) -> None:
         """Outcomes."""
@@ -65,40 +62,18 @@ class RateJudge(Judge):
             if bet is None:
                 continue
             level, chance = bet
-            self._harm[level].add(on_candidate, chance, ratios)
+            self.harm[level].add(on_candidate, chance, ratios)
             if level == 0:
                 for label in labels.get(place, ()):
                     bets = self.segment(label)
                     assert isinstance(bets, EventBets)
                     bets.add(on_candidate, chance, ratios)
-        self._bet_within(chunk, failed.astype(float))
-
-    def _bet_within(self, chunk: Chunk, failed: Array) -> None:
-        rate, p = self._rate(), chunk.weight
-        worse = (failed - rate) * np.where(chunk.candidate, 1 / p, -1 / (1 - p))
-        worst = np.maximum((1 - rate) / p, rate / (1 - p))
-        self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, failed[:, None], np.full(1, rate))
-        won = self._bets(self.margin - worse, worst - self.margin)
-        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
-        self._difference.add(failed, chunk.candidate, chunk.epochs)
+        values, rate = failed.astype(float), self._rate()
+        self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, values[:, None], np.full(1, rate))
+        self._bet_within(values, chunk, slice(None), rate)
 
     def _rate(self) -> float:
-        count, means = self._difference.counts, self._difference.means()
-        return (count[0] * means[0] + count[1] * means[1] + 0.5) / (sum(count) + 50)
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        return self._difference.counts
-
-    @property
-    def harm(self) -> tuple[Fortune, ...]:
-        return self._harm
-
-    def within(self) -> float:
-        return self._within.progress
-
-    def interval(self) -> Interval | None:
-        return self._difference.interval(self.allowance.whole, float(self._repeats.dispersion()[0]))
+        return self._mean(0.5, 50)
 
     def values(self) -> str:
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
@@ -110,17 +85,11 @@ class RateJudge(Judge):
     def dump(self) -> dict[str, Any]:
         return super().dump() | {
             "counts": self._counts.dump(),
-            "within": self._within.dump(),
-            "repeats": self._repeats.dump(),
-            "difference": self._difference.dump(),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         super().restore(dumped)
         self._counts.restore(dumped["counts"])
-        self._within.restore(dumped["within"])
-        self._repeats.restore(dumped["repeats"])
-        self._difference.restore(dumped["difference"])
 
 
 def _labels(chunk: Chunk, places: Any) -> dict[int, list[str]]:

@@ -7,29 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import ArmBets, Bets, Fortune, LineBets, TemperedBets
+from headrace_rollout.analysis.betting import ArmBets, Bets, LineBets, TemperedBets
 from headrace_rollout.analysis.chunk import Chunk
-from headrace_rollout.analysis.intervals import Difference, radius
+from headrace_rollout.analysis.intervals import radius
 from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
 from headrace_rollout.analysis.keys import Epochs, FirstTime
 from headrace_rollout.analysis.repeats import LEVELS, Repeats
+from headrace_rollout.analysis.shares import ShareJudge
 
 TILTS = (0.4, 0.9, 1.8, 3.5, 7.0)
 PAIR_SHARES = (0.04, 0.1, 0.2, 0.33, 0.5, 0.75)
 
 
-class ScoreJudge(Judge):
+class ScoreJudge(ShareJudge):
     """Judges scores from 0 to 1 of live answers. Higher is better, so what is bet on is what they lack to 1."""
 
+    harm: tuple[Bets, ...]
+
     def __init__(self, name: str, margin: float, allowance: Allowance, epochs: Epochs) -> None:
-        super().__init__(name, margin, 0.0, allowance, epochs)
+        super().__init__(name, margin, allowance, epochs)
         self._first = FirstTime(epochs, 8_192)
         again = (1 - FIRST) / len(LEVELS)
-        self._bets, self._line = ArmBets(TILTS), LineBets()
-        self._harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
-        self._within = TemperedBets(allowance.whole, self._line.prior)
-        self._repeats = Repeats(epochs, 1)
-        self._difference = Difference()
+        self._bets = ArmBets(TILTS)
+        self.harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
 
     def add(self, chunk: Chunk) -> None:
         """Outcomes; those without this score are left out."""
@@ -38,43 +38,20 @@ class ScoreJudge(Judge):
         if not len(there):
             return
         lacks = 1 - np.clip(column[there], 0, 1)
-        candidate, weight = chunk.candidate[there], chunk.weight[there]
-        keys, epochs = chunk.keys[there], chunk.epochs[there]
+        candidate, keys, epochs = chunk.candidate[there], chunk.keys[there], chunk.epochs[there]
         if candidate.any():
             self.last_at = float(chunk.at[there][candidate].max())
-        middle = self._middle()
+        middle = self._mean(5, 10)
         scores, middles = lacks[:, None], np.full(1, middle)
         chance = self._first.chances(keys.tolist(), candidate.tolist(), epochs.tolist())
         bet = np.flatnonzero((chance > 0) & (chance < 1))
         if len(bet):
             won = self._bets(scores[bet], middles, candidate[bet], chance[bet])
-            self._harm[0].follow(won)
+            self.harm[0].follow(won)
             self.follow_segments(chunk, there[bet], won)
         for level, means in enumerate(self._repeats.add(keys, candidate, epochs, scores, middles), start=1):
-            self._harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
-        worse = (lacks - middle) * np.where(candidate, 1 / weight, -1 / (1 - weight))
-        worst = np.maximum((1 - middle) / weight, middle / (1 - weight))
-        won = self._line(self.margin - worse, worst - self.margin)
-        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
-        self._difference.add(lacks, candidate, epochs)
-
-    def _middle(self) -> float:
-        (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
-        return (n0 * m0 + n1 * m1 + 5) / (n0 + n1 + 10)
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        return self._difference.counts
-
-    @property
-    def harm(self) -> tuple[Fortune, ...]:
-        return self._harm
-
-    def within(self) -> float:
-        return self._within.progress
-
-    def interval(self) -> Interval | None:
-        return self._difference.interval(self.allowance.whole, float(self._repeats.dispersion()[0]))
+            self.harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
+        self._bet_within(lacks, chunk, there, middle)
 
     def values(self) -> str:
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
@@ -86,17 +63,11 @@ class ScoreJudge(Judge):
     def dump(self) -> dict[str, Any]:
         return super().dump() | {
             "first": self._first.dump(),
-            "within": self._within.dump(),
-            "repeats": self._repeats.dump(),
-            "difference": self._difference.dump(),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         super().restore(dumped)
         self._first.restore(dumped["first"])
-        self._within.restore(dumped["within"])
-        self._repeats.restore(dumped["repeats"])
-        self._difference.restore(dumped["difference"])
 
 
 class PairJudge(Judge):
@@ -107,6 +78,7 @@ class PairJudge(Judge):
     """
 
     paired = True
+    harm: tuple[Bets, ...]
 
     def __init__(self, name: str, margin: float, allowance: Allowance) -> None:
         # every pair is of the same epoch: there is no coin to toss
@@ -116,7 +88,7 @@ class PairJudge(Judge):
         self._first = FirstTime(epochs, 16_384)
         again = (1 - FIRST) / len(LEVELS)
         self._line, self._bets = LineBets(), LineBets(PAIR_SHARES)
-        self._harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
+        self.harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
         self._within = TemperedBets(allowance.whole, self._line.prior)
         self._repeats = Repeats(epochs, 1)
         self._sums = np.zeros(5)
@@ -128,10 +100,10 @@ class PairJudge(Judge):
         epochs = np.full(len(keys), self._epoch)
         arms = np.zeros(len(keys), bool)
         first = np.flatnonzero(self._first.chances(keys.tolist(), arms.tolist(), epochs.tolist()) > 0)
-        self._harm[0].follow(self._bets(worse[first], np.ones(len(first))))
+        self.harm[0].follow(self._bets(worse[first], np.ones(len(first))))
         reached = self._repeats.add(keys, arms, epochs, worse[:, None], np.full(1, self._mean()))
         for level, means in enumerate(reached, start=1):
-            self._harm[level].follow(self._bets(means.scores[:, 0], np.ones(len(means.scores))))
+            self.harm[level].follow(self._bets(means.scores[:, 0], np.ones(len(means.scores))))
         won = self._line(self.margin - worse, np.full(len(worse), 1 - self.margin))
         self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
         self._sums += [len(worse), worse.sum(), (worse**2).sum(), baseline.sum(), candidate.sum()]
@@ -142,10 +114,6 @@ class PairJudge(Judge):
     @property
     def counts(self) -> tuple[int, int]:
         return int(self._sums[0]), int(self._sums[0])
-
-    @property
-    def harm(self) -> tuple[Fortune, ...]:
-        return self._harm
 
     def within(self) -> float:
         return self._within.progress
@@ -166,9 +134,6 @@ class PairJudge(Judge):
             f"mean {self._sums[4] / count:.3f} over {int(self._sums[0]):,} pairs, "
             f"{self._sums[3] / count:.3f} on the baseline"
         )
-
-    def segment_bets(self) -> Bets:
-        raise NotImplementedError("pairs have no segments")
 
     def dump(self) -> dict[str, Any]:
         return super().dump() | {
