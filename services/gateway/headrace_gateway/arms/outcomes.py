@@ -10,6 +10,7 @@ import re2
 
 from headrace_gateway.cascade.schema import conforms, is_object
 from headrace_gateway.context import RequestContext
+from headrace_gateway.ledger.about import event_about
 from headrace_gateway.ports import Journal
 from headrace_gateway.routing.traits import script_of
 from headrace_protos.common.v1.chat_pb2 import Message, ResponseFormat
@@ -122,37 +123,19 @@ class Finishing:
 def finished(ctx: RequestContext, status: int, error: str) -> RequestEvent:
     """The finished event of a request on an arm."""
     seen = ctx.answered
-    event = RequestEvent(
-        kind=RequestEvent.KIND_FINISHED,
-        request_id=ctx.request_id,
-        tenant=ctx.identity.tenant,
-        key_id=ctx.identity.key_id,
-        unit=ctx.unit,
-        model=ctx.plan.name if ctx.plan else "",
-        deployment=ctx.outcome.deployment,
-        rollout_id=ctx.rollout_id,
-        arm=ctx.arm,
-        shadow=ctx.shadow,
-        config_hash=ctx.table.hash,
-        trace_id=ctx.trace_id,
-        operation=ctx.operation,
-        usage=ctx.usage,
-        cost_nano_usd=ctx.cost_nano_usd,
-        cache=ctx.outcome.cache,
-        finish_reason=seen.finish_reason if seen and not error else "",
-        error_code=error,
-        first_token_us=ctx.first_token_us,
-        ended_us=ctx.elapsed_us(),
-        failure=_failure(ctx, status, error),
-        segment={"tenant": ctx.identity.tenant},
-        streamed=ctx.stream,
-        weight=ctx.arm_weight,
-    )
+    event = event_about(ctx, RequestEvent.KIND_FINISHED, ctx.outcome.deployment, ctx.wall_ns())
+    event.usage.CopyFrom(ctx.usage)
+    event.cost_nano_usd = ctx.cost_nano_usd
+    event.finish_reason = seen.finish_reason if seen and not error else ""
+    event.error_code = error
+    event.first_token_us, event.ended_us = ctx.first_token_us, ctx.elapsed_us()
+    event.failure = _failure(ctx, status, error)
+    event.segment["tenant"] = ctx.identity.tenant
+    event.streamed, event.weight = ctx.stream, ctx.arm_weight
     if seen is not None:
         event.segment["prompt"] = _range(ctx.usage.input_tokens or seen.prompt_tokens)
         if seen.script:
             event.segment["script"] = seen.script
-    event.time.FromNanoseconds(ctx.wall_ns())
     return event
 
 

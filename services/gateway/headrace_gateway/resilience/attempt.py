@@ -9,6 +9,7 @@ from headrace_gateway.budgets.period import DAY_NS
 from headrace_gateway.cascade.review import Review
 from headrace_gateway.cascade.signals import Confidence
 from headrace_gateway.context import RequestContext, error_code
+from headrace_gateway.ledger.about import event_about, stamp
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import StageOutcome, TokenCount, usd
 from headrace_gateway.ports import Envelope, Journal, attempt_name, envelope
@@ -275,41 +276,18 @@ class Attempt:
         event.CopyFrom(self._opened)
         event.kind = RequestEvent.KIND_CLOSED
         event.cache = self.ctx.outcome.cache
-        _stamp(event, self.ctx.wall_ns())
+        stamp(event, self.ctx.wall_ns())
         return event
 
     def _event(self, kind: RequestEvent.Kind) -> RequestEvent:
         ctx = self.ctx
-        event = RequestEvent(
-            kind=kind,
-            request_id=ctx.request_id,
-            stage=self._stage,
-            attempt=self._number,
-            tenant=ctx.identity.tenant,
-            key_id=ctx.identity.key_id,
-            unit=ctx.unit,
-            model=ctx.plan.name if ctx.plan else "",
-            deployment=self.target.name,
-            rollout_id=ctx.rollout_id,
-            arm=ctx.arm,
-            shadow=ctx.shadow,
-            config_hash=ctx.table.hash,
-            trace_id=ctx.trace_id,
-            operation=ctx.operation,
-            started_us=self._started_us,
-            cache=ctx.outcome.cache,
-            reserved_output_tokens=self._reserved,
-            price_version=self.target.price.version or "",
-            budget_day=ctx.started_ns // DAY_NS,
-            reason=self.reason,
-            continued_tokens=self.continued,
-        )
-        _stamp(event, ctx.wall_ns())
+        event = event_about(ctx, kind, self.target.name, ctx.wall_ns())
+        event.stage, event.attempt, event.started_us = self._stage, self._number, self._started_us
+        event.reserved_output_tokens = self._reserved
+        event.price_version = self.target.price.version or ""
+        event.budget_day = ctx.started_ns // DAY_NS
+        event.reason, event.continued_tokens = self.reason, self.continued
         return event
-
-
-def _stamp(event: RequestEvent, wall_ns: int) -> None:
-    event.time.seconds, event.time.nanos = divmod(wall_ns, 1_000_000_000)
 
 
 def _joined(usage: Usage, continued: int) -> Usage:
