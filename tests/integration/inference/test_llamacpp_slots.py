@@ -135,7 +135,8 @@ async def test_leaving_while_the_prompt_is_read_stops_the_reading(engine):
     prompts = [chat(f"{number} {PROMPT}", max_tokens=1, tenant=f"p{number}") for number in range(3)]
     streams = [asyncio.create_task(drain(engine, prompt)) for prompt in prompts]
     await until(lambda: working(engine, 3))
-    await until(lambda: read_tokens(engine, 2 * STEP))
+    # Past a tenth of the prompt: with less in common llama.cpp takes a slot by its age, not by what is in it.
+    await until(lambda: read_tokens(engine, 5 * STEP))
     read = ((await engine.stats()).kv_cache_used or 0) * CELLS
     await leave(*streams)
     took = await until(lambda: working(engine, 0))
