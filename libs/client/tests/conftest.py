@@ -187,6 +187,7 @@ class FakePlatform:
         self.stall_after: int | None = None
         self.left = threading.Event()
         self.url = ""
+        self.config: dict[str, str] = {"active": "c0ffee"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -315,6 +316,7 @@ class FakePlatform:
             "POST /v1/admin/rollouts": {"id": "ro3", "model": "assistant", "state": "running", "steps": 3},
             "POST /v1/admin/rollouts/ro1:approve": {"id": "ro1", "state": "running", "reason": "step 1 was approved"},
             "POST /v1/admin/rollouts/ro1:promote": {"id": "ro1", "state": "promoted"},
+            "GET /v1/admin/config": self.config,
             "GET /v1/admin/deployments": {"data": [SMALL]},
             "GET /v1/admin/deployments/small": SMALL,
             **{f"POST /v1/admin/deployments/small:{action}": SMALL for action in ("load", "unload", "warm")},

@@ -12,6 +12,7 @@ from headrace.cli import (
     chat,
     collections,
     config,
+    doctor,
     documents,
     guardrails,
     keys,
@@ -63,6 +64,7 @@ def _root(
 
 
 platform.add_to(app)
+doctor.add_to(app)
 documents.add_to(app)
 chat.add_to(app)
 usage.add_to(app)

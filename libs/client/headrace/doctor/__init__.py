@@ -1,0 +1,1 @@
+"""What is wrong with an installation: found by looking, told with what to do."""
