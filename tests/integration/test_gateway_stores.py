@@ -204,6 +204,34 @@ async def test_what_is_noted_once_is_noted_once(postgres):
         await audit.list(None, None, "no id", 1)
 
 
+async def test_a_key_is_good_on_all_replicas_as_soon_as_its_maker_has_it(postgres):
+    there = KeyRing(None)
+    admin, _ = PostgresKeys(postgres, KeyRing(None)), PostgresKeys(postgres, there)
+    for number in range(20):
+        _, secret = await admin.create("dev", f"n{number}", frozenset(), None, "bootstrap")
+        with pytest.raises(Unauthenticated):
+            there.authenticate(f"Bearer {secret}")
+        await asyncio.gather(*(there.learn() for _ in range(3)))
+        assert there.authenticate(f"Bearer {secret}").name == f"n{number}"
+
+
+async def test_keys_that_nobody_knows_cost_few_looks(postgres, monkeypatch):
+    ring = KeyRing(None)
+    keys = PostgresKeys(postgres, ring)
+    looks = []
+    monkeypatch.setattr(keys, "_refresh", _counted(keys._refresh, looks))
+    await asyncio.gather(*(ring.learn() for _ in range(500)))
+    assert len(looks) <= 2
+
+
+def _counted(real, calls):
+    async def counted():
+        calls.append(1)
+        await real()
+
+    return counted
+
+
 async def test_a_key_made_or_revoked_by_one_replica_reaches_another(postgres):
     here, there = KeyRing(None), KeyRing(None)
     admin, other = PostgresKeys(postgres, here), PostgresKeys(postgres, there)

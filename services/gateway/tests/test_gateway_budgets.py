@@ -344,9 +344,9 @@ def paying(rig):
     return rig
 
 
-def visit(rig):
+async def visit(rig):
     made = rig.door.open(Arrival("POST /v1/chat/completions", authorization="Bearer hr_dev"))
-    rig.door.admit(made)
+    await rig.door.admit(made)
     for slice_ in rig.book.all():
         slice_.granted, slice_.lapses, slice_.pending = slice_.limit, rig.clock() + 100, False
     return made
@@ -354,7 +354,7 @@ def visit(rig):
 
 async def test_a_cascade_is_reserved_whole_and_settled_by_its_events(paying, ask):
     paying.engine.scripts = {"small": [Script(["maybe"], logprob=-3)], "large": [Script(["yes", "!"])]}
-    inside = visit(paying)
+    inside = await visit(paying)
     call = ask("assistant")
     call.sampling.max_tokens = 100
     answer = await paying.pipeline.generate(inside.ctx, call)
@@ -370,7 +370,7 @@ async def test_a_cascade_is_reserved_whole_and_settled_by_its_events(paying, ask
 
 async def test_a_client_that_leaves_pays_for_what_was_made_and_nothing_else(paying, ask):
     paying.engine.scripts = {"small": [Script(["one", "two"], hang=True)]}
-    inside = visit(paying)
+    inside = await visit(paying)
     answer = await paying.pipeline.generate(inside.ctx, ask("plain", stream=True))
     await answer.aclose()
     inside.leave(499, asyncio.CancelledError())
@@ -381,7 +381,7 @@ async def test_a_client_that_leaves_pays_for_what_was_made_and_nothing_else(payi
 
 async def test_retries_and_fallbacks_stay_within_the_reservation(paying, ask):
     paying.engine.scripts = {"small": [Script([], error=Upstream("no"))], "spare": [Script(["ok"])]}
-    inside = visit(paying)
+    inside = await visit(paying)
     await (await paying.pipeline.generate(inside.ctx, ask("sturdy"))).whole()
     inside.leave(200)
     [slice_] = paying.book.all()
@@ -389,7 +389,7 @@ async def test_retries_and_fallbacks_stay_within_the_reservation(paying, ask):
 
 
 async def test_no_budget_no_answer(paying, ask):
-    inside = visit(paying)
+    inside = await visit(paying)
     [slice_] = paying.book.all()
     slice_.settled = slice_.spent = slice_.granted = slice_.limit
     with pytest.raises(BudgetSpent, match=r"\$10 a month is spent: wait until"):
@@ -399,7 +399,7 @@ async def test_no_budget_no_answer(paying, ask):
 
 
 async def test_what_costs_nothing_needs_no_budget(paying, ask):
-    inside = visit(paying)
+    inside = await visit(paying)
     [slice_] = paying.book.all()
     slice_.settled = slice_.spent = slice_.granted = slice_.limit
     paying.engine.scripts = {"tuned": [Script(["free"])]}

@@ -67,56 +67,56 @@ def test_a_person_is_named_with_the_scope_only(rig):
         identity_of(asserting, "x" * 300)
 
 
-def enter(rig, key="dev", **arrival):
+async def enter(rig, key="dev", **arrival):
     visit = rig.door.open(Arrival("r", f"Bearer hr_{key}", **arrival))
     try:
-        rig.door.admit(visit)
+        await rig.door.admit(visit)
     except Exception as error:
         visit.leave(400, error)
         raise
     return visit
 
 
-def test_a_tenant_has_so_many_places_and_gets_them_back(rig):
-    visits = [enter(rig) for _ in range(3)]
+async def test_a_tenant_has_so_many_places_and_gets_them_back(rig):
+    visits = [await enter(rig) for _ in range(3)]
     with pytest.raises(Busy) as caught:
-        enter(rig)
+        await enter(rig)
     assert caught.value.retry_after_s and caught.value.code == "concurrency_limit_exceeded"
-    enter(rig, "narrow").leave(200)
+    (await enter(rig, "narrow")).leave(200)
     visits.pop().leave(200)
-    visits.append(enter(rig))
+    visits.append(await enter(rig))
     for visit in visits:
         visit.leave(200)
         visit.leave(200)
     assert rig.in_flight.total == 0
 
 
-def test_the_whole_gateway_has_so_many_places(rig):
+async def test_the_whole_gateway_has_so_many_places(rig):
     rig.max_in_flight = 1
-    visit = enter(rig)
+    visit = await enter(rig)
     with pytest.raises(Busy) as caught:
-        enter(rig)
+        await enter(rig)
     assert caught.value.code == "overloaded"
     visit.leave(200)
-    enter(rig).leave(200)
+    (await enter(rig)).leave(200)
 
 
 async def test_draining_lets_nobody_in_and_waits_for_those_inside(rig):
-    visit = enter(rig)
+    visit = await enter(rig)
     draining = asyncio.create_task(rig.in_flight.drain())
     await asyncio.sleep(0)
     with pytest.raises(NotReady):
-        enter(rig)
+        await enter(rig)
     assert not draining.done()
     visit.leave(200)
     await draining
 
 
-def test_a_valid_trace_context_is_kept_and_a_bad_one_replaced(rig):
+async def test_a_valid_trace_context_is_kept_and_a_bad_one_replaced(rig):
     trace = "0af7651916cd43dd8448eb211c80319c"
-    ctx = enter(rig, traceparent=f"00-{trace}-b7ad6b7169203331-01").ctx
+    ctx = (await enter(rig, traceparent=f"00-{trace}-b7ad6b7169203331-01")).ctx
     assert (ctx.trace_id, ctx.parent_span_id, ctx.sampled) == (trace, "b7ad6b7169203331", True)
-    assert not enter(rig, traceparent=f"00-{trace}-b7ad6b7169203331-00").ctx.sampled
+    assert not (await enter(rig, traceparent=f"00-{trace}-b7ad6b7169203331-00")).ctx.sampled
     for bad in (
         "",
         "x",
@@ -127,3 +127,21 @@ def test_a_valid_trace_context_is_kept_and_a_bad_one_replaced(rig):
         visit = rig.door.open(Arrival("r", traceparent=bad))
         assert visit.ctx.trace_id != trace and visit.ctx.parent_span_id == "" and len(visit.ctx.trace_id) == 32
     assert not rig.door.open(Arrival("r", traced=False)).ctx.sampled
+
+
+async def test_a_key_that_another_replica_made_a_moment_ago_is_looked_for_once(rig):
+    asked = []
+
+    async def learn():
+        asked.append(1)
+        if len(asked) == 2:
+            rig.ring.update([ApiKey("k-new", "dev", "new", frozenset(), digest_of("hr_new"))])
+
+    rig.ring.learn = learn
+    with pytest.raises(Unauthenticated, match="not known"):
+        await enter(rig, "new")
+    assert rig.in_flight.total == 0
+    visit = await enter(rig, "new")
+    assert visit.ctx.identity.key_id == "k-new"
+    visit.leave(200)
+    assert len(asked) == 2

@@ -54,10 +54,10 @@ async def test_the_door_refuses_while_the_loop_is_late(rig):
         rig.lag.late(1)
     visit = rig.door.open(Arrival("x", authorization="Bearer hr_dev"))
     with pytest.raises(Busy) as caught:
-        rig.door.admit(visit)
+        await rig.door.admit(visit)
     visit.leave(429, caught.value)
     assert caught.value.code == "overloaded" and rig.in_flight.total == 0
     rig.lag.late(0)
     visit = rig.door.open(Arrival("x", authorization="Bearer hr_dev"))
-    rig.door.admit(visit)
+    await rig.door.admit(visit)
     visit.leave(200)

@@ -111,31 +111,31 @@ def limited(rig):
     return rig
 
 
-def visit(rig):
+async def visit(rig):
     made = rig.door.open(Arrival("POST /v1/chat/completions", authorization="Bearer hr_dev"))
-    rig.door.admit(made)
+    await rig.door.admit(made)
     return made
 
 
-def test_the_door_refuses_what_comes_too_early(limited):
+async def test_the_door_refuses_what_comes_too_early(limited):
     for _ in range(2):
-        visit(limited).leave(200)
+        (await visit(limited)).leave(200)
     with pytest.raises(Busy, match="2 requests a minute") as caught:
-        visit(limited)
+        await visit(limited)
     assert caught.value.retry_after_s == pytest.approx(30)
     limited.clock.now += 30
-    visit(limited).leave(200)
+    (await visit(limited)).leave(200)
 
 
 async def test_tokens_are_counted_by_estimate_and_then_by_truth(limited, ask):
-    inside = visit(limited)
+    inside = await visit(limited)
     answer = await limited.pipeline.generate(inside.ctx, ask("plain"))
     bucket = inside.ctx.rates.tokens
     assert bucket.left(limited.clock()) < 5000 - 1024
     _, usage = await answer.whole()
     inside.leave(200)
     assert bucket.left(limited.clock()) == 5000 - usage.input_tokens - usage.output_tokens
-    many = visit(limited)
+    many = await visit(limited)
     call = ask("plain")
     call.sampling.max_tokens = 6000
     bucket.correct(100, limited.clock())

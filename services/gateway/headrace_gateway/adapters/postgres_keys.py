@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -21,6 +22,9 @@ from headrace_kit.stores.postgres import Connection, Postgres
 
 _log = logging.getLogger(__name__)
 REFRESH_S = 0.4
+_LEARN_S = 0.05
+"""Between two looks for keys that callers have and nobody here knows: anyone can send such keys."""
+_LEARN_AT_MOST_S = 1.0
 _COLUMNS = (
     "id, tenant, name, scopes, digest, created_at, expires_at, revoked_at, version, rotated_at, previous_digest, "
     "previous_until"
@@ -35,7 +39,10 @@ class PostgresKeys:
     def __init__(self, store: Postgres, ring: KeyRing) -> None:
         self._store, self._ring = store, ring
         self._version = 0
+        self._refreshing = asyncio.Lock()
+        self._begun = 0.0
         self._task: asyncio.Task[None] | None = None
+        ring.learn = self.learn
 
     def start(self) -> None:
         """Begin to follow."""
@@ -133,6 +140,20 @@ class PostgresKeys:
 
     async def refresh(self) -> None:
         """Load what has changed since the last time. Raises NotReady."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def learn(self) -> None:
+        """Load what had changed when this was called, unless the store is away; one look serves all that wait."""
+        wanted = time.monotonic()
+        with contextlib.suppress(HeadraceError, psycopg.Error, TimeoutError):
+            async with asyncio.timeout(_LEARN_AT_MOST_S), self._refreshing:
+                if self._begun < wanted:
+                    await asyncio.sleep(self._begun + _LEARN_S - time.monotonic())
+                    await self._refresh()
+
+    async def _refresh(self) -> None:
+        self._begun = time.monotonic()
         rows = await self._store.fetch(
             f"SELECT {_COLUMNS} FROM gateway.api_keys WHERE version > %s ORDER BY version",  # noqa: S608
             self._version,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace_gateway.admission.identity import identity_of
-from headrace_gateway.admission.keys import ApiKey, KeyRing
+from headrace_gateway.admission.keys import ApiKey, KeyRing, UnknownKey
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.rates import RateBook
@@ -100,7 +100,7 @@ class Door:
         """Give an arriving request its ids; nothing is checked yet."""
         return Visit(open_request(arrival, self._table()), self._leave)
 
-    def admit(self, visit: Visit, task: asyncio.Task[Any] | None = None) -> None:
+    async def admit(self, visit: Visit, task: asyncio.Task[Any] | None = None) -> None:
         """Check key, identity and limits. `task` serves the request, and ends with it.
 
         Raises:
@@ -116,7 +116,11 @@ class Door:
             self._lag.check()
             if task is not None:
                 self.in_flight.serves(task)
-            key = self._keys.authenticate(ctx.arrival.authorization)
+            try:
+                key = self._keys.authenticate(ctx.arrival.authorization)
+            except UnknownKey:
+                await self._keys.learn()
+                key = self._keys.authenticate(ctx.arrival.authorization)
             visit.key, ctx.key_name = key, key.name
             # Known even if the next line refuses: the trace of a refusal belongs to the tenant.
             ctx.identity = identity_of(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from headrace_kit.errors import Unauthenticated
@@ -16,6 +16,10 @@ SCOPES = frozenset({"admin", "assert_identity", "read_all"})
 BOOTSTRAP_ID = "bootstrap"
 BOOTSTRAP_TENANT = "admin"
 _PREFIX = "hr_"
+
+
+class UnknownKey(Unauthenticated):
+    """No key here has this secret; another replica may have made it a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class KeyRing:
         self._by_digest: dict[bytes, ApiKey] = {}
         self._digests_of: dict[str, tuple[bytes, ...]] = {}
         self.loaded = False
+        self.learn: Callable[[], Awaitable[None]] = _nothing_new
+        """Asks the store for what has changed; returns also when that is away."""
         if bootstrap:
             key = ApiKey(BOOTSTRAP_ID, BOOTSTRAP_TENANT, "bootstrap", frozenset({"admin"}), digest_of(bootstrap))
             self._by_digest[key.digest] = key
@@ -81,13 +87,17 @@ class KeyRing:
         digest, now = digest_of(secret), time.time()
         key = self._by_digest.get(digest)
         if key is None:
-            raise Unauthenticated("this API key is not known; check it, or ask for a new one")
+            raise UnknownKey("this API key is not known; check it, or ask for a new one")
         if digest == key.previous and now >= key.previous_until:
             raise Unauthenticated("this API key was replaced; use its new secret", code="rotated_api_key")
         if not key.usable(now):
             state = "revoked" if key.revoked_at is not None else "expired"
             raise Unauthenticated(f"this API key was {state}; ask for a new one", code=f"{state}_api_key")
         return key
+
+
+async def _nothing_new() -> None:
+    pass
 
 
 def new_secret() -> str:

@@ -45,7 +45,7 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     @rpc(public=True)
     async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True) as visit:
+        async with visiting(self._door, call, SERVICE, admin=True) as visit:
             key, secret = await self._keys.create(
                 visit.ctx, request.tenant, request.name, request.scopes, request.expires_at
             )
@@ -54,7 +54,7 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     @rpc(public=True)
     async def ListKeys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True, traced=False):
+        async with visiting(self._door, call, SERVICE, admin=True, traced=False):
             shown = [self._keys.show(key) for key in await self._keys.list(request.tenant or None)]
             return pb.ListKeysResponse(
                 keys=[
@@ -76,14 +76,14 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     @rpc(public=True)
     async def RotateKey(self, request: pb.RotateKeyRequest, call: Call) -> pb.RotateKeyResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True) as visit:
+        async with visiting(self._door, call, SERVICE, admin=True) as visit:
             key, secret = await self._keys.rotate(visit.ctx, request.id, request.overlap)
             return pb.RotateKeyResponse(id=key.id, key=secret, previous_until=self._keys.show(key).previous_until)
 
     @rpc(public=True)
     async def ListAudit(self, request: pb.ListAuditRequest, call: Call) -> pb.ListAuditResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True, traced=False) as visit:
+        async with visiting(self._door, call, SERVICE, admin=True, traced=False) as visit:
             limit = request.limit if request.HasField("limit") else None
             found = await self._audit.list(visit.ctx, request.tenant, request.action, request.before, limit)
             return pb.ListAuditResponse(entries=[_entry(noted) for noted in found])
@@ -91,21 +91,21 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     @rpc(public=True)
     async def RevokeKey(self, request: pb.RevokeKeyRequest, call: Call) -> pb.RevokeKeyResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True) as visit:
+        async with visiting(self._door, call, SERVICE, admin=True) as visit:
             await self._keys.revoke(visit.ctx, request.id)
             return pb.RevokeKeyResponse()
 
     @rpc(public=True)
     async def GetConfigVersion(self, request: pb.GetConfigVersionRequest, call: Call) -> pb.GetConfigVersionResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True, traced=False):
+        async with visiting(self._door, call, SERVICE, admin=True, traced=False):
             active, pending, error = self._config_version()
             return pb.GetConfigVersionResponse(active=active, pending=pending, error=error)
 
     @rpc(public=True)
     async def ListDeployments(self, request: pb.ListDeploymentsRequest, call: Call) -> pb.ListDeploymentsResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, admin=True, traced=False) as visit:
+        async with visiting(self._door, call, SERVICE, admin=True, traced=False) as visit:
             return pb.ListDeploymentsResponse(deployments=await self._deployments.list(visit.ctx, request.names))
 
     @rpc(public=True)
@@ -124,7 +124,7 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         return await self._act("warm", request.deployment, request.wait, call)
 
     async def _act(self, action: Action, name: str, wait: bool, call: Call) -> pb.Deployment:
-        with visiting(self._door, call, SERVICE, admin=True) as visit:
+        async with visiting(self._door, call, SERVICE, admin=True) as visit:
             return await self._deployments.act(visit.ctx, action, name, wait=wait)
 
 

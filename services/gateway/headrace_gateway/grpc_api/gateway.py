@@ -55,7 +55,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
     @rpc(public=True)
     async def GenerateStream(self, request: pb.GenerateRequest, call: Call) -> AsyncGenerator[pb.GenerateChunk, None]:
         """See the proto."""
-        with visiting(self._door, call, SERVICE) as visit:
+        async with visiting(self._door, call, SERVICE) as visit:
             served = self._once.answer(visit, call, request, self._stream, pb.GenerateChunk)
             async with aclosing(served) as chunks:
                 async for chunk in chunks:
@@ -72,7 +72,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
         return await self._one(request, call, self._rerank, pb.RerankResponse)
 
     async def _one(self, request: Any, call: Call, serve: Serve, kind: type[M]) -> M:
-        with visiting(self._door, call, SERVICE) as visit:
+        async with visiting(self._door, call, SERVICE) as visit:
             async with aclosing(self._once.answer(visit, call, request, serve, kind)) as messages:
                 message: M = await anext(messages)
                 return message
@@ -122,7 +122,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
     @rpc(public=True)
     async def GetUsage(self, request: pb.GetUsageRequest, call: Call) -> pb.GetUsageResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, traced=False) as visit:
+        async with visiting(self._door, call, SERVICE, traced=False) as visit:
             tenant = tenant_of(visit.ctx.identity, request.tenant or None)
             wanted = read_query(",".join(request.group_by), getattr(request, "from"), request.to, tenant)
             rows = await self._usage(wanted)
@@ -131,7 +131,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
     @rpc(public=True)
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, traced=False) as visit:
+        async with visiting(self._door, call, SERVICE, traced=False) as visit:
             table = visit.ctx.table
             return pb.ListModelsResponse(
                 models=[
@@ -143,7 +143,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
     @rpc(public=True)
     async def GetBudget(self, request: pb.GetBudgetRequest, call: Call) -> pb.GetBudgetResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, traced=False) as visit:
+        async with visiting(self._door, call, SERVICE, traced=False) as visit:
             state = await self._budgets.read(visit.ctx, request.tenant)
             return pb.GetBudgetResponse(
                 tenant=state.tenant,
@@ -167,7 +167,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
     @rpc(public=True)
     async def SendFeedback(self, request: pb.FeedbackRequest, call: Call) -> pb.FeedbackResponse:
         """See the proto."""
-        with visiting(self._door, call, SERVICE, traced=False) as visit:
+        async with visiting(self._door, call, SERVICE, traced=False) as visit:
             sent = tracing.AddFeedbackRequest(
                 trace_id=request.trace_id,
                 span_id=request.span_id,

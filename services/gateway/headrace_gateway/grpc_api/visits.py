@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.context import Arrival
@@ -11,8 +11,10 @@ from headrace_kit.errors import Forbidden, row
 from headrace_kit.rpc import Call
 
 
-@contextmanager
-def visiting(door: Door, call: Call, service: str, *, admin: bool = False, traced: bool = True) -> Iterator[Visit]:
+@asynccontextmanager
+async def visiting(
+    door: Door, call: Call, service: str, *, admin: bool = False, traced: bool = True
+) -> AsyncIterator[Visit]:
     """Let a call in, and see it out at the end of the block, with its error if it has one.
 
     Raises:
@@ -33,7 +35,7 @@ def visiting(door: Door, call: Call, service: str, *, admin: bool = False, trace
         )
     )
     try:
-        door.admit(visit)
+        await door.admit(visit)
         if admin and (visit.key is None or "admin" not in visit.key.scopes):
             raise Forbidden("this needs a key with the scope 'admin'")
         yield visit

@@ -49,7 +49,7 @@ class HttpApplication:
                 return self._refuse(visit, error, [("allow", allow)])
             if not route.public:
                 _read_timeout(request, visit)
-                self._door.admit(visit, asyncio.current_task())
+                await self._door.admit(visit, asyncio.current_task())
             if route.admin and (visit.key is None or "admin" not in visit.key.scopes):
                 raise Forbidden("this needs a key with the scope 'admin'")
             if route.repeatable and request.header(KEY):
