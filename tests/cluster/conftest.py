@@ -27,6 +27,7 @@ PARTS = (
     "security",
     "rollouts",
     "backup",
+    "mistakes",
     "uninstall",
     "ray",
 )

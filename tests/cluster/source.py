@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from infra.cluster import cluster as machine
 from infra.cluster import images as archives
+from infra.cluster import processes
 from infra.cluster.builds import BASICS, missing
 from infra.cluster.places import Places
 from infra.cluster.progress import say, step
@@ -64,6 +69,12 @@ class Source:
     def addon(self, name: str) -> bool:
         """Install KubeRay or Envoy Gateway; False where this cluster's owner has to."""
         return False
+
+    @contextmanager
+    def api_server_away(self, seconds: float) -> Iterator[None]:
+        """The API server does not answer while the block runs, and for so many seconds at least."""
+        pytest.skip("the API server of this cluster is not ours to stop")
+        yield
 
     def images(self, *names: str, tag: str = TAG) -> None:
         """Have images of headrace by name: built when what they are made from has changed, then brought in."""
@@ -146,6 +157,18 @@ class Packages(Source):
 
     def stop(self) -> None:
         machine.down(self.places, wipe=True)
+
+    @contextmanager
+    def api_server_away(self, seconds: float) -> Iterator[None]:
+        pid = processes.running(self.places.pids, "kube-apiserver")
+        assert pid is not None
+        begun = time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+            time.sleep(max(0.0, begun + seconds - time.monotonic()))
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def load(self, *references: str) -> None:
         used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import pytest
 
 from tests.cluster.kube import wait
+from tests.cluster.release import HTTP
 
 
 @pytest.mark.parametrize("component", ["gateway", "guardrails", "inference"])
@@ -30,6 +34,39 @@ def test_a_gateway_killed_hard_costs_at_most_what_it_was_answering(process, meas
         wait("gateway whole again", lambda: _whole(process, "gateway", 2, victim), 120)
     measured.append(f"gateway pod killed hard under load: {result['failed']} of {result['calls']} failed")
     assert result["failed"] <= 5, result
+
+
+def test_an_open_stream_outlives_its_pod(process):
+    """As when a node drains: who is being answered is answered to the end, by the pod that began."""
+    script = json.dumps({"tokens": 80, "tokens_per_s": 10})
+    body = {"model": "scripted", "messages": [{"role": "user", "content": script}], "max_tokens": 80, "stream": True}
+    headers = {"authorization": f"Bearer {process.key}"}
+    victim = process.kube.pods("gateway")[0]["metadata"]["name"]
+    events = []
+    with (
+        process.kube.forward(f"pod/{victim}", HTTP) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120, trust_env=False) as client,
+        client.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                if not events:
+                    process.kube.kubectl("delete", "pod", victim, "--wait=false")
+                events.append(line.removeprefix("data: "))
+    assert events[-1] == "[DONE]"
+    finishes = [choice["finish_reason"] for event in events[:-1] for choice in json.loads(event)["choices"]]
+    assert finishes[-1] in ("stop", "length")
+    wait("gateway whole again", lambda: process.kube.ready("gateway") == 2, 120)
+
+
+def test_requests_go_on_while_the_api_server_is_away(process, measured):
+    """Nothing on a request's path asks Kubernetes anything."""
+    with process.load(rate=20, seconds=120) as result, process.source.api_server_away(seconds=60):
+        pass
+    measured.append(f"API server away for 60 s under load: {result['failed']} of {result['calls']} failed")
+    assert result["failed"] == 0, result
+    assert result["calls"] >= 60 * 20 * 0.8, result
+    wait("gateway whole again", lambda: process.kube.ready("gateway") == 2, 120)
 
 
 def _whole(release, component, count, victim):
