@@ -12,7 +12,6 @@ import pytest
 from tests.cluster.kube import KubeError, wait
 from tests.cluster.release import CHART, NAME, VALUES, Release
 
-
 PROGRAM = "from headrace.cli import main; main()"
 
 
