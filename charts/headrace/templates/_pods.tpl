@@ -112,6 +112,12 @@ imagePullPolicy: {{ . }}
           name: {{ include "headrace.valkeySecret" $root }}
           items: [{key: valkey-url, path: {{ $stores.valkey }}}]
       {{- end }}
+      {{- if eq .name "tracing" }}
+      - secret:
+          name: {{ include "headrace.generated" $root }}
+          items: [{key: tracing-key, path: tracing-key}]
+          optional: true
+      {{- end }}
       {{- if eq .name "gateway" }}
       - secret:
           name: {{ include "headrace.adminSecret" $root }}

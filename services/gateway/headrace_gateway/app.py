@@ -102,6 +102,9 @@ IDEMPOTENT = {
     "tracing": (
         "/headrace.tracing.v1.TracingService/GetTrace",
         "/headrace.tracing.v1.TracingService/ListTraces",
+        "/headrace.tracing.v1.TracingService/ListSessions",
+        "/headrace.tracing.v1.TracingService/Aggregate",
+        "/headrace.tracing.v1.TracingService/Compare",
     ),
     "rollout": (
         "/headrace.rollout.v1.RolloutService/ListRollouts",

@@ -12,13 +12,18 @@ from headrace_kit.stores.postgres import Postgres
 from headrace_protos.tracing.v1 import service_pb2_grpc
 from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.adapters.redactor import DetectorRedactor
+from headrace_tracing.adapters.vault import Vault
 from headrace_tracing.domain.ingest import Ingest
+from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.questions import Questions
 from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.retention import Retention
-from headrace_tracing.grpc_api import FULL_NAME, TracingServicer
+from headrace_tracing.grpc_api.servicer import FULL_NAME, TracingServicer
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.server import OtlpServer
+
+KEY = "tracing-key"
+"""Secret that tokens, digests and the encryption of contents are keyed by."""
 
 LAST_WRITES_S = 3
 """How long the end waits for a database that answers to take the last spans."""
@@ -34,14 +39,21 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     def settings() -> services.Tracing:
         return cast(services.Tracing, runtime.settings)
 
+    def capture(tenant: str) -> str:
+        config = runtime.configs.current.config
+        found = config.tenants.get(tenant)
+        return (found.trace_content if found else None) or config.telemetry.content
+
     stores = runtime.configs.current.config.stores
     postgres = Postgres(runtime.secrets.require(stores.postgres), "tracing", settings().postgres_connections)
     metrics = Metrics(runtime.registry)
     store = PostgresTraceStore(postgres)
-    cleaner = Cleaner(DetectorRedactor(metrics))
+    vault = Vault(runtime.secrets.get(KEY))
+    cleaner = Cleaner(DetectorRedactor(metrics, vault.tokens))
     ingest = Ingest(store, metrics)
-    retention = Retention(store, metrics, lambda: settings().retention)
-    otlp = OtlpServer(ingest, cleaner, metrics)
+    retention = Retention(store, metrics, lambda: settings().retention, lambda: settings().full_retention)
+    preparation = Preparation(cleaner, vault, capture)
+    otlp = OtlpServer(ingest, preparation, metrics)
 
     async def start() -> None:
         await postgres.open()
@@ -63,7 +75,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     # Without PostgreSQL the service still takes spans, so it is ready: taking it out of rotation would lose them.
     servicing = Servicing(
         service_pb2_grpc.add_TracingServiceServicer_to_server,
-        TracingServicer(runtime.rpc, Questions(store, cleaner)),
+        TracingServicer(runtime.rpc, Questions(store, cleaner, vault)),
         FULL_NAME,
     )
     return ServiceApp(runtime.service, [servicing], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems)

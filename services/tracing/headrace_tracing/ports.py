@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace_tracing.domain.filters import TraceFilter
+from headrace_tracing.domain.measures import Measured, Session
 from headrace_tracing.domain.spans import Feedback, Span, Summary
 
 
@@ -15,24 +17,14 @@ class StoreRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the list of traces, which is ordered by start, trace id and tenant, all falling."""
+    """A place in the list of traces, which is ordered by start, trace id and tenant, all falling.
+
+    In the list of sessions: the start of the last trace, and the session in the place of the trace id.
+    """
 
     start_ns: int
     trace_id: str
     tenant: str
-
-
-@dataclass(frozen=True, slots=True)
-class TraceFilter:
-    """Which traces are wanted. None and empty strings do not restrict; `to_ns` is exclusive."""
-
-    tenant: str | None
-    limit: int
-    from_ns: int | None = None
-    to_ns: int | None = None
-    model: str = ""
-    status: str = ""
-    after: Position | None = None
 
 
 class TraceStore(Protocol):
@@ -51,19 +43,31 @@ class TraceStore(Protocol):
         """The summaries of a trace, one per tenant that has spans in it; the empty tenant is for spans without."""
 
     async def spans(self, trace_id: str, tenant: str | None, limit: int) -> list[Span]:
-        """The first `limit` spans of a trace, by start: a tenant's and those without one, or with None all."""
+        """The first `limit` spans of a trace with their contents, by start: a tenant's and those without one, or with
+        None all."""
 
-    async def traces(self, wanted: TraceFilter) -> list[Summary]:
-        """At most `wanted.limit` summaries, newest first, after the position `wanted.after`."""
+    async def traces(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Summary]:
+        """At most `limit` summaries, newest first, after the position `after`."""
+
+    async def sessions(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Session]:
+        """At most `limit` sessions, by their last trace, newest first, after the position `after`."""
+
+    async def measure(
+        self, wanted: TraceFilter, group_by: Sequence[str] = (), bucket_s: int = 0, limit: int = 1
+    ) -> list[Measured]:
+        """Sums over the traces that a filter means, by dimensions and time buckets; at most `limit`."""
 
     async def feedback(self, trace_id: str) -> list[Feedback]:
         """What was said about a trace, oldest first, of all tenants."""
 
     async def add_feedback(self, feedback: Feedback) -> None:
-        """Store feedback."""
+        """Store feedback and count it into its trace's summary."""
 
-    async def delete_older_than(self, age_s: float, limit: int) -> int:
-        """Delete at most `limit` traces that have had no new span for `age_s`; returns how many it was."""
+    async def drop_days_before(self, day: int, *, sealed_before: int) -> int:
+        """Delete all traces that belong to days before `day`, and sealed contents of days before `sealed_before`.
+
+        Returns how many traces were deleted; call it again until it is none.
+        """
 
 
 class Redactor(Protocol):
@@ -71,3 +75,20 @@ class Redactor(Protocol):
 
     def redact(self, text: str) -> str:
         """The text with a placeholder in the place of everything found. Thread-safe."""
+
+
+class Vault(Protocol):
+    """Keyed digests and encryption. Thread-safe."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the key outlives this process, so that what is sealed can be opened later."""
+
+    def digest(self, tenant: str, value: str) -> str:
+        """What stands for a value: the same for the same value of the same tenant, and no way back."""
+
+    def seal(self, content: bytes, place: bytes) -> bytes:
+        """Content encrypted, bound to its place."""
+
+    def unseal(self, sealed: bytes, place: bytes) -> bytes | None:
+        """What `seal` was given; None when the key or the place is another one."""

@@ -8,6 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace_tracing.adapters.memory import MemoryTraceStore
+from headrace_tracing.adapters.vault import Vault
+from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
@@ -31,6 +33,17 @@ def secret() -> str:
 @pytest.fixture
 def cleaner() -> Cleaner:
     return Cleaner(KnownSecret())
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault("a secret of the tests")
+
+
+@pytest.fixture
+def preparation(cleaner, vault) -> Preparation:
+    """Content is redacted; that of the tenant `vaulted` is kept in full, that of `silent` not at all."""
+    return Preparation(cleaner, vault, lambda tenant: {"vaulted": "full", "silent": "off"}.get(tenant, "redacted"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from headrace_kit.errors import NotReady
 from headrace_tracing.domain.ingest import Ingest, IngestLimits
-from headrace_tracing.domain.retention import CHUNK_TRACES, Retention
+from headrace_tracing.domain.retention import Retention
 
 QUICK = IngestLimits(buffer_bytes=1000, batch_spans=10, ack_wait_s=30, retry_least_s=0.001, retry_most_s=0.01)
 
@@ -126,9 +126,11 @@ async def test_what_is_lost_at_the_end_is_counted(store, metrics, registry, make
     assert value(registry, "spans_dropped_total", reason="stopped") == 7
 
 
-async def test_retention_deletes_in_chunks(store, metrics, registry, make_span):
-    count = 2 * CHUNK_TRACES + 1
-    await store.write([make_span(number) for number in range(1, count + 1)])
-    assert await Retention(store, metrics, lambda: 60).sweep() == count
+async def test_retention_goes_by_whole_days(store, metrics, registry, make_span):
+    await store.write([make_span(number) for number in range(1, 8)])
+    day = 86_400
+    retention = Retention(store, metrics, lambda: 14 * day, lambda: 3 * day, now_s=lambda: 20.5 * day)
+    assert await retention.sweep() == 7
+    assert store.dropped == [(6, 17), (6, 17)]
     assert not store.kept
-    assert value(registry, "traces_deleted_total") == count
+    assert value(registry, "traces_deleted_total") == 7

@@ -42,10 +42,10 @@ def sent(**fields) -> trace_pb2.Span:
 
 
 @pytest.fixture
-async def otlp(store, metrics, cleaner):
+async def otlp(store, metrics, preparation):
     limits = IngestLimits(buffer_bytes=2000, retry_least_s=0.001, retry_most_s=0.01)
     ingest = Ingest(store, metrics, limits)
-    server = OtlpServer(ingest, cleaner, metrics)
+    server = OtlpServer(ingest, preparation, metrics)
     await ingest.start()
     await server.start("127.0.0.1", 0)
     channel = aio.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", -1)])
@@ -181,9 +181,9 @@ def test_random_bytes_are_bad_input_or_nothing():
             continue
 
 
-async def test_a_port_that_is_taken_is_used_once_it_is_free(store, metrics, cleaner):
+async def test_a_port_that_is_taken_is_used_once_it_is_free(store, metrics, preparation):
     ingest = Ingest(store, metrics)
-    older, newer = (OtlpServer(ingest, cleaner, metrics) for _ in range(2))
+    older, newer = (OtlpServer(ingest, preparation, metrics) for _ in range(2))
     await ingest.start()
     await older.start("127.0.0.1", 0)
     await newer.start("127.0.0.1", older.port)

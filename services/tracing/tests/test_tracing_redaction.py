@@ -47,7 +47,7 @@ def test_what_is_no_text_stays_what_it_is(cleaner, make_span):
 
 
 def test_ids_are_nobodys_telephone_number(make_span):
-    cleaner = Cleaner(DetectorRedactor(Metrics(CollectorRegistry())))
+    cleaner = Cleaner(DetectorRedactor(Metrics(CollectorRegistry()), b"key"))
     ids = {
         "headrace.request_id": "0198c0a1-4155-7123-8555-012345678901",
         "headrace.config_hash": "4155551234567a90",
@@ -69,7 +69,7 @@ def test_long_texts_are_cut_after_they_were_redacted(cleaner, make_span, secret,
 
 
 def test_absurd_spans_are_cut_and_say_so(make_span):
-    cleaner = Cleaner(DetectorRedactor(Metrics(CollectorRegistry())))
+    cleaner = Cleaner(DetectorRedactor(Metrics(CollectorRegistry()), b"key"))
     deep: list = []
     for _ in range(100):
         deep = [deep]
@@ -99,7 +99,7 @@ def test_feedback_is_redacted_too(cleaner, secret):
 
 def test_the_detectors_find_what_they_are_for():
     registry = CollectorRegistry()
-    redactor = DetectorRedactor(Metrics(registry))
+    redactor = DetectorRedactor(Metrics(registry), b"key")
     text = redactor.redact("mail ana.lopez@example.org, key sk-proj-A8f3kLmQ29xVb7TzR4wYc1Ns")
     assert "ana.lopez" not in text and "sk-proj" not in text
     found = {

@@ -21,6 +21,12 @@
           name: {{ include "headrace.valkeySecret" $root }}
           items: [{key: valkey-url, path: {{ $stores.valkey }}}]
       {{- end }}
+      {{- if has "tracing" .services }}
+      - secret:
+          name: {{ include "headrace.generated" $root }}
+          items: [{key: tracing-key, path: tracing-key}]
+          optional: true
+      {{- end }}
       {{- if has "gateway" .services }}
       - secret:
           name: {{ include "headrace.adminSecret" $root }}

@@ -10,6 +10,12 @@ from pydantic import Field
 
 from headrace_kit.config.base import Duration, Name, Percent, SecretRef, Section
 
+TraceContent = Literal["off", "redacted", "full"]
+KEPT = (
+    "`off`: nothing. `redacted`: texts with tokens in the place of personal data and secrets. `full`: that, and the "
+    "texts as they were sent, encrypted, for admins and replay."
+)
+
 
 class Listen(Section):
     """Where a service listens. A port that is not given is the platform's own for this machine."""
@@ -173,7 +179,17 @@ class Tracing(Service):
     """Traces."""
 
     otlp_port: int | None = Field(None, ge=0, le=65_535, description="Port of OTLP over gRPC.")
-    retention: Duration = Field(14 * 86_400, ge=3600, description="How long traces are kept.")
+    retention: Duration = Field(
+        14 * 86_400,
+        ge=3600,
+        description="How long traces are kept, from their first span on, and at most a day longer.",
+    )
+    full_retention: Duration = Field(
+        3 * 86_400,
+        ge=3600,
+        description="How long contents are kept as they were sent, encrypted, where `trace_content` is `full`; at most "
+        "a day longer. What is redacted stays as long as the trace.",
+    )
 
 
 class Notify(Section):
@@ -227,3 +243,4 @@ class Telemetry(Section):
 
     otlp_address: str | None = Field(None, description="host:port of an OTLP/gRPC receiver. Default: tracing.")
     sample: Percent = Field(10_000, description="Share of traces that are recorded.")
+    content: TraceContent = Field("redacted", description="What traces keep of messages, passages and answers. " + KEPT)

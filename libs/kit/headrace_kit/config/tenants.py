@@ -91,6 +91,10 @@ class Tenant(Section):
         (), max_length=64, description="Tags of which a deployment that serves it has none."
     )
 
+    trace_content: Literal["off", "redacted", "full"] | None = Field(
+        None, description="What its traces keep of content. Default: what `telemetry.content` says."
+    )
+
     @model_validator(mode="after")
     def _periods_apart(self) -> Tenant:
         if len({budget.per for budget in self.budget}) < len(self.budget):

@@ -44,6 +44,7 @@ def missing(have: Mapping[str, bytes], *, postgres: str | None, valkey: str | No
             made[key] = make().encode()
         return (have.get(key) or made[key]).decode().strip()
 
+    of("tracing-key", password)
     if admin:
         of("bootstrap-admin-key", admin_key)
     if postgres is not None:

@@ -27,6 +27,11 @@ USAGE_CACHE_CREATION_INPUT_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
 USAGE_REASONING_OUTPUT_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 ERROR_TYPE = "error.type"
 
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
+TOOL_DEFINITIONS = "gen_ai.tool.definitions"
+
 OPERATION_CHAT = "chat"
 OPERATION_TEXT_COMPLETION = "text_completion"
 OPERATION_EMBEDDINGS = "embeddings"
@@ -48,5 +53,21 @@ VERDICT = "headrace.cascade.verdict"
 CONFIDENCE = "headrace.cascade.confidence"
 SIGNAL = "headrace.cascade.signal"
 MOMENT = "headrace.cascade.moment"
+KEY_ID = "headrace.key_id"
+ROLLOUT = "headrace.rollout_id"
+CACHE = "headrace.cache"
+USER = "headrace.user"
+"""Who asks. Tracing keeps a keyed digest of it and never the id itself."""
+
+COLLECTIONS = "headrace.collection.names"
+FINDINGS = "headrace.guard.found"
+"""What guardrails found: a list of `direction:check.kind:action:count`."""
+
+PASSAGES = "headrace.content.passages"
+"""Content: the passages that stood in the prompt, as a JSON list."""
+
+OPTIONS = "headrace.content.options"
+"""Content: the request's options, as a JSON object."""
+
 BILLED = "headrace.billed"
 """True on the one span per attempt whose tokens and cost count towards a trace's sums."""

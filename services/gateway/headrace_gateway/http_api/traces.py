@@ -1,34 +1,42 @@
-"""`/v1/traces` and `POST /v1/feedback`: passed on to tracing."""
+"""`/v1/traces`, `/v1/sessions`, `/v1/analytics` and `POST /v1/feedback`: passed on to tracing."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta, Struct
 
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
-from headrace_gateway.http_api.read import decode, query, whole_number
+from headrace_gateway.http_api.read import decode, flag, query, whole_number
 from headrace_gateway.http_api.router import Route
-from headrace_gateway.http_api.values import object_of, time_text, timestamp
+from headrace_gateway.http_api.values import shown, timestamp
 from headrace_gateway.ports import Services
+from headrace_kit.errors import BadInput
 from headrace_protos.tracing.v1 import messages_pb2 as pb
 
 _MAX_BODY = 262_144
-_LIST = frozenset({"limit", "model", "status", "from", "to", "page_token"})
+_FILTER = frozenset(field.name for field in pb.TraceFilter.DESCRIPTOR.fields)
+_SIDES = frozenset(f"{side}_{name}" for side in "ab" for name in _FILTER)
+_PAGE = frozenset({"limit", "page_token"})
 
 
 class Feedback(Struct, forbid_unknown_fields=True):
-    """What somebody thinks of an answer: at least one of score, label and comment."""
+    """What somebody thinks of an answer: at least one of score, label, comment, correction and final text."""
 
     trace_id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
     span_id: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")] | None = None
     score: Annotated[float, Meta(ge=-1, le=1)] | None = None
     label: Annotated[str, Meta(max_length=256)] | None = None
     comment: Annotated[str, Meta(max_length=16_384)] | None = None
+    correction: Annotated[str, Meta(max_length=16_384)] | None = None
+    final_text: Annotated[str, Meta(max_length=16_384)] | None = None
 
 
 _feedback = msgspec.json.Decoder(Feedback)
@@ -43,54 +51,66 @@ class TracesApi:
     def routes(self) -> list[Route]:
         """The routes of this part."""
         return [
-            Route("GET", "/v1/traces", self.list, query=_LIST),
-            Route("GET", "/v1/traces/{id}", self.get),
+            Route("GET", "/v1/traces", self.list, query=_FILTER | _PAGE),
+            Route("GET", "/v1/traces/{id}", self.get, query=frozenset({"full"})),
+            Route("GET", "/v1/sessions", self.sessions, query=_FILTER | _PAGE),
+            Route("GET", "/v1/analytics", self.aggregate, query=_FILTER | {"group_by", "bucket_s", "limit"}),
+            Route("GET", "/v1/analytics/compare", self.compare, query=_FILTER | _SIDES),
             Route("POST", "/v1/feedback", self.feedback, traced=False, body=Feedback),
         ]
 
     async def list(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Traces, newest first."""
-        asked = query(request.query, _LIST)
+        asked = query(request.query, _FILTER | _PAGE)
         sent = pb.ListTracesRequest(
             limit=whole_number(asked, "limit", 50, 1, 1000),
-            to=timestamp(asked.get("to"), "to"),
-            model=asked.get("model", ""),
-            status=asked.get("status", ""),
             page_token=asked.get("page_token", ""),
+            filter=filter_of(asked),
         )
-        if (since := timestamp(asked.get("from"), "from")) is not None:
-            getattr(sent, "from").CopyFrom(since)
         page = await self._services.call(visit.ctx, "tracing", "ListTraces", sent)
-        return json_response(
-            {
-                "object": "list",
-                "data": [_summary(entry) for entry in page.traces],
-                "next_page_token": page.next_page_token,
-            },
-            visit.ctx,
-        )
+        return json_response(_page(page.traces, page.next_page_token), visit.ctx)
 
     async def get(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """A trace with all its spans."""
-        trace = await self._services.call(
-            visit.ctx, "tracing", "GetTrace", pb.GetTraceRequest(trace_id=parameters["id"])
+        asked = query(request.query, frozenset({"full"}))
+        sent = pb.GetTraceRequest(trace_id=parameters["id"], full=flag(asked, "full"))
+        return json_response(shown(await self._services.call(visit.ctx, "tracing", "GetTrace", sent)), visit.ctx)
+
+    async def sessions(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Conversations, those with the newest traces first."""
+        asked = query(request.query, _FILTER | _PAGE)
+        sent = pb.ListSessionsRequest(
+            limit=whole_number(asked, "limit", 50, 1, 1000),
+            page_token=asked.get("page_token", ""),
+            filter=filter_of(asked),
         )
-        shown = {
-            "trace_id": trace.trace_id,
-            "tenant": trace.tenant,
-            "start_time": time_text(trace, "start_time"),
-            "duration_ms": trace.duration_ms,
-            "input_tokens": trace.input_tokens,
-            "output_tokens": trace.output_tokens,
-            "cost_usd": trace.cost_usd,
-            "status": trace.status,
-            "spans": [_span(span) for span in trace.spans],
-            "feedback": [_said(entry) for entry in trace.feedback],
-        }
-        return json_response(shown, visit.ctx)
+        page = await self._services.call(visit.ctx, "tracing", "ListSessions", sent)
+        return json_response(_page(page.sessions, page.next_page_token), visit.ctx)
+
+    async def aggregate(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Sums over traces by dimensions and time."""
+        asked = query(request.query, _FILTER | {"group_by", "bucket_s", "limit"})
+        sent = pb.AggregateRequest(
+            filter=filter_of(asked),
+            group_by=[name for name in asked.get("group_by", "").split(",") if name],
+            bucket_s=whole_number(asked, "bucket_s", 0, 0, 2_678_400),
+            limit=whole_number(asked, "limit", 1000, 1, 10_000),
+        )
+        found = shown(await self._services.call(visit.ctx, "tracing", "Aggregate", sent))
+        return json_response({"object": "list", "data": found.pop("rows"), **found}, visit.ctx)
+
+    async def compare(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Two sets of traces side by side."""
+        asked = query(request.query, _FILTER | _SIDES)
+        sent = pb.CompareRequest(
+            filter=filter_of({name: value for name, value in asked.items() if name in _FILTER}),
+            a=filter_of(asked, "a_"),
+            b=filter_of(asked, "b_"),
+        )
+        return json_response(shown(await self._services.call(visit.ctx, "tracing", "Compare", sent)), visit.ctx)
 
     async def feedback(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
-        """Tie a score, label or comment to a trace."""
+        """Tie a score, label, comment or correction to a trace."""
         body = decode(_feedback, await request.body(_MAX_BODY))
         sent = pb.AddFeedbackRequest(
             trace_id=body.trace_id,
@@ -98,53 +118,42 @@ class TracesApi:
             score=body.score,
             label=body.label or "",
             comment=body.comment or "",
+            correction=body.correction or "",
+            final_text=body.final_text or "",
         )
-        return json_response(
-            _said(await self._services.call(visit.ctx, "tracing", "AddFeedback", sent)), visit.ctx, 201
-        )
+        said = shown(await self._services.call(visit.ctx, "tracing", "AddFeedback", sent))
+        return json_response({name: None if value == "" else value for name, value in said.items()}, visit.ctx, 201)
 
 
-def _summary(found: pb.TraceSummary) -> dict[str, Any]:
-    return {
-        "trace_id": found.trace_id,
-        "tenant": found.tenant,
-        "name": found.name,
-        "model": found.model,
-        "start_time": time_text(found, "start_time"),
-        "duration_ms": found.duration_ms,
-        "input_tokens": found.input_tokens,
-        "output_tokens": found.output_tokens,
-        "cost_usd": found.cost_usd,
-        "status": found.status,
-        "spans": found.spans,
-    }
+def filter_of(asked: Mapping[str, str], prefix: str = "") -> pb.TraceFilter:
+    """The filter that query parameters say, those that begin with `prefix`. Raises BadInput."""
+    made = pb.TraceFilter()
+    for field in pb.TraceFilter.DESCRIPTOR.fields:
+        name = prefix + field.name
+        text = asked.get(name)
+        if not text:
+            continue
+        if field.message_type is Timestamp.DESCRIPTOR:
+            if (at := timestamp(text, name)) is not None:
+                getattr(made, field.name).CopyFrom(at)
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE:
+            setattr(made, field.name, _number(text, name))
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+            setattr(made, field.name, flag(asked, name))
+        else:
+            setattr(made, field.name, text)
+    return made
 
 
-def _span(found: pb.Span) -> dict[str, Any]:
-    return {
-        "span_id": found.span_id,
-        "parent_span_id": found.parent_span_id,
-        "service": found.service,
-        "name": found.name,
-        "kind": found.kind,
-        "start_time": time_text(found, "start_time"),
-        "duration_ms": found.duration_ms,
-        "status": found.status,
-        "status_message": found.status_message,
-        "attributes": object_of(found.attributes),
-        "events": [
-            {"name": event.name, "time": time_text(event, "time"), "attributes": object_of(event.attributes)}
-            for event in found.events
-        ],
-    }
+def _number(text: str, param: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadInput(f"{param} is a number", param=param)
+    return value
 
 
-def _said(found: pb.Feedback) -> dict[str, Any]:
-    return {
-        "id": found.id,
-        "span_id": found.span_id or None,
-        "score": found.score if found.HasField("score") else None,
-        "label": found.label or None,
-        "comment": found.comment or None,
-        "created_at": time_text(found, "created_at"),
-    }
+def _page(entries: Any, token: str) -> dict[str, Any]:
+    return {"object": "list", "data": [shown(entry) for entry in entries], "next_page_token": token}

@@ -20,6 +20,27 @@ def time_text(message: Message, field: str) -> str | None:
     return getattr(message, field).ToJsonString() if message.HasField(field) else None
 
 
+def shown(message: Message) -> dict[str, Any]:
+    """A message as a JSON object with the proto's names: times as RFC 3339, what is unset and optional as null."""
+    return {field.name: _shown(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _shown(message: Message, field: Any) -> Any:
+    value = getattr(message, field.name)
+    kind = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        return dict(value)
+    if field.is_repeated:
+        return [shown(item) for item in value] if kind else list(value)
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    if kind is None:
+        return value
+    if kind.full_name == Timestamp.DESCRIPTOR.full_name:
+        return value.ToJsonString()
+    return object_of(value) if kind.full_name == Struct.DESCRIPTOR.full_name else shown(value)
+
+
 def object_of(struct: Struct) -> dict[str, Any]:
     """A struct as a JSON object. A struct knows only doubles: whole ones become integers again."""
     made: dict[str, Any] = _whole(json_format.MessageToDict(struct))

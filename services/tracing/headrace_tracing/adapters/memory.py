@@ -1,19 +1,25 @@
-"""The trace store in memory, for tests."""
+"""A trace store in memory, for tests: what the database does with SQL, done with the domain."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headrace_kit.errors import NotReady
-from headrace_tracing.domain.spans import Feedback, Span, Summary
+from headrace_tracing.domain.filters import TraceFilter
+from headrace_tracing.domain.measures import Measured, Session
+from headrace_tracing.domain.spans import Feedback, Said, Span, Summary
 from headrace_tracing.domain.summaries import merge, summarise
-from headrace_tracing.ports import Position, StoreRefused, TraceFilter
+from headrace_tracing.ports import Position, StoreRefused
 
 
 class MemoryTraceStore:
-    """`TraceStore` without a database.
+    """`TraceStore` on dictionaries.
 
-    `away` makes it unreachable; spans whose name is in `refused` are never taken; `writes` are the sizes of batches.
+    Set `away` to make it unreachable, and put names of spans into `refused` to make it refuse them. `writes` holds the
+    size of each batch that was tried. It filters by time, model, status, session, arm and tenant; the database's filter
+    is tested with the database.
     """
 
     def __init__(self) -> None:
@@ -23,6 +29,9 @@ class MemoryTraceStore:
         self.away = False
         self.refused: set[str] = set()
         self.writes: list[int] = []
+        self.asked: list[TraceFilter] = []
+        self.measured: list[Measured] = []
+        self.dropped: list[tuple[int, int]] = []
 
     async def write(self, spans: Sequence[Span]) -> int:
         """See `TraceStore`."""
@@ -52,22 +61,44 @@ class MemoryTraceStore:
         found = [span for span in found if tenant is None or span.tenant in (tenant, "")]
         return sorted(found, key=lambda span: span.start_ns)[:limit]
 
-    async def traces(self, wanted: TraceFilter) -> list[Summary]:
+    async def traces(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Summary]:
         """See `TraceStore`."""
         self._reach()
-        named = {summary.trace_id for summary in self.sums.values() if summary.tenant}
+        self.asked.append(wanted)
+        found = [summary for summary in self._meant(wanted) if after is None or _place(summary) < _place(after)]
+        return sorted(found, key=_place, reverse=True)[:limit]
+
+    async def sessions(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Session]:
+        """See `TraceStore`."""
+        self._reach()
+        by_session: dict[tuple[str, str], list[Summary]] = defaultdict(list)
+        for summary in self._meant(wanted):
+            if summary.session:
+                by_session[summary.session, summary.tenant].append(summary)
         found = [
-            summary
-            for summary in self.sums.values()
-            if (summary.tenant or summary.trace_id not in named)
-            and (wanted.tenant is None or summary.tenant == wanted.tenant)
-            and (wanted.from_ns is None or summary.start_ns >= wanted.from_ns)
-            and (wanted.to_ns is None or summary.start_ns < wanted.to_ns)
-            and wanted.model in ("", summary.model)
-            and wanted.status in ("", summary.status)
-            and (wanted.after is None or _place(summary) < _place(wanted.after))
-        ]
-        return sorted(found, key=_place, reverse=True)[: wanted.limit]
+            Session(
+                session, tenant, min(one.start_ns for one in of), max(one.end_ns for one in of),
+                max(one.start_ns for one in of), len(of), sum(one.status == "error" for one in of),
+                sum(one.usage.input_tokens for one in of), sum(one.usage.output_tokens for one in of),
+                sum(one.usage.cost_nano_usd for one in of), None,
+                min(of, key=lambda one: one.start_ns).facts.question, "", tuple(sorted({one.model for one in of})),
+            )
+            for (session, tenant), of in by_session.items()
+        ]  # fmt: skip
+
+        def place(session: Session) -> tuple[int, str, str]:
+            return session.last_start_ns, session.session, session.tenant
+
+        found = [session for session in found if after is None or place(session) < _place(after)]
+        return sorted(found, key=place, reverse=True)[:limit]
+
+    async def measure(
+        self, wanted: TraceFilter, group_by: Sequence[str] = (), bucket_s: int = 0, limit: int = 1
+    ) -> list[Measured]:
+        """What the test put into `measured`. See `TraceStore`."""
+        self._reach()
+        self.asked.append(wanted)
+        return self.measured[:limit]
 
     async def feedback(self, trace_id: str) -> list[Feedback]:
         """See `TraceStore`."""
@@ -78,15 +109,42 @@ class MemoryTraceStore:
         """See `TraceStore`."""
         self._reach()
         self.said.append(feedback)
+        key = feedback.trace_id, feedback.tenant
+        if key in self.sums:
+            said = self.sums[key].said
+            labels = (*said.labels, feedback.label) if feedback.label else said.labels
+            counted = Said(
+                said.score_sum + (feedback.score or 0),
+                said.scores + (feedback.score is not None),
+                said.count + 1,
+                labels,
+            )
+            self.sums[key] = replace(self.sums[key], said=counted)
 
-    async def delete_older_than(self, age_s: float, limit: int) -> int:
-        """Everything here counts as old. See `TraceStore`."""
+    async def drop_days_before(self, day: int, *, sealed_before: int) -> int:
+        """Everything here is of day 0. See `TraceStore`."""
         self._reach()
-        gone = list(self.sums)[:limit]
-        for key in gone:
-            del self.sums[key]
-            self.kept = {at: span for at, span in self.kept.items() if (span.trace_id, span.tenant) != key}
-        return len(gone)
+        self.dropped.append((day, sealed_before))
+        gone = len(self.sums) if day > 0 else 0
+        if gone:
+            self.sums.clear()
+            self.kept.clear()
+        return gone
+
+    def _meant(self, wanted: TraceFilter) -> list[Summary]:
+        named = {summary.trace_id for summary in self.sums.values() if summary.tenant}
+        return [
+            summary
+            for summary in self.sums.values()
+            if (summary.tenant or summary.trace_id not in named)
+            and (wanted.tenant is None or summary.tenant == wanted.tenant)
+            and (wanted.from_ns is None or summary.start_ns >= wanted.from_ns)
+            and (wanted.to_ns is None or summary.start_ns < wanted.to_ns)
+            and wanted.model in ("", summary.model)
+            and wanted.status in ("", summary.status)
+            and wanted.session in ("", summary.session)
+            and wanted.arm in ("", summary.facts.arm)
+        ]
 
     def _reach(self) -> None:
         if self.away:

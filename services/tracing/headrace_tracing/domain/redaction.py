@@ -27,6 +27,7 @@ class SizeLimits:
     """What of one span is kept. What is over is cut, and the span says so."""
 
     text_chars: int = 16_384
+    content_chars: int = 131_072
     name_chars: int = 256
     attributes: int = 256
     events: int = 256
@@ -64,6 +65,7 @@ class Cleaner:
             name=self.text(span.name, limits.name_chars),
             status_message=self.text(span.status_message),
             attributes=attributes,
+            content=span.content.mapped(self._content) if span.content is not None else None,
             events=tuple(
                 SpanEvent(self.text(event.name, limits.name_chars), event.time_ns, self._mapping(event.attributes, 0))
                 for event in span.events[: limits.events]
@@ -72,7 +74,15 @@ class Cleaner:
 
     def feedback(self, feedback: Feedback) -> Feedback:
         """The feedback as it may be stored."""
-        return replace(feedback, label=self.text(feedback.label), comment=self.text(feedback.comment))
+        return replace(
+            feedback,
+            label=self.text(feedback.label),
+            comment=self.text(feedback.comment),
+            correction=self._content(feedback.correction),
+        )
+
+    def _content(self, text: str) -> str:
+        return self.text(text, self._limits.content_chars)
 
     def text(self, text: str, most_chars: int | None = None) -> str:
         """A text as it may be stored, at most `most_chars` long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 
 from headrace_kit.errors import NotReady
@@ -12,17 +13,33 @@ from headrace_tracing.metrics import Metrics
 from headrace_tracing.ports import TraceStore
 
 _log = logging.getLogger(__name__)
-CHUNK_TRACES = 500
+DAY_S = 86_400
 
 
 class Retention:
-    """Deletes traces that have had no new span for the time that `age_s` says, a chunk per transaction."""
+    """Deletes what is too old, by whole days: a day is gone when all of it is older than `age_s` says.
 
-    def __init__(self, store: TraceStore, metrics: Metrics, age_s: Callable[[], float], every_s: float = 600) -> None:
+    Args:
+        age_s: seconds that traces are kept.
+        sealed_age_s: seconds that contents are kept as they were sent.
+    """
+
+    def __init__(
+        self,
+        store: TraceStore,
+        metrics: Metrics,
+        age_s: Callable[[], float],
+        sealed_age_s: Callable[[], float],
+        *,
+        every_s: float = 600,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._age_s = age_s
+        self._sealed_age_s = sealed_age_s
         self._every_s = every_s
+        self._now_s = now_s
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -39,10 +56,15 @@ class Retention:
     async def sweep(self) -> int:
         """Delete everything that is too old; returns how many traces that was."""
         total = 0
-        while deleted := await self._store.delete_older_than(self._age_s(), CHUNK_TRACES):
+        while deleted := await self._store.drop_days_before(
+            self._first_kept(self._age_s()), sealed_before=self._first_kept(self._sealed_age_s())
+        ):
             total += deleted
             self._metrics.traces_deleted.inc(deleted)
         return total
+
+    def _first_kept(self, age_s: float) -> int:
+        return int((self._now_s() - age_s) // DAY_S)
 
     async def _forever(self) -> None:
         while True:

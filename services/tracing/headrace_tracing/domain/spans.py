@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_kit.telemetry import genai
+from headrace_tracing.domain.content import Content
 
 KINDS = ("internal", "server", "client", "producer", "consumer")
 """Kinds of spans; a store may keep the position."""
 
 STATUSES = ("unset", "ok", "error")
 """Statuses of spans; a store may keep the position."""
+
+REPORTED = "headrace.reported"
+"""True on a model's span of an application's own instrumentation, whose tokens count where the gateway counted none."""
 
 MAX_TOKENS = 10**9
 MAX_COST_NANO_USD = 10**13
@@ -45,6 +49,11 @@ class Span:
     status_message: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[SpanEvent, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    """Trace and span ids of spans that it belongs with."""
+    content: Content | None = None
+    sealed: bytes = b""
+    """The content as it was sent, encrypted, where the tenant's is kept in full."""
 
     @property
     def model(self) -> str:
@@ -54,8 +63,8 @@ class Span:
 
     @property
     def usage(self) -> Usage:
-        """What this span adds to its trace's sums: nothing, unless it is the billed one of its attempt."""
-        if self.attributes.get(genai.BILLED) is not True:
+        """What this span adds to its trace's sums, or to those that others reported."""
+        if self.attributes.get(genai.BILLED) is not True and self.attributes.get(REPORTED) is not True:
             return Usage()
         return Usage(
             _count(self.attributes.get(genai.USAGE_INPUT_TOKENS), MAX_TOKENS),
@@ -85,11 +94,49 @@ def _count(value: Any, most: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What a trace is about, as its describing span says: the earliest that names a model.
+
+    `ttft_us` is the time to the first piece in microseconds, 0 where nothing streamed. `user` is a keyed digest.
+    """
+
+    model: str = ""
+    deployment: str = ""
+    arm: str = ""
+    operation: str = ""
+    provider: str = ""
+    cache: str = ""
+    key_id: str = ""
+    config_hash: str = ""
+    rollout: str = ""
+    user: str = ""
+    question: str = ""
+    ttft_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What feedback on a trace comes to: the sum of `scores` scores, how many entries, and their labels."""
+
+    score_sum: float = 0.0
+    scores: int = 0
+    count: int = 0
+    labels: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        """Mean score, -1 to 1; None without scores."""
+        return self.score_sum / self.scores if self.scores else None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What one tenant's spans of one trace come to.
 
-    The earliest span gives the name and the status, the earliest span that names a model gives the model; so the
-    result does not depend on the order in which spans arrive. `model_at_ns` is the start of that span, or None.
+    The earliest span gives the name, the status and the error, the earliest span that names a model gives the facts;
+    so the result does not depend on the order in which spans arrive. `model_at_ns` is the start of that span, or None.
+    `billed` sums what the gateway counted, over `attempts` spans; `reported` what others said of their own calls.
+    `stages` is the highest stage of a cascade that was asked, from 1.
     """
 
     trace_id: str
@@ -99,9 +146,37 @@ class Summary:
     start_ns: int
     end_ns: int
     spans: int
-    usage: Usage = Usage()
-    model: str = ""
+    billed: Usage = Usage()
+    reported: Usage = Usage()
+    attempts: int = 0
+    facts: Facts = Facts()
     model_at_ns: int | None = None
+    error: str = ""
+    session: str = ""
+    stages: int = 0
+    findings: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    capture: int = 0
+    said: Said = Said()
+
+    @property
+    def model(self) -> str:
+        """The model that was asked for."""
+        return self.facts.model
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and money: the gateway's count, or where it has none, what others reported."""
+        return self.billed if self.attempts else self.reported
+
+    @property
+    def tpot_ms(self) -> float | None:
+        """Mean milliseconds of each output token after the first."""
+        later = self.usage.output_tokens - 1
+        if not self.facts.ttft_us or later < 1:
+            return None
+        return max(0.0, (self.end_ns - self.start_ns) / 1e6 - self.facts.ttft_us / 1e3) / later
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +193,5 @@ class Feedback:
     created_ns: int
     key_id: str = ""
     user: str = ""
+    correction: str = ""
+    source: str = "person"

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
-from headrace_tracing.domain.spans import Span, Summary
+from headrace_kit.telemetry import genai
+from headrace_tracing.domain.spans import Facts, Span, Summary, Usage
+
+_MOST_LISTED = 64
+_MOST_TTFT_S = 2000
+_NONE = Usage()
+_NOBODY = Facts()
 
 
 def summarise(spans: Iterable[Span]) -> list[Summary]:
@@ -13,44 +21,114 @@ def summarise(spans: Iterable[Span]) -> list[Summary]:
     made: dict[tuple[str, str], Summary] = {}
     for span in spans:
         key = (span.trace_id, span.tenant)
-        alone = Summary(
-            span.trace_id,
-            span.tenant,
-            span.name,
-            "error" if span.status == "error" else "ok",
-            span.start_ns,
-            span.end_ns,
-            1,
-            span.usage,
-            span.model,
-            span.start_ns if span.model else None,
-        )
+        alone = _alone(span)
         made[key] = merge(made[key], alone) if key in made else alone
     return [made[key] for key in sorted(made)]
 
 
+def _alone(span: Span) -> Summary:
+    given = span.attributes
+    billed = given.get(genai.BILLED) is True
+    usage, model = span.usage, span.model
+    stage = given.get(genai.STAGE)
+    return Summary(
+        span.trace_id,
+        span.tenant,
+        span.name,
+        "error" if span.status == "error" else "ok",
+        span.start_ns,
+        span.end_ns,
+        1,
+        usage if billed else _NONE,
+        _NONE if billed else usage,
+        1 if billed else 0,
+        _facts(span, model) if model else _NOBODY,
+        span.start_ns if model else None,
+        _text(given.get(genai.ERROR_TYPE)) if span.status == "error" else "",
+        _text(given.get(genai.CONVERSATION_ID)),
+        stage + 1 if isinstance(stage, int) and 0 <= stage < 1000 else 0,
+        listed(_without_count(found) for found in _texts(given.get(genai.FINDINGS))),
+        listed(_texts(given.get(genai.COLLECTIONS))),
+        (span.service,) if span.service else (),
+        0 if span.content is None else 2 if span.sealed else 1,
+    )
+
+
+def _facts(span: Span, model: str) -> Facts:
+    given = span.attributes
+    ttft_s = given.get(genai.RESPONSE_TIME_TO_FIRST_CHUNK)
+    ttft_us = round(ttft_s * 1e6) if isinstance(ttft_s, int | float) and 0 < ttft_s < _MOST_TTFT_S else 0
+    return Facts(
+        model=model,
+        deployment=_text(given.get(genai.DEPLOYMENT)),
+        arm=_text(given.get(genai.ARM)),
+        operation=_text(given.get(genai.OPERATION_NAME)),
+        provider=_text(given.get(genai.PROVIDER_NAME)),
+        cache=_text(given.get(genai.CACHE)),
+        key_id=_text(given.get(genai.KEY_ID)),
+        config_hash=_text(given.get(genai.CONFIG_HASH)),
+        rollout=_text(given.get(genai.ROLLOUT)),
+        user=_text(given.get(genai.USER)),
+        question=span.content.question if span.content else "",
+        ttft_us=ttft_us,
+    )
+
+
 def merge(one: Summary, other: Summary) -> Summary:
-    """Both together. The result is named after `one`'s trace and tenant."""
+    """Both together. The result is named after `one`'s trace and tenant, and has `one`'s feedback."""
     first = other if other.start_ns < one.start_ns else one
     named = other if _model_at(other) < _model_at(one) else one
     return replace(
         one,
         name=first.name,
         status=first.status,
+        error=first.error,
         start_ns=first.start_ns,
         end_ns=max(one.end_ns, other.end_ns),
         spans=one.spans + other.spans,
-        usage=one.usage + other.usage,
-        model=named.model,
+        billed=one.billed + other.billed,
+        reported=one.reported + other.reported,
+        attempts=one.attempts + other.attempts,
+        facts=named.facts,
         model_at_ns=named.model_at_ns,
+        session=max(one.session, other.session),
+        stages=max(one.stages, other.stages),
+        findings=listed((*one.findings, *other.findings)),
+        collections=listed((*one.collections, *other.collections)),
+        services=listed((*one.services, *other.services)),
+        capture=max(one.capture, other.capture),
     )
+
+
+def listed(values: Iterable[str]) -> tuple[str, ...]:
+    """Each value once, sorted, and not without bound."""
+    return tuple(sorted(set(values)))[:_MOST_LISTED]
 
 
 def _model_at(summary: Summary) -> float:
     return float("inf") if summary.model_at_ns is None else summary.model_at_ns
 
 
+def _without_count(found: str) -> str:
+    """`direction:check.kind:action` of a finding that also tells how often."""
+    head, _, count = found.rpartition(":")
+    return head if head and count.isdecimal() else found
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value[:256] if isinstance(value, str) else ""
+
+
 def cost_usd(nano_usd: int) -> str:
     """Nano-USD as decimal dollars without needless zeros, for example `0.0000125`."""
     dollars, rest = divmod(nano_usd, 10**9)
     return f"{dollars}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def nano_usd(text: str) -> int:
+    """Decimal dollars as nano-USD. Raises ValueError and ArithmeticError for what is no amount."""
+    return int(Decimal(text) * 10**9)

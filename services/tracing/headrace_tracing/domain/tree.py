@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headrace_tracing.domain.spans import Span
 
@@ -37,6 +38,41 @@ def ordered(spans: Sequence[Span]) -> list[Span]:
         for span in sorted(spans, key=lambda span: (span.start_ns, span.span_id)):
             walk(span)
     return result
+
+
+def describing(spans: Sequence[Span]) -> Span | None:
+    """The span that says what a trace is about: the earliest that names a model, with content if there is one."""
+    named = sorted((span for span in spans if span.model), key=lambda span: (span.start_ns, span.span_id))
+    return next((span for span in named if span.content is not None), named[0] if named else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a span stands: steps from its root, and the nanoseconds of it that no child covers."""
+
+    depth: int
+    self_ns: int
+
+
+def places(spans: Sequence[Span]) -> list[Place]:
+    """The place of each span of `ordered`."""
+    depths: dict[str, int] = {}
+    covered: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for span in spans:
+        parent = span.parent_span_id
+        depths[span.span_id] = depths[parent] + 1 if parent in depths and parent != span.span_id else 0
+        covered[parent].append((span.start_ns, span.end_ns))
+    return [Place(depths[span.span_id], _alone_ns(span, covered.get(span.span_id, []))) for span in spans]
+
+
+def _alone_ns(span: Span, children: list[tuple[int, int]]) -> int:
+    left, at = span.end_ns - span.start_ns, span.start_ns
+    for start, end in sorted(children):
+        start, end = max(at, start), min(end, span.end_ns)
+        if end > start:
+            left -= end - start
+            at = end
+    return left
 
 
 def visible_to(spans: Sequence[Span], tenant: str) -> list[Span]:

@@ -27,14 +27,19 @@ _KINDS = {
     trace_pb2.Span.SPAN_KIND_CONSUMER: KINDS[4],
 }
 _LATEST_NS = 2**63 - 1
+OURS = "headrace"
+"""`service.namespace` of headrace's own services."""
 _DEPTH = 16
+MOST_LINKS = 128
+"""Links of a span that are kept."""
 
 
 @dataclass(slots=True)
 class Decoded:
-    """The usable spans of an export, and how many were not, by reason."""
+    """The usable spans of an export, whether headrace's own services made them, and how many were not, by reason."""
 
     spans: list[Span] = field(default_factory=list)
+    ours: list[bool] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
 
@@ -54,6 +59,7 @@ def decode(raw: bytes) -> Decoded:
     for of_resource in request.resource_spans:
         resource = _attributes(of_resource.resource.attributes)
         service, tenant = _text(resource.get("service.name")), _text(resource.get(genai.TENANT))
+        ours = resource.get("service.namespace") == OURS
         for of_scope in of_resource.scope_spans:
             for sent in of_scope.spans:
                 problem = _problem(sent)
@@ -61,6 +67,7 @@ def decode(raw: bytes) -> Decoded:
                     result.rejected[problem] += 1
                 else:
                     result.spans.append(_span(sent, service, tenant))
+                    result.ours.append(ours)
     return result
 
 
@@ -94,6 +101,11 @@ def _span(sent: trace_pb2.Span, service: str, tenant: str) -> Span:
         events=tuple(
             SpanEvent(event.name, min(event.time_unix_nano, _LATEST_NS), _attributes(event.attributes))
             for event in sent.events
+        ),
+        links=tuple(
+            (link.trace_id.hex(), link.span_id.hex())
+            for link in sent.links[:MOST_LINKS]
+            if len(link.trace_id) == 16 and len(link.span_id) == 8
         ),
     )
 

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from headrace_kit.errors import HeadraceError, row
 from headrace_kit.rpc.status import to_status, trailers
 from headrace_tracing.domain.ingest import Ingest
-from headrace_tracing.domain.redaction import Cleaner
+from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.decode import Decoded, decode
@@ -45,9 +45,9 @@ class OtlpServer:
     NetworkPolicy). The tenant of a span is what the span says.
     """
 
-    def __init__(self, ingest: Ingest, cleaner: Cleaner, metrics: Metrics) -> None:
+    def __init__(self, ingest: Ingest, preparation: Preparation, metrics: Metrics) -> None:
         self._ingest = ingest
-        self._cleaner = cleaner
+        self._preparation = preparation
         self._metrics = metrics
         self._server: aio.Server | None = None
         self._working = asyncio.Semaphore(2)
@@ -128,7 +128,10 @@ class OtlpServer:
 
     def _prepare(self, raw: bytes) -> tuple[Decoded, list[Span]]:
         decoded = decode(raw)
-        return decoded, [self._cleaner.span(span) for span in decoded.spans]
+        prepared = [
+            self._preparation.span(span, ours=ours) for span, ours in zip(decoded.spans, decoded.ours, strict=True)
+        ]
+        return decoded, prepared
 
 
 def _answer(decoded: Decoded) -> ExportTraceServiceResponse:

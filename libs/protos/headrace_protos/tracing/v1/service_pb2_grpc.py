@@ -46,6 +46,21 @@ class TracingServiceStub:
                 request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListTracesRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListTracesResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/ListSessions',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.Aggregate = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/Aggregate',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AggregateRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AggregateResponse.FromString,
+                _registered_method=True)
+        self.Compare = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/Compare',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareResponse.FromString,
+                _registered_method=True)
         self.AddFeedback = channel.unary_unary(
                 '/headrace.tracing.v1.TracingService/AddFeedback',
                 request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AddFeedbackRequest.SerializeToString,
@@ -65,13 +80,36 @@ class TracingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTraces(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """ListTraces pages through the traces that a filter means. Errors: INVALID_ARGUMENT (a field out of its bounds).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """ListSessions pages through conversations. Errors: as ListTraces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Aggregate(self, request, context):
+        """Aggregate sums traces up by dimensions and time. Errors: as ListTraces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Compare(self, request, context):
+        """Compare holds two sets of traces against each other: two arms, two weeks. Errors: as ListTraces.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddFeedback(self, request, context):
-        """AddFeedback ties a score, label or comment to a trace. Errors: NOT_FOUND, INVALID_ARGUMENT (none of the three).
+        """AddFeedback ties a score, label, comment, correction or final text to a trace.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (none of them).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +127,21 @@ def add_TracingServiceServicer_to_server(servicer, server):
                     servicer.ListTraces,
                     request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListTracesRequest.FromString,
                     response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListTracesResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListSessionsRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'Aggregate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Aggregate,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AggregateRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AggregateResponse.SerializeToString,
+            ),
+            'Compare': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compare,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareResponse.SerializeToString,
             ),
             'AddFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.AddFeedback,
@@ -152,6 +205,87 @@ class TracingService:
             '/headrace.tracing.v1.TracingService/ListTraces',
             headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListTracesRequest.SerializeToString,
             headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/ListSessions',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListSessionsRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Aggregate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/Aggregate',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AggregateRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AggregateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/Compare',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareResponse.FromString,
             options,
             channel_credentials,
             insecure,

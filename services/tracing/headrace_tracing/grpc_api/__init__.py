@@ -1,0 +1,1 @@
+"""TracingService over gRPC."""
