@@ -19,7 +19,7 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"^[\w.*{},-]+(/[\w.*{},-]*)+$")
-MADE_LATER = (".headrace", ".venv", ".tools", "build/", "headrace.yaml")
+MADE_LATER = (".headrace", ".venv", ".tools", "build/", "headrace.yaml", "evals/")
 """What commands make, or what stands for the reader's own file."""
 
 

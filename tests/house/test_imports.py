@@ -26,10 +26,12 @@ MAY_IMPORT = {
     "headrace_kit": {"headrace_protos"},
     "headrace_detectors": set(),
     "headrace_router": set(),
-    "headrace": {"headrace_protos"},
+    "headrace_evals": set(),
+    "headrace": {"headrace_protos", "headrace_evals"},
     "headrace_local": {"headrace_kit", "headrace_inference"},
     **{f"headrace_{name}": LIBS for name in SERVICES},
     "headrace_gateway": LIBS | {"headrace_router"},
+    "headrace_rollout": LIBS | {"headrace_evals"},
 }
 """Packages of ours that each package may import, beside itself."""
 

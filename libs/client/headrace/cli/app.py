@@ -14,6 +14,7 @@ from headrace.cli import (
     config,
     doctor,
     documents,
+    evaluate,
     guardrails,
     keys,
     models,
@@ -74,6 +75,7 @@ app.add_typer(traces.app)
 app.add_typer(models.app)
 app.add_typer(keys.app)
 app.add_typer(rollouts_more.app)
+app.add_typer(evaluate.app)
 app.add_typer(guardrails.app)
 app.add_typer(cascade.app)
 app.add_typer(config.app)
