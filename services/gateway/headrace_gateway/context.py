@@ -24,6 +24,7 @@ from headrace_protos.common.v1.chat_pb2 import Usage
 if TYPE_CHECKING:
     from headrace_gateway.arms.outcomes import Answered
     from headrace_gateway.arms.shadow import Copy
+    from headrace_gateway.observing.content import Captured
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
 _random = random.SystemRandom()
@@ -111,6 +112,8 @@ class RequestContext:
     """The request as it came, where a copy of it goes to a candidate."""
     answered: Answered | None = None
     """The answer as its caller gets it; only on an arm of a rollout."""
+    content: Captured | None = None
+    """What it says and is answered, where its trace keeps that."""
     stream: bool = False
     outcome: Outcome = field(default_factory=Outcome)
     hops: list[Hop] = field(default_factory=list)

@@ -25,6 +25,7 @@ from headrace_gateway.grounding.retrieve import retrieve
 from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
 from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
 from headrace_gateway.guarding.sensitive import sensitive
+from headrace_gateway.observing.content import captured
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import usd
 from headrace_gateway.parts import check_parts
@@ -129,6 +130,10 @@ class Pipeline:
         ctx.outcome.request_id, ctx.outcome.trace_id = ctx.request_id, ctx.trace_id
         plan = self._arm(ctx, call)
         check_parts(plan, call)
+        if ctx.sampled and ctx.table.captures(ctx.identity.tenant):
+            ctx.content = captured(call)
+            if person := call.options.user or ctx.identity.user or call.end_user:
+                ctx.attributes[genai.USER] = person
         guard = self._guard(ctx, plan, call)
         self._guard_input(ctx, guard, call)
         ctx.sensitive = sensitive(guard)
@@ -153,6 +158,8 @@ class Pipeline:
             passages = self._guard_retrieved(ctx, guard, passages)
             passages = fitting(passages, plan.context_tokens)
             ctx.outcome.citations = cite(passages)
+            if ctx.content is not None:
+                ctx.content.before_grounding(passages)
             ground(call, passages)
         request = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)
         await reserve(ctx, plan, request)
@@ -252,6 +259,8 @@ class Pipeline:
                         ctx.first_token_us = ctx.elapsed_us()
                     if ctx.answered is not None:
                         ctx.answered.saw(chunk)
+                    if ctx.content is not None:
+                        ctx.content.saw(chunk)
                     if held is not None:
                         held.ClearField("usage")
                         yield held

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from headrace_gateway.fakes import FakeReceiver, Script
+from headrace_gateway.observing.content import MOST_CHARS, attributes
 from headrace_gateway.observing.export import SpanExporter
 from headrace_gateway.observing.spans import Record, resource_spans
 from headrace_kit.errors import Upstream
 from headrace_kit.telemetry import genai
-from headrace_protos.common.v1.chat_pb2 import Sampling
+from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, Sampling
+from headrace_protos.retrieval.v1.messages_pb2 import Passage
 
 
 def plain(span):
@@ -34,9 +38,9 @@ async def test_a_cascade_is_one_tree_with_each_attempt_billed_once(rig, ask):
     assert root.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
     assert root.parent_span_id.hex() == "b7ad6b7169203331"
     assert (root.name, root.kind) == ("chat assistant", root.SPAN_KIND_SERVER)
-    attributes = plain(root)
-    assert attributes[genai.REQUEST_TEMPERATURE] == 0.5 and attributes[genai.REQUEST_STREAM] is True
-    assert attributes[genai.TENANT] == "dev" and attributes["http.response.status_code"] == 200
+    told = plain(root)
+    assert told[genai.REQUEST_TEMPERATURE] == 0.5 and told[genai.REQUEST_STREAM] is True
+    assert told[genai.TENANT] == "dev" and told["http.response.status_code"] == 200
     assert {step.parent_span_id for step in steps} == {root.span_id}
     billed = [plain(step) for step in steps if plain(step).get(genai.BILLED)]
     assert [(b[genai.DEPLOYMENT], b[genai.VERDICT], b[genai.STAGE]) for b in billed] == [
@@ -44,11 +48,15 @@ async def test_a_cascade_is_one_tree_with_each_attempt_billed_once(rig, ask):
         ("large", "accepted", 1),
     ]
     assert sum(b[genai.COST_NANO_USD] for b in billed) == ctx.cost_nano_usd
-    assert genai.USAGE_INPUT_TOKENS not in attributes
+    assert genai.USAGE_INPUT_TOKENS not in told
     # Calls to other services hang under their step.
     sent = [call.sent.traceparent.split("-")[2] for call in rig.engine.calls]
     assert sent == [step.span_id.hex() for step in steps if step.name.startswith("chat ")]
-    assert "private" not in str(made)
+    (said,) = [name for name, value in told.items() if "private" in str(value)]
+    assert said == genai.INPUT_MESSAGES
+    assert not [step for step in steps if "private" in str(step)]
+    assert json.loads(told[genai.OUTPUT_MESSAGES])[0]["role"] == "assistant"
+    assert json.loads(told[genai.OPTIONS])["sampling"] == {"temperature": 0.5}
 
 
 async def test_a_failed_step_and_its_root_are_marked(rig, ask):
@@ -85,3 +93,41 @@ async def test_what_is_not_sampled_or_nobodys_is_not_sent(rig):
     exporter.record(rig.context(tenant=""), 401, "invalid_api_key")
     await exporter.flush()
     assert receiver.requests == []
+
+
+async def test_a_grounded_request_tells_its_words_and_its_passages_apart(rig, ask):
+    rig.retriever.passages["handbook"] = [Passage(collection="handbook", document_id="d", text="It is a channel.")]
+    rig.engine.scripts["small"] = [Script(["so [1]"])]
+    ctx = rig.context()
+    answer = await rig.pipeline.generate(ctx, ask("grounded", "What is it?"))
+    await answer.whole()
+    root = plain(resource_spans([Record(ctx, 200, ctx.wall_ns(), "")]).scope_spans[0].spans[0])
+    messages = json.loads(root[genai.INPUT_MESSAGES])
+    assert messages == [{"role": "user", "parts": [{"type": "text", "content": "What is it?"}]}]
+    (passage,) = json.loads(root[genai.PASSAGES])
+    assert (passage["number"], passage["text"]) == (1, "It is a channel.")
+    assert json.loads(root[genai.OUTPUT_MESSAGES])[0]["parts"][0]["content"] == "so [1]"
+
+
+async def test_of_a_huge_request_the_last_words_are_kept(rig, ask):
+    ctx = rig.context()
+    call = ask("plain", "x" * MOST_CHARS)
+    call.messages.append(Message(role="user", parts=[ContentPart(text="and this?")]))
+    await (await rig.pipeline.generate(ctx, call)).whole()
+    first, last = json.loads(attributes(ctx.content)[genai.INPUT_MESSAGES])
+    assert last["parts"][0]["content"] == "and this?"
+    assert len(first["parts"][0]["content"]) < MOST_CHARS
+
+
+async def test_heavy_records_wait_within_bounds_and_go_in_smaller_batches(rig, ask, monkeypatch):
+    monkeypatch.setattr("headrace_gateway.observing.export._MOST_CHARS", 3500)
+    monkeypatch.setattr("headrace_gateway.observing.export._BATCH_CHARS", 1500)
+    receiver = FakeReceiver()
+    exporter = SpanExporter(receiver, rig.metrics)
+    for _ in range(5):
+        ctx = rig.context()
+        await (await rig.pipeline.generate(ctx, ask("plain", "x" * 1000))).whole()
+        exporter.record(ctx, 200, "")
+    assert rig.registry.get_sample_value("headrace_gateway_spans_dropped_total") == 2
+    await exporter.flush()
+    assert len(receiver.requests) == 2

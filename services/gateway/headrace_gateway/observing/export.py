@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 _EVERY_S = 0.2
 _BATCH = 64
 _MOST = 10_000
+_MOST_CHARS = 32_000_000
+_BATCH_CHARS = 2_000_000
 _RETRY_S = 1.0
 
 
@@ -36,6 +38,7 @@ class SpanExporter:
     def __init__(self, receiver: SpanReceiver, metrics: Metrics) -> None:
         self._receiver, self._metrics = receiver, metrics
         self._waiting: deque[Record] = deque()
+        self._chars = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -43,10 +46,11 @@ class SpanExporter:
         """Take a request that has ended, unless it is not sampled or nobody's."""
         if not ctx.sampled or not ctx.identity.tenant:
             return
-        if len(self._waiting) >= _MOST:
-            self._waiting.popleft()
-            self._metrics.spans_dropped.inc()
         self._waiting.append(Record(ctx, status, ctx.wall_ns(), error))
+        self._chars += _chars(ctx)
+        while len(self._waiting) > _MOST or (self._chars > _MOST_CHARS and len(self._waiting) > 1):
+            self._chars -= _chars(self._waiting.popleft().ctx)
+            self._metrics.spans_dropped.inc()
         self._wake.set()
 
     def start(self) -> None:
@@ -64,12 +68,22 @@ class SpanExporter:
     async def flush(self) -> None:
         """Send everything that waits. Raises HeadraceError while the receiver is away."""
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            batch = self._next()
             try:
                 await self._receiver.export(ExportTraceServiceRequest(resource_spans=[resource_spans(batch)]))
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
+                self._chars += sum(_chars(record.ctx) for record in batch)
                 raise
+
+    def _next(self) -> list[Record]:
+        batch: list[Record] = []
+        chars = 0
+        while self._waiting and len(batch) < _BATCH and chars < _BATCH_CHARS:
+            batch.append(self._waiting.popleft())
+            chars += _chars(batch[-1].ctx)
+        self._chars -= chars
+        return batch
 
     async def _run(self) -> None:
         away = False
@@ -86,3 +100,12 @@ class SpanExporter:
                 away = True
                 self._wake.set()
                 await asyncio.sleep(_RETRY_S)
+
+
+def _chars(ctx: RequestContext) -> int:
+    """About how much of a request's content is held: input, answer and passages."""
+    content = ctx.content
+    if content is None:
+        return 0
+    said = sum(message.ByteSize() for message in content.messages) + len(content.prompt)
+    return said + content.chars + sum(len(passage.text) for passage in content.passages)

@@ -1,4 +1,4 @@
-"""A request's compact record as OTLP spans: the root, and one per step. Never any content."""
+"""A request's compact record as OTLP spans: the root, and one per step. Content is on the root alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from headrace_gateway.calls import CHAT, COMPLETION, EMBEDDING, RERANK, RESPONSE
 from headrace_gateway.context import Hop, RequestContext
+from headrace_gateway.observing import content
+from headrace_gateway.observing.content import found
 from headrace_kit.telemetry import genai
 from headrace_kit.telemetry.tracing import VERSION
 
@@ -77,6 +79,14 @@ def _root(record: Record) -> Span:
             attributes |= {genai.DEPLOYMENT: ctx.outcome.deployment, genai.RESPONSE_MODEL: ctx.outcome.deployment}
         if ctx.first_token_us:
             attributes[genai.RESPONSE_TIME_TO_FIRST_CHUNK] = ctx.first_token_us / 1e6
+    if ctx.plan is not None and ctx.plan.cache is not None:
+        attributes[genai.CACHE] = ctx.outcome.cache
+    if ctx.outcome.guardrails:
+        attributes[genai.FINDINGS] = found(ctx.outcome.guardrails)
+    if ctx.epochs:
+        attributes[genai.COLLECTIONS] = sorted(ctx.epochs)
+    if ctx.content is not None:
+        attributes |= content.attributes(ctx.content)
     if ctx.rollout_id:
         attributes["headrace.rollout_id"] = ctx.rollout_id
     attributes |= ctx.attributes

@@ -37,6 +37,13 @@ class Table:
         """Share of traces that are recorded, in 1/10000."""
         return self.config.telemetry.sample
 
+    def captures(self, tenant: str) -> bool:
+        """Whether traces keep what a tenant's requests say. Only headrace's own tracing is sent it, never others."""
+        telemetry = self.config.telemetry
+        if telemetry.otlp_address is not None:
+            return False
+        return (self.tenant(tenant).trace_content or telemetry.content) != "off"
+
     def tenant(self, name: str) -> Tenant:
         """A tenant's section; one that the config does not name may use every model."""
         return self.config.tenants.get(name, _DEFAULT_TENANT)
