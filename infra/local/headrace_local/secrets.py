@@ -22,6 +22,7 @@ def ensure(layout: Layout, *, postgres_port: int, valkey_port: int) -> None:
     for name in _PASSWORDS:
         _once(layout.secrets / name, lambda: secrets.token_urlsafe(24))
     _once(layout.secrets / "tracing-key", lambda: secrets.token_urlsafe(32))
+    _once(layout.secrets / "guardrails-key", lambda: secrets.token_urlsafe(32))
     _once(layout.secrets / "bootstrap-admin-key", lambda: f"hr-admin-{secrets.token_urlsafe(32)}")
     if not (layout.secrets / "signing" / "jwks.json").exists():
         from headrace_kit.config.ports import SERVICES

@@ -24,6 +24,9 @@ _SHAPES = {
     "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,3}",
 }
 
+TOKEN_SHAPES = tuple(_SHAPES.values())
+"""The shapes of well-known tokens, for what looks into encoded texts."""
+
 _BREAK = r'(?:\s|\\[nrt]|["\',+>|#*])'
 _PRIVATE_KEY = (
     r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"

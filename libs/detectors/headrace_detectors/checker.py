@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from headrace_detectors import _pii, _secrets, _tricks
+from headrace_detectors import _code, _instructions, _payloads, _pii, _secrets, _tricks
 from headrace_detectors._banlist import ban_list
+from headrace_detectors._canary import canary
 from headrace_detectors._lane import Lane
 from headrace_detectors._pattern import Pattern, Rule
 from headrace_detectors._prefixes import prefixes
 from headrace_detectors._re import BadPattern, Regex
+from headrace_detectors._urls import URL_KINDS, url_patterns
 from headrace_detectors._views import View
 from headrace_detectors.errors import BadCheck
-from headrace_detectors.findings import Action, Verdict
+from headrace_detectors.findings import Action, Extra, Verdict
 from headrace_detectors.session import Session
-from headrace_detectors.specs import BanList, CheckSpec, Length, Patterns, Pii, Secrets, Tricks, nearest
+from headrace_detectors.specs import (
+    BanList,
+    Canary,
+    CheckSpec,
+    Code,
+    Encoded,
+    Instructions,
+    Length,
+    Patterns,
+    Pii,
+    Secrets,
+    Tricks,
+    Urls,
+    nearest,
+)
 from headrace_detectors.stream import LengthLimit, StreamChecker
 
 _PATTERN_CHARS = 4096
@@ -31,15 +47,16 @@ class Checker:
         self._lanes = tuple(Lane(view, of_view) for view, of_view in by_view.items())
         self._limits = tuple(limits)
 
-    def check(self, text: str, session: Session | None = None) -> Verdict:
+    def check(self, text: str, session: Session | None = None, extra: Sequence[Extra] = ()) -> Verdict:
         """Judge a whole text.
 
         Args:
             text: any text; lone surrogates are treated as `?`.
             session: the conversation whose placeholders to go on with; a new one by default.
+            extra: what other checks found in it.
         """
         stream = self.stream(session)
-        out = stream.finish(text)
+        out = stream.whole(text, extra) if extra else stream.finish(text)
         return Verdict(stream.action, out, stream.findings)
 
     def stream(self, session: Session | None = None) -> StreamChecker:
@@ -76,15 +93,15 @@ def compile_checks(specs: Iterable[CheckSpec]) -> Checker:
 
 def _limit(spec: Length) -> LengthLimit:
     if spec.action is Action.MASK:
-        raise BadCheck("a length cannot be masked; use flag or block", path="action")
+        raise BadCheck("a length cannot be masked; use another action", path="action")
     if spec.max_chars < 1:
         raise BadCheck("must be 1 or more", path="max_chars")
     return LengthLimit(spec.max_chars, spec.action)
 
 
-def _rules(spec: Pii | Secrets | BanList | Patterns | Tricks) -> list[Rule]:
+def _rules(spec: CheckSpec) -> list[Rule]:
     if spec.action is Action.ALLOW:
-        raise BadCheck("a check flags, masks or blocks", path="action")
+        raise BadCheck("a check flags, masks, rewrites, escalates or blocks", path="action")
     threshold = 0.5
     patterns: Sequence[Pattern]
     match spec:
@@ -92,6 +109,17 @@ def _rules(spec: Pii | Secrets | BanList | Patterns | Tricks) -> list[Rule]:
             patterns, threshold = _chosen(_pii.PATTERNS, spec.kinds), spec.threshold
         case Secrets():
             patterns, threshold = _chosen(_secrets.PATTERNS, spec.kinds), spec.threshold
+        case Encoded():
+            patterns, threshold = _chosen(_payloads.PATTERNS, spec.kinds), spec.threshold
+        case Instructions():
+            patterns, threshold = _chosen(_instructions.PATTERNS, spec.kinds), spec.threshold
+        case Code():
+            patterns, threshold = _chosen(_code.PATTERNS, spec.kinds), spec.threshold
+        case Urls():
+            _require_known(URL_KINDS, spec.kinds)
+            patterns, threshold = url_patterns(spec.kinds, spec.allow_hosts), spec.threshold
+        case Canary():
+            patterns = canary(spec.tokens)
         case Tricks():
             patterns = _chosen(_tricks.PATTERNS, spec.kinds)
         case BanList():
@@ -100,15 +128,21 @@ def _rules(spec: Pii | Secrets | BanList | Patterns | Tricks) -> list[Rule]:
             if not spec.patterns:
                 raise BadCheck("needs at least one pattern", path="patterns")
             patterns = [_user_pattern(name, source) for name, source in spec.patterns.items()]
+        case Length():
+            raise AssertionError("a length is a limit, not a rule")
     return [Rule(spec.check, pattern, spec.action, threshold) for pattern in patterns]
 
 
-def _chosen(known: dict[str, tuple[Pattern, ...]], kinds: Sequence[str]) -> list[Pattern]:
+def _require_known(known: Sequence[str] | dict[str, tuple[Pattern, ...]], kinds: Sequence[str]) -> None:
     if not kinds:
         raise BadCheck("needs at least one kind", path="kinds")
     for index, kind in enumerate(kinds):
         if kind not in known:
             raise BadCheck(f"no such kind: {kind!r}{nearest(kind, known)}", path=f"kinds[{index}]")
+
+
+def _chosen(known: dict[str, tuple[Pattern, ...]], kinds: Sequence[str]) -> list[Pattern]:
+    _require_known(known, kinds)
     return [pattern for kind, patterns in known.items() if kind in kinds for pattern in patterns]
 
 

@@ -13,15 +13,22 @@ class Action(StrEnum):
     ALLOW = "allow"
     FLAG = "flag"
     MASK = "mask"
+    REWRITE = "rewrite"
+    ESCALATE = "escalate"
     BLOCK = "block"
 
     @property
     def severity(self) -> int:
-        """0 for `allow`, up to 3 for `block`: of several actions the most severe holds."""
+        """0 for `allow`, up to 5 for `block`: of several actions the most severe holds."""
         return _ORDER[self]
 
+    @property
+    def withholds(self) -> bool:
+        """Whether the text stays here: blocked, given to a person, or replaced by other words."""
+        return self.severity >= _ORDER[Action.REWRITE]
 
-_ORDER = {Action.ALLOW: 0, Action.FLAG: 1, Action.MASK: 2, Action.BLOCK: 3}
+
+_ORDER = {action: place for place, action in enumerate(Action)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +53,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Extra:
+    """What another check found in a text, to be handled with the checker's own findings.
+
+    `identity` is what is equal for equal values, so that they get the same placeholder; empty: the text itself.
+    """
+
+    finding: Finding
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
     """The outcome for a whole text.
 
     Attributes:
         action: the most severe action of all findings; `allow` when there are none.
-        text: the text as it may go on: masked where a check masks, empty when blocked.
+        text: the text as it may go on: masked where a check masks, empty when it is withheld.
         findings: by position.
     """
 

@@ -8,9 +8,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from headrace_detectors._code import CODE_KINDS
+from headrace_detectors._instructions import INSTRUCTION_KINDS
+from headrace_detectors._payloads import ENCODED_KINDS
 from headrace_detectors._pii import PII_KINDS
 from headrace_detectors._secrets import SECRET_KINDS
 from headrace_detectors._tricks import UNICODE_KINDS
+from headrace_detectors._urls import DEFAULT_URL_KINDS
 from headrace_detectors.errors import BadCheck
 from headrace_detectors.findings import Action
 
@@ -97,7 +101,7 @@ class Length:
 
     Attributes:
         max_chars: most code points, 1 or more.
-        action: `flag` or `block`.
+        action: anything but `mask`.
     """
 
     check: ClassVar[str] = "length"
@@ -105,10 +109,93 @@ class Length:
     action: Action = Action.BLOCK
 
 
-CheckSpec = Pii | Secrets | BanList | Patterns | Tricks | Length
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """Payloads in disguise (base64, ROT13, leetspeak, ...): decoded, and held against orders and tokens.
+
+    Attributes:
+        kinds: which of `ENCODED_KINDS`.
+        action: what to do with them.
+        threshold: least score, 0 to 1, at which a finding counts.
+    """
+
+    check: ClassVar[str] = "encoded"
+    kinds: tuple[str, ...] = ENCODED_KINDS
+    action: Action = Action.BLOCK
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instructions:
+    """Orders to a model in what should be data, by their shape.
+
+    Attributes:
+        kinds: which of `INSTRUCTION_KINDS`.
+        action: what to do with them.
+        threshold: least score, 0 to 1, at which a finding counts.
+    """
+
+    check: ClassVar[str] = "instructions"
+    kinds: tuple[str, ...] = INSTRUCTION_KINDS
+    action: Action = Action.BLOCK
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """SQL, shell and HTML that do harm where they are run or shown.
+
+    Attributes:
+        kinds: which of `CODE_KINDS`.
+        action: what to do with them.
+        threshold: least score, 0 to 1, at which a finding counts.
+    """
+
+    check: ClassVar[str] = "code"
+    kinds: tuple[str, ...] = CODE_KINDS
+    action: Action = Action.FLAG
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urls:
+    """Addresses that carry data out: pictures that load by themselves, links that hold data.
+
+    Attributes:
+        kinds: which of `URL_KINDS`.
+        allow_hosts: hosts that are trusted; `*.example.org` stands for all below `example.org`.
+        action: what to do with them.
+        threshold: least score, 0 to 1, at which a finding counts.
+    """
+
+    check: ClassVar[str] = "urls"
+    kinds: tuple[str, ...] = DEFAULT_URL_KINDS
+    allow_hosts: tuple[str, ...] = ()
+    action: Action = Action.MASK
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """Words that stand in a prompt for nothing but to be seen where it leaks, in any of the usual encodings.
+
+    Attributes:
+        tokens: each 8 or more ASCII letters and digits.
+        action: what to do with them.
+    """
+
+    check: ClassVar[str] = "canary"
+    tokens: tuple[str, ...]
+    action: Action = Action.BLOCK
+
+
+CheckSpec = Pii | Secrets | BanList | Patterns | Tricks | Length | Encoded | Instructions | Code | Urls | Canary
 
 CHECKS: Mapping[str, type[CheckSpec]] = MappingProxyType(
-    {spec.check: spec for spec in (Pii, Secrets, BanList, Patterns, Tricks, Length)}
+    {
+        spec.check: spec
+        for spec in (Pii, Secrets, BanList, Patterns, Tricks, Length, Encoded, Instructions, Code, Urls, Canary)
+    }
 )
 """Every check by its name in a config."""
 
@@ -146,9 +233,12 @@ def nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
     return f"; did you mean `{close[0]}`?" if close else f"; there are {', '.join(sorted(known))}"
 
 
+_ACTIONS = tuple(action.value for action in Action if action is not Action.ALLOW)
+
+
 def _action(value: object) -> Action:
-    if not isinstance(value, str) or value not in {"flag", "mask", "block"}:
-        raise ValueError(f"no such action: {value!r}; there are flag, mask, block")
+    if not isinstance(value, str) or value not in _ACTIONS:
+        raise ValueError(f"no such action: {value!r}; there are {', '.join(_ACTIONS)}")
     return Action(value)
 
 
@@ -186,6 +276,8 @@ _READERS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
     {
         "kinds": _strings,
         "words": _strings,
+        "tokens": _strings,
+        "allow_hosts": _strings,
         "patterns": _named_strings,
         "name": _string,
         "threshold": _number,

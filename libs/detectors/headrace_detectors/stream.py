@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace_detectors._lane import Hit, Lane, LaneState
-from headrace_detectors.findings import Action, Finding, most_severe
+from headrace_detectors.findings import Action, Extra, Finding, most_severe
 from headrace_detectors.session import Session
+
+_AFTER_LANES = 1_000_000
+"""Findings of other checks stand behind those of the lanes, where both are as sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ class StreamChecker:
 
     @property
     def blocked(self) -> bool:
-        """Whether a check blocked: nothing is released any more."""
-        return self._action is Action.BLOCK
+        """Whether a check withholds the text: nothing is released any more."""
+        return self._action.withholds
 
     @property
     def held_chars(self) -> int:
@@ -74,6 +77,22 @@ class StreamChecker:
         """
         return self._advance(delta, final=True)
 
+    def whole(self, text: str, extra: Sequence[Extra]) -> str:
+        """Take a whole text together with what other checks found in it; returns what may go out.
+
+        Raises:
+            RuntimeError: something was fed before.
+        """
+        if self._base or self._pending:
+            raise RuntimeError("findings of other checks are for whole texts")
+        hits: list[Hit] = []
+        for found in extra:
+            one = found.finding
+            identity = found.identity or text[one.start : one.end]
+            hits.append(Hit(one, identity, removable=False, order=len(hits) + _AFTER_LANES))
+        self._open = hits
+        return self._advance(text, final=True)
+
     def _advance(self, delta: str, *, final: bool) -> str:
         if self._finished:
             raise RuntimeError("the stream has ended")
@@ -82,7 +101,7 @@ class StreamChecker:
             return ""
         self._pending += delta
         new, decided = self._search(final=final)
-        if any(hit.finding.action is Action.BLOCK for hit in new):
+        if any(hit.finding.action.withholds for hit in (*new, *self._open)):
             self._report(_reported(sorted(self._open + new, key=_position)))
             self._pending = ""
             self._open = []
@@ -125,7 +144,9 @@ class StreamChecker:
             while names and names[-1].finding.start < end:
                 hit = names.pop()
                 if not hit.removable:
-                    pieces.append(self._session.placeholder(hit.finding.kind, hit.identity))
+                    one = hit.finding
+                    shown = text[one.start - self._base : one.end - self._base]
+                    pieces.append(self._session.placeholder(one.kind, hit.identity, shown))
             at = end
         pieces.append(text[at - self._base :])
         self._base = cut
@@ -161,7 +182,7 @@ def _reported(hits: list[Hit]) -> list[Hit]:
     """Of hits that overlap and would do the same, the best one. By position."""
     kept: list[Hit] = []
     group: list[Hit] = []
-    for action in (Action.FLAG, Action.MASK, Action.BLOCK):
+    for action in sorted({hit.finding.action for hit in hits}, key=lambda action: action.severity):
         end = -1
         for hit in [hit for hit in hits if hit.finding.action is action]:
             if hit.finding.start >= end and group:

@@ -97,7 +97,7 @@ def test_odd_texts_do_no_harm(text):
         ({"input": [{"check": "pii", "kinds": ["emial"]}]}, "input[0].kinds[0]", "did you mean `email`"),
         ({"input": [{"check": "pii", "kinds": []}]}, "input[0].kinds", "at least one"),
         ({"input": [{"check": "pii", "kinds": "email"}]}, "input[0].kinds", "list of strings"),
-        ({"input": [{"check": "pii", "action": "allow"}]}, "input[0].action", "flag, mask, block"),
+        ({"input": [{"check": "pii", "action": "allow"}]}, "input[0].action", "flag, mask, rewrite, escalate, block"),
         ({"input": [{"check": "pii", "threshold": 2}]}, "input[0].threshold", "0 to 1"),
         ({"output": [{"check": "pii"}, {"check": "ban_list"}]}, "output[1].words", "needs it"),
         ({"output": [{"check": "ban_list", "words": []}]}, "output[0].words", "at least one"),
@@ -137,6 +137,7 @@ def test_every_check_can_be_read():
         "ban_list": {"words": ["x"]},
         "regex": {"patterns": {"a": "b"}},
         "length": {"max_chars": 5},
+        "canary": {"tokens": ["a1b2c3d4e5"]},
     }
     for name, kind in CHECKS.items():
         assert type(read_spec({"check": name, **settings.get(name, {})})) is kind

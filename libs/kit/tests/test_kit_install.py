@@ -90,8 +90,9 @@ def wanted(have):
 def test_secrets_are_made_once(api, kube):
     added = secrets.keep(kube, "generated", wanted, {"app": "headrace"})
     assert added == [
-        "bootstrap-admin-key", "postgres-admin-dsn", "postgres-app-password", "postgres-dsn", "postgres-owner-password",
-        "postgres-superuser-dsn", "postgres-superuser-password", "tracing-key", "valkey-password", "valkey-url",
+        "bootstrap-admin-key", "guardrails-key", "postgres-admin-dsn", "postgres-app-password", "postgres-dsn",
+        "postgres-owner-password", "postgres-superuser-dsn", "postgres-superuser-password", "tracing-key",
+        "valkey-password", "valkey-url",
     ]  # fmt: skip
     assert api.kept["generated"]["metadata"]["labels"] == {"app": "headrace"}
     have = kube.secret("generated")
@@ -117,7 +118,7 @@ def test_only_what_is_ours_to_make_is_made(kube):
     added = secrets.keep(
         kube, "generated", lambda have: secrets.missing(have, postgres=None, valkey=None, admin=True), {}
     )
-    assert added == ["bootstrap-admin-key", "tracing-key"]
+    assert added == ["bootstrap-admin-key", "guardrails-key", "tracing-key"]
 
 
 def test_of_two_that_make_the_secret_at_once_one_wins(api, kube):

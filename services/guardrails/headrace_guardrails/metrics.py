@@ -27,4 +27,23 @@ class Metrics:
             registry=registry,
             buckets=_BUCKETS,
         )
+        self.tier_seconds = Histogram(
+            "headrace_guardrails_tier_seconds",
+            "Time of one check of tier 2 or 3.",
+            ("check",),
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        self.failures = Counter(
+            "headrace_guardrails_check_failures",
+            "Checks that gave no verdict, and whether the text then stayed out.",
+            ("check", "reason", "then"),
+            registry=registry,
+        )
+        self.reviews = Counter(
+            "headrace_guardrails_reviews", "Escalated texts by what became of them.", ("state",), registry=registry
+        )
+        self.audit_lost = Counter(
+            "headrace_guardrails_audit_lost", "Decisions that could not be written to the audit.", registry=registry
+        )
         self.streams = Gauge("headrace_guardrails_open_streams", "Streams being judged.", registry=registry)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace_detectors import CHECKS, DIRECTIONS, PII_KINDS, SECRET_KINDS, UNICODE_KINDS, Action, Finding, Verdict
-from headrace_guardrails.adapters.detectors import compile_tier_1
+from headrace_detectors import (
+    CHECKS,
+    CODE_KINDS,
+    DIRECTIONS,
+    ENCODED_KINDS,
+    INSTRUCTION_KINDS,
+    PII_KINDS,
+    SECRET_KINDS,
+    UNICODE_KINDS,
+    URL_KINDS,
+    Action,
+    Finding,
+    Verdict,
+)
+from headrace_guardrails.adapters.compile import PolicyCompiler
 from headrace_guardrails.domain.guard import Guard
 from headrace_guardrails.domain.policies import Policies
 from headrace_guardrails.metrics import Metrics
-from headrace_guardrails.ports import Policy
+from headrace_guardrails.ports import Policy, Subject
 from headrace_kit.config import guardrails as config
 from headrace_kit.config import parse
 from headrace_kit.config.snapshot import KEPT
@@ -23,12 +35,12 @@ from headrace_kit.errors import BadInput, NotFound, NotReady
 class FakeScreen:
     """Flags every text that has a `!`."""
 
-    def check(self, text: str) -> Verdict:
+    def check(self, text: str, session=None, extra=()) -> Verdict:
         at = text.find("!")
         found = (Finding("fake", "mark", at, at + 1, 1.0, Action.FLAG),) if at >= 0 else ()
         return Verdict(Action.FLAG if found else Action.ALLOW, text, found)
 
-    def stream(self):
+    def stream(self, session=None):
         raise NotImplementedError
 
 
@@ -38,7 +50,7 @@ class FakeCompiler:
     def __init__(self) -> None:
         self.compiled = 0
 
-    def __call__(self, section: Mapping[str, object]) -> Policy:
+    def __call__(self, section: config.Policy) -> Policy:
         self.compiled += 1
         if "broken" in str(section):
             raise BadInput("no good", param="input[0].words")
@@ -90,13 +102,15 @@ async def test_short_and_long_texts_are_judged_the_same(text):
     policies = Policies(FakeCompiler())
     policies.apply("a", sections(one="x"))
     guard = Guard(policies, Metrics(CollectorRegistry()), 100_000)
-    verdict = await guard.check("one", "input", text)
-    assert [(found.start, found.action) for found in verdict.findings] == [(len(text) - 1, Action.FLAG)]
+    judged = await guard.check(Subject("one", "input"), text)
+    assert [(one.finding.start, one.finding.action) for one in judged.findings] == [(len(text) - 1, Action.FLAG)]
 
 
 def test_tier_1_names_the_setting_that_it_cannot_build():
     with pytest.raises(BadInput) as caught:
-        compile_tier_1({"output": [{"check": "regex", "patterns": {"byte": r"\C"}}]})
+        PolicyCompiler({})(
+            parse(r"guardrails: {p: {output: [{check: regex, patterns: {byte: '\C'}}]}}").guardrails["p"]
+        )
     assert caught.value.param == "output[0].patterns.byte"
 
 
@@ -104,8 +118,13 @@ def test_the_config_offers_exactly_what_the_detectors_have():
     assert get_args(config.PiiKind) == PII_KINDS
     assert get_args(config.SecretKind) == SECRET_KINDS
     assert get_args(config.TrickKind) == UNICODE_KINDS
+    assert get_args(config.EncodedKind) == ENCODED_KINDS
+    assert get_args(config.InstructionKind) == INSTRUCTION_KINDS
+    assert get_args(config.CodeKind) == CODE_KINDS
+    assert get_args(config.UrlKind) == URL_KINDS
+    assert get_args(config.Action) == tuple(Action)[1:]
     offered = {check.model_fields["check"].default for check in get_args(get_args(config.Check)[0])}
-    assert offered == set(CHECKS)
+    assert {name for name in offered if config.tier_of(name) == 1} == set(CHECKS)
     assert tuple(config.Policy().checks) == DIRECTIONS
 
 
@@ -123,6 +142,6 @@ def test_every_check_of_the_config_compiles_with_its_defaults():
               - {check: length, max_chars: 100}
         """
     ).guardrails["all"]
-    compiled = compile_tier_1(policy.checks)
+    compiled = PolicyCompiler({})(policy)
     assert [check.check for check in compiled.checks] == ["pii", "secrets", "ban_list", "regex", "unicode", "length"]
     assert compiled.screens["input"].check("one  café").action is Action.BLOCK

@@ -31,4 +31,7 @@ class Collection(Section):
         "none", description="`required`: each document says who may read it. `none`: all callers of its tenants."
     )
     shared_with: tuple[Name, ...] = Field((), description="Other tenants that may read it.")
+    guardrails: tuple[Name, ...] = Field(
+        (), max_length=8, description="Policies that its passages pass besides the model's own, as `retrieved`."
+    )
     chunking: Chunking = Field(default_factory=Chunking, description="How documents are cut.")

@@ -65,6 +65,8 @@ class Config(Section):
             self.check_model(candidate, where)
             self.check_candidate(name, candidate, where)
             self.check_rollout(rollout, ("rollouts", name))
+        for name, policy in self.guardrails.items():
+            self._check_policy(policy, ("guardrails", name))
         for name, collection in self.collections.items():
             # retrieval embeds through inference
             embedding = [one for one in self._doing("embed") if not outside(self.deployments[one])]
@@ -77,7 +79,11 @@ class Config(Section):
             if self.tenants:
                 for tenant in (collection.tenant, *collection.shared_with):
                     _known(tenant, self.tenants, "tenants", ("collections", name, "tenant"))
+            for policy_name in collection.guardrails:
+                _known(policy_name, self.guardrails, "guardrails", ("collections", name, "guardrails"))
         for name, team in self.tenants.items():
+            for policy_name in team.guardrails:
+                _known(policy_name, self.guardrails, "guardrails", ("tenants", name, "guardrails"))
             for model_name in team.allow_models or ():
                 _known(model_name, self.models, "models", ("tenants", name, "allow_models"))
             self._check_served(name, team)
@@ -204,6 +210,24 @@ class Config(Section):
                         raise _failure((*place, "signal"), f"{entry.deployment!r} cannot give {check.signal}: {reason}")
             if check.verifier is not None:
                 self._check_verifier(check.verifier, (*place, "verifier"))
+
+    def _check_policy(self, policy: Policy, where: tuple[str | int, ...]) -> None:
+        """Checks of tier 2 and 3 ask deployments of inference."""
+        for direction, checks in policy.by_direction.items():
+            for number, check in enumerate(checks):
+                for field, task in (("embedding", "embed"), ("classifier", "classify"), ("deployment", "")):
+                    name = getattr(check, field, None)
+                    if name is None:
+                        continue
+                    wanted = task or ("generate" if check.check == "judge" else "classify")
+                    place = (*where, direction, number, field)
+                    inside = [one for one in self._doing(wanted) if not outside(self.deployments[one])]
+                    _known(name, inside, f"deployments of inference that {wanted}", place)
+                    if wanted == "classify":
+                        known = getattr(self.deployments[name], "labels", ())
+                        labels = getattr(check, "labels", None) or (getattr(check, "label", ""),)
+                        for label in labels:
+                            _known(label, known, "the deployment's labels", place)
 
     def _check_verifier(self, verifier: Verifier, where: tuple[str | int, ...]) -> None:
         able = [*self._doing("generate"), *self._doing("classify")]

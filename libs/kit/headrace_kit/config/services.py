@@ -173,6 +173,16 @@ class Guardrails(Service):
     max_text_bytes: int = Field(
         1_048_576, ge=1024, le=16_777_216, description="Longest text of a check, and of a whole stream, in UTF-8 bytes."
     )
+    workers: int = Field(
+        1, ge=0, le=64, description="Processes for guardrails-ai validators and spaCy. 0: policies with them fail."
+    )
+    review_ttl: Duration = Field(7 * 86_400, ge=60, description="An escalated text that nobody decides expires after.")
+    review_claim: Duration = Field(900, ge=10, description="How long an item is its reviewer's.")
+    review_approval: Duration = Field(
+        86_400, ge=60, description="How long an approved text passes when it is sent again."
+    )
+    review_keep: Duration = Field(30 * 86_400, ge=60, description="Texts of decided items are erased after.")
+    mask_ttl: Duration = Field(3600, ge=60, le=604_800, description="How long a conversation's masked values are kept.")
 
 
 class Tracing(Service):

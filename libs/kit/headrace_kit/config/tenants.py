@@ -78,6 +78,9 @@ class Tenant(Section):
     budget: Budgets = Field(
         (), max_length=2, description="What it may spend: one budget, or a list of one a day and one a month."
     )
+    guardrails: tuple[Name, ...] = Field(
+        (), max_length=8, description="Policies that hold for all its requests, besides the model's own."
+    )
     residency: tuple[Name, ...] | None = Field(
         None,
         min_length=1,

@@ -47,6 +47,7 @@ def missing(have: Mapping[str, bytes], *, postgres: str | None, valkey: str | No
     of("tracing-key", password)
     if admin:
         of("bootstrap-admin-key", admin_key)
+    of("guardrails-key", password)
     if postgres is not None:
         for role, name in ((SUPERUSER, "superuser"), (OWNER, "owner"), (APP, "app")):
             word = of(f"postgres-{name}-password", password)

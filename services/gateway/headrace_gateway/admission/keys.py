@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headrace_kit.errors import Unauthenticated
 
-SCOPES = frozenset({"admin", "assert_identity", "read_all"})
+SCOPES = frozenset({"admin", "assert_identity", "read_all", "review"})
 """What a key may be allowed beyond using its tenant's models and documents."""
 
 BOOTSTRAP_ID = "bootstrap"

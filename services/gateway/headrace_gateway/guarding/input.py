@@ -33,8 +33,8 @@ class Guard:
                 continue
             verdict = checker.check(text, self.session)
             self.note(direction, verdict.findings)
-            if verdict.action is detectors.Action.BLOCK:
-                kinds = sorted({found.check for found in verdict.findings if found.action is detectors.Action.BLOCK})
+            if verdict.action.withholds:
+                kinds = sorted({found.check for found in verdict.findings if found.action.withholds})
                 raise Blocked(
                     f"the policy {policy.name!r} does not allow this content ({', '.join(kinds)})", param=param
                 )

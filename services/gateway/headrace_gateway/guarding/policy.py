@@ -32,7 +32,7 @@ def compile_guard(name: str, policy: Policy) -> GuardPolicy:
     Raises:
         headrace_detectors.BadCheck: a check cannot be built.
     """
-    checkers = detectors.compile_policy(policy.checks).checkers
+    checkers = detectors.compile_policy(policy.tier_1).checkers
     return GuardPolicy(
         name=name,
         input=checkers["input"] or None,

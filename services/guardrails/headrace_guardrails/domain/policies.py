@@ -77,7 +77,7 @@ class Policies:
 
     def _compile(self, name: str, section: PolicyConfig) -> Policy | _Broken:
         try:
-            return self._compiler(section.checks)
+            return self._compiler(section)
         except BadInput as error:
             reason = f"{error.param}: {error.message}" if error.param else error.message
             _log.error("the policy %s cannot be compiled: %s", name, reason)

