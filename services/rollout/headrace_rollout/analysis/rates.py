@@ -13,8 +13,8 @@ from headrace_rollout.analysis.judge import FIRST, Allowance
 from headrace_rollout.analysis.keys import Counts, Epochs
 from headrace_rollout.analysis.shares import ShareJudge
 
-INCREASES = (1.0, 3.0, 7.0, 19.0)
-PRIOR = (1.0, 2.0, 1.5, 0.5)
+INCREASES = (2.5, 7.0)
+PRIOR = (3.0, 1.0)
 """How much more often it may happen on the candidate, in margins, and how likely each is held to be before."""
 LEAST_MARGIN = 0.005
 """A margin for these increases where there is none."""
@@ -55,7 +55,7 @@ class RateJudge(ShareJudge):
             self.last_at = float(chunk.at[chunk.candidate].max())
         places = np.flatnonzero(failed)
         labels = _labels(chunk, places) if len(places) else {}
-        ratios = 1 + np.asarray(INCREASES) * max(self.margin, LEAST_MARGIN) / self._rate()
+        ratios = 1 + np.asarray(INCREASES) * max(self.margin, LEAST_MARGIN) / self._baseline_rate()
         for place in places.tolist():
             on_candidate = bool(chunk.candidate[place])
             bet = self._counts.hit(int(chunk.keys[place]), on_candidate, int(chunk.epochs[place]))
@@ -74,6 +74,10 @@ class RateJudge(ShareJudge):
 
     def _rate(self) -> float:
         return self._mean(0.5, 50)
+
+    def _baseline_rate(self) -> float:
+        n0, m0 = self._difference.counts[0], self._difference.means()[0]
+        return float((n0 * m0 + 0.5) / (n0 + 50))
 
     def values(self) -> str:
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
