@@ -23,7 +23,7 @@ def test_a_killed_pod_costs_at_most_one_request(process, measured, component):
         process.kube.kubectl("delete", "pod", victim, "--wait=false")
         wait(f"{component} whole again", lambda: _whole(process, component, before, victim), 120)
     measured.append(f"{component} pod deleted under load: {result['failed']} of {result['calls']} failed")
-    assert result["failed"] <= 1, result
+    assert result["failed"] <= 1, json.dumps(result, indent=1)
 
 
 def test_a_gateway_killed_hard_costs_at_most_what_it_was_answering(process, measured):
@@ -64,7 +64,7 @@ def test_requests_go_on_while_the_api_server_is_away(process, measured):
     with process.load(rate=20, seconds=120) as result, process.source.api_server_away(seconds=60):
         pass
     measured.append(f"API server away for 60 s under load: {result['failed']} of {result['calls']} failed")
-    assert result["failed"] == 0, result
+    assert result["failed"] == 0, json.dumps(result, indent=1)
     assert result["calls"] >= 60 * 20 * 0.8, result
     wait("gateway whole again", lambda: process.kube.ready("gateway") == 2, 120)
 

@@ -50,8 +50,10 @@ def test_a_canary_begins_ends_and_is_promoted_by_values(process, measured):
             "steps": [{"weight": "50%", "at_least": "1h"}, {"weight": "100%"}],
         }
         process.helm("upgrade", values=config({"scripted": half}))
-        split = wait("both arms", lambda: len(found := arms(process, client)) == 2 and found, 120)
-        assert min(split.values()) >= 3, split
+        # each gateway hears of it by itself: of 24 people 3 or fewer are on an arm of half of them once in 7,000 times
+        split = wait(
+            "both arms", lambda: min((found := arms(process, client))["scripted"], found["small"]) > 3 and found, 120
+        )
         process.helm("upgrade", values=config({}))
         wait("the baseline alone", lambda: set(arms(process, client)) == {"scripted"}, 120)
         whole = {"candidate": {"deployment": "small"}, "steps": [{"weight": "100%"}]}

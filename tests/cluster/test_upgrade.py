@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -29,7 +30,7 @@ def test_an_upgrade_fails_no_request(process, measured):
     measured.append(
         f"upgrade of all images in {took:.0f} s at 20 a second: {result['failed']} of {result['calls']} failed"
     )
-    assert result["failed"] == 0, result
+    assert result["failed"] == 0, json.dumps(result, indent=1)
 
 
 def test_an_upgrade_with_a_broken_config_is_refused_and_the_old_one_serves(process):
