@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from headrace_gateway.adapters.engines import Engines
+from headrace_gateway.adapters.guardrails import GuardrailsClient
 from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
@@ -46,6 +47,8 @@ from headrace_gateway.grpc_api import gateway as gateway_grpc
 from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.grpc_api.gateway import GatewayServicer
 from headrace_gateway.grpc_api.once import GrpcOnce
+from headrace_gateway.guarding.decisions import Decisions
+from headrace_gateway.guarding.guards import Guards
 from headrace_gateway.http_api.admin import AdminApi
 from headrace_gateway.http_api.admin_audit import AuditApi
 from headrace_gateway.http_api.admin_deployments import DeploymentsApi
@@ -181,7 +184,10 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     store = ValkeyCache(cache_client)
     cache = AnswerCache(store, retriever, Semantic(store, attempts), ledger.log, metrics)
     webhooks = Webhooks(HttpPost(lambda: settings().webhook_hosts), runtime.secrets.get, metrics.webhook)
-    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, Judges(attempts, inference, webhooks))
+    guardrails = GuardrailsClient(peers["guardrails"])
+    decisions = Decisions(guardrails, metrics.decisions_lost.inc)
+    guards = Guards(guardrails, decisions)
+    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, Judges(attempts, inference, webhooks), guards)
 
     async def serve(ctx: RequestContext, call: GenerateCall) -> None:
         await (await pipeline.generate(ctx, call)).whole()
@@ -210,7 +216,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     once = Once(ValkeyClaims(cache_client), lambda: settings().idempotency)
     services = Services(peers)
-    vectors = Vectors(attempts, leases)
+    vectors = Vectors(attempts, leases, guards)
     key_admin = KeyAdmin(keys)
     deployments = DeploymentAdmin(services)
     routes = [
@@ -234,13 +240,14 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await postgres.open()
         await ledger.start()
         lag.start()
-        for part in (keys, active, watch, load_poll, exporter, budgets, auditor, webhooks):
+        for part in (keys, active, watch, load_poll, exporter, budgets, auditor, webhooks, decisions):
             part.start()
 
     async def stop() -> None:
         lag.stop()
         for part in (watch, load_poll, active, keys, deployments, webhooks):
             await part.stop()
+        await decisions.stop()
         await once.stop()
         await shadows.stop()
         await cache.stop()

@@ -17,6 +17,7 @@ from headrace_kit.errors import NotFound, NotReady, Upstream
 from headrace_kit.events import advance
 from headrace_protos.common.v1.chat_pb2 import ToolCall, Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
+from headrace_protos.guardrails.v1 import messages_pb2 as guardrails
 from headrace_protos.inference.v1 import messages_pb2 as inference
 from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
 
@@ -176,6 +177,37 @@ class FakeRetriever:
         if self.away:
             raise Upstream("retrieval is away")
         return {name: self.now.get(name, 1) for name in collections}
+
+
+class FakeGuardrails:
+    """The guardrails service: `verdicts` by a word of the text; fails while `away` is set, hangs while `hangs` is."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, guardrails.CheckResponse] = {}
+        self.asked: list[guardrails.CheckRequest] = []
+        self.recorded: list[guardrails.Decision] = []
+        self.away = False
+        self.hangs = False
+
+    async def check(self, request: guardrails.CheckRequest, sent: Envelope) -> guardrails.CheckResponse:
+        """See `Guardrails`."""
+        self.asked.append(request)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.away:
+            raise Upstream("guardrails cannot be reached")
+        for word, verdict in self.verdicts.items():
+            if word in request.text:
+                return verdict
+        return guardrails.CheckResponse(
+            action=guardrails.ACTION_ALLOW, would=guardrails.ACTION_ALLOW, text=request.text
+        )
+
+    async def record(self, request: guardrails.RecordDecisionsRequest) -> None:
+        """See `Guardrails`."""
+        if self.away:
+            raise Upstream("guardrails cannot be reached")
+        self.recorded += request.decisions
 
 
 @dataclass

@@ -63,7 +63,7 @@ class Citation(Struct, omit_defaults=True):
     page: int | None = None
 
 
-class GuardFinding(Struct):
+class GuardFinding(Struct, omit_defaults=True):
     """What a guardrail found and did, never the text."""
 
     direction: str
@@ -71,6 +71,13 @@ class GuardFinding(Struct):
     kind: str
     action: str
     count: int
+    shadow: bool = False
+    """The policy only looked on: the action is what it would have done."""
+
+    @property
+    def label(self) -> str:
+        """How events and spans write it, for example `pii.email:mask`."""
+        return f"{self.check}.{self.kind}:{'would_' if self.shadow else ''}{self.action}"
 
 
 class LowConfidenceOutcome(Struct):

@@ -22,9 +22,11 @@ from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.grounding.citations import cite
 from headrace_gateway.grounding.prompt import fitting, ground
 from headrace_gateway.grounding.retrieve import retrieve
+from headrace_gateway.guarding.guards import Guards
 from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
 from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
 from headrace_gateway.guarding.sensitive import sensitive
+from headrace_gateway.guarding.unmask import unmasked
 from headrace_gateway.observing.content import captured
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import usd
@@ -33,7 +35,7 @@ from headrace_gateway.ports import Retriever
 from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.routing.eligible import refuse_forbidden, refuse_unservable
 from headrace_gateway.routing.plan import TASKS, ModelPlan, StagePlan, single
-from headrace_kit.errors import BadInput, Forbidden, NotFound, NotReady, Upstream
+from headrace_kit.errors import BadInput, Forbidden, NotReady, Upstream
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateRequest
@@ -88,7 +90,10 @@ class Answer:
 def _joined(chunks: Sequence[GenerateChunk]) -> GenerateChunk:
     finish = chunks[-1].finish_reason
     if len(chunks) == 1 or finish == "content_filter":
-        return chunks[0] if len(chunks) == 1 else GenerateChunk(index=chunks[0].index, finish_reason=finish)
+        if len(chunks) == 1:
+            return chunks[0]
+        # The last one's text is the policy's own, where it gives some.
+        return GenerateChunk(index=chunks[0].index, text=chunks[-1].text, finish_reason=finish)
     whole = GenerateChunk(
         index=chunks[0].index,
         text="".join([chunk.text for chunk in chunks]),
@@ -119,6 +124,7 @@ class Pipeline:
     metrics: Metrics
     cache: AnswerCache
     judges: Judges
+    guards: Guards
 
     async def generate(self, ctx: RequestContext, call: GenerateCall) -> Answer:
         """Run every stage up to the first piece of the answer.
@@ -135,10 +141,10 @@ class Pipeline:
             if person := call.options.user or ctx.identity.user or call.end_user:
                 ctx.attributes[genai.USER] = person
         guard = self._guard(ctx, plan, call)
-        self._guard_input(ctx, guard, call)
+        await self._guard_input(ctx, guard, call)
         ctx.sensitive = sensitive(guard)
         refuse_forbidden(ctx, plan)
-        settled = self._settle(ctx, self._chunks(ctx, plan, call, guard))
+        settled = self._settle(ctx, unmasked(guard, self._chunks(ctx, plan, call, guard)))
         try:
             return Answer(ctx, call, await anext(settled), settled)
         except BaseException:
@@ -155,7 +161,7 @@ class Pipeline:
         """An answer that is made now: retrieve, guard retrieved, route, generate, guard output."""
         if plan.collections or call.options.collections:
             passages = await retrieve(self.retriever, ctx, plan, call)
-            passages = self._guard_retrieved(ctx, guard, passages)
+            passages = await self._guard_retrieved(ctx, guard, passages)
             passages = fitting(passages, plan.context_tokens)
             ctx.outcome.citations = cite(passages)
             if ctx.content is not None:
@@ -199,33 +205,25 @@ class Pipeline:
         return plan
 
     def _guard(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall) -> Guard:
-        policies = [plan.policy] if plan.policy else []
-        if name := call.options.guardrails:
-            extra = ctx.table.policies.get(name)
-            if extra is None:
-                raise NotFound(
-                    f"no guardrail policy {name[:64]!r}", code="policy_not_found", param="headrace.guardrails"
-                )
-            if extra is not plan.policy:
-                policies.append(extra)
-        guard = Guard(policies, ctx.outcome.guardrails)
+        guard = self.guards.of(ctx, plan, call.options.guardrails)
         refuse_logprobs(guard, call.sampling)
         return guard
 
-    def _guard_input(self, ctx: RequestContext, guard: Guard, call: GenerateCall) -> None:
+    async def _guard_input(self, ctx: RequestContext, guard: Guard, call: GenerateCall) -> None:
         if guard.policies:
             with ctx.stage("guard input") as hop:
-                guard_call(guard, call)
+                await guard_call(guard, call)
                 hop.attributes["headrace.guard.findings"] = len(guard.found)
         ctx.metadata, ctx.conversation = call.metadata, call.options.conversation_id
         for key, value in call.metadata.items():
             ctx.attributes[f"headrace.metadata.{key}"] = value
 
-    def _guard_retrieved(self, ctx: RequestContext, guard: Guard, passages: list[Passage]) -> list[Passage]:
-        if not passages or not any(policy.retrieved for policy in guard.policies):
+    async def _guard_retrieved(self, ctx: RequestContext, guard: Guard, passages: list[Passage]) -> list[Passage]:
+        looked_at = guard.extra_by_collection or any(policy.looks_at("retrieved") for policy in guard.policies)
+        if not passages or not looked_at:
             return passages
         with ctx.stage("guard retrieved") as hop:
-            kept = guard_passages(guard, passages)
+            kept = await guard_passages(guard, passages)
             hop.attributes["headrace.guard.left_out"] = len(passages) - len(kept)
             return kept
 

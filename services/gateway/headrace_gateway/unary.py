@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.budgets.reserve import reserve_texts
 from headrace_gateway.calls import EMBEDDING, RERANK, EmbedCall, RerankCall
 from headrace_gateway.context import RequestContext
-from headrace_gateway.guarding.input import Guard
+from headrace_gateway.guarding.guards import Guards
+from headrace_gateway.guarding.input import Guard, Text
 from headrace_gateway.guarding.sensitive import sensitive
 from headrace_gateway.outcome import usd
 from headrace_gateway.pipeline import select
@@ -42,6 +44,7 @@ class Vectors:
 
     attempts: Attempts
     leases: Leases
+    guards: Guards
 
     async def embed(self, ctx: RequestContext, call: EmbedCall) -> tuple[list[bytes], Usage]:
         """One vector a text, float32 little-endian, in the order of the texts.
@@ -56,7 +59,10 @@ class Vectors:
                 raise BadInput(f"input[{number}] is empty", param=f"input[{number}]")
         plan = self._begin(ctx, EMBEDDING, call.model, "embed", call.end_user)
         guard = self._guard(ctx, plan)
-        texts = [guard.text(text, "input", f"input[{number}]") for number, text in enumerate(call.texts)]
+        texts = list(call.texts)
+        await guard.texts(
+            [Text(text, "input", f"input[{at}]", partial(texts.__setitem__, at)) for at, text in enumerate(call.texts)]
+        )
         self._route(ctx, plan, guard, texts)
 
         await reserve_texts(ctx, plan, texts)
@@ -77,8 +83,14 @@ class Vectors:
             raise BadInput("query is empty", param="query")
         plan = self._begin(ctx, RERANK, call.model, "rerank", "")
         guard = self._guard(ctx, plan)
-        query = guard.text(call.query, "input", "query")
-        documents = [guard.text(text, "input", f"documents[{number}]") for number, text in enumerate(call.documents)]
+        query = await guard.text(call.query, "input", "query")
+        documents = list(call.documents)
+        await guard.texts(
+            [
+                Text(text, "input", f"documents[{at}]", partial(documents.__setitem__, at))
+                for at, text in enumerate(call.documents)
+            ]
+        )
         self._route(ctx, plan, guard, [query, *documents])
 
         await reserve_texts(ctx, plan, call.documents, query)
@@ -101,9 +113,8 @@ class Vectors:
             ctx, self.leases, model, task, f"{ctx.identity.tenant}\0u\0{person}" if person else ctx.request_id
         ).plan
 
-    @staticmethod
-    def _guard(ctx: RequestContext, plan: ModelPlan) -> Guard:
-        return Guard([plan.policy] if plan.policy else [], ctx.outcome.guardrails)
+    def _guard(self, ctx: RequestContext, plan: ModelPlan) -> Guard:
+        return self.guards.of(ctx, plan)
 
     @staticmethod
     def _route(ctx: RequestContext, plan: ModelPlan, guard: Guard, texts: Sequence[str]) -> None:

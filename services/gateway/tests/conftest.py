@@ -30,7 +30,17 @@ from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.webhook import Webhooks
 from headrace_gateway.context import Arrival, RequestContext, open_request
-from headrace_gateway.fakes import FakeCacheStore, FakeClaims, FakeEngine, FakeJournal, FakePost, FakeRetriever
+from headrace_gateway.fakes import (
+    FakeCacheStore,
+    FakeClaims,
+    FakeEngine,
+    FakeGuardrails,
+    FakeJournal,
+    FakePost,
+    FakeRetriever,
+)
+from headrace_gateway.guarding.decisions import Decisions
+from headrace_gateway.guarding.guards import Guards
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.docs_page import DocsApi
@@ -147,6 +157,7 @@ class Rig:
     leases: Leases = field(default_factory=Leases)
     in_flight: InFlight = field(default_factory=InFlight)
     left: list[Left] = field(default_factory=list)
+    guardrails: FakeGuardrails = field(default_factory=FakeGuardrails)
     max_in_flight: int = 8
     max_body_bytes: int = 10_000
     keep_alive_s: float = 15
@@ -166,6 +177,8 @@ class Rig:
         self.rates = RateBook(lambda: self.clock())
         self.posts = FakePost()
         self.webhooks = Webhooks(self.posts, {"hook": "s3cret"}.get, self.metrics.webhook, no_wait, waiting=2)
+        self.decisions = Decisions(self.guardrails, self.metrics.decisions_lost.inc)
+        guards = Guards(self.guardrails, self.decisions)
         self.pipeline = Pipeline(
             self.attempts,
             self.retriever,
@@ -173,8 +186,9 @@ class Rig:
             self.metrics,
             self.cache,
             Judges(self.attempts, self.engine, self.webhooks),
+            guards,
         )
-        self.vectors = Vectors(self.attempts, self.leases)
+        self.vectors = Vectors(self.attempts, self.leases, guards)
         self.once = Once(self.claims, Idempotency)
         self.lag = LoopLag(lambda: 0.2)
         self.door = Door(

@@ -41,7 +41,7 @@ def hit_event(ctx: RequestContext, entry: Entry, chunks: list[GenerateChunk]) ->
         finish_reason=next((chunk.finish_reason for chunk in reversed(chunks) if chunk.finish_reason), ""),
         first_token_us=now,
         ended_us=now,
-        guard_findings=[f"{found.check}.{found.kind}:{found.action}" for found in ctx.outcome.guardrails],
+        guard_findings=[found.label for found in ctx.outcome.guardrails],
     )
     event.time.FromNanoseconds(ctx.wall_ns())
     return event

@@ -47,6 +47,7 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
             *(group.encode() for group in sorted(identity.groups)),
             b"all" if "read_all" in identity.scopes else b"",
             extra.model_dump_json().encode() if extra is not None else b"",
+            *(policy.encode() for policy in _of_tenant_and_collections(ctx)),
             call.operation.encode(),
             *(f"{name}={value}".encode() for name, value in sorted(call.metadata.items()) if model.selective),
             *(name.encode() for name in sorted(options.collections)),
@@ -58,6 +59,15 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
     scope = _digest((rights, asked.SerializeToString(deterministic=True))).hex() if question else None
     pool = _digest((identity.tenant.encode(), model.name.encode())).hex()
     return Place(pool, exact.hex(), scope, question)
+
+
+def _of_tenant_and_collections(ctx: RequestContext) -> list[str]:
+    """What the policies say that hold besides the model's own."""
+    config = ctx.table.config
+    names = [*ctx.table.tenant(ctx.identity.tenant).guardrails]
+    for name, collection in config.collections.items():
+        names += [f"{name}:", *collection.guardrails] if collection.guardrails else []
+    return [config.guardrails[name].model_dump_json() if name in config.guardrails else name for name in names]
 
 
 def _take_question(asked: GenerateRequest) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import headrace_detectors as detectors
 from headrace_gateway.guarding.input import Guard
+from headrace_gateway.guarding.policy import GuardPolicy
+from headrace_gateway.guarding.windows import FarText
 from headrace_kit.errors import BadInput
 from headrace_protos.common.v1.chat_pb2 import Sampling
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
@@ -17,7 +19,7 @@ BLOCKED = "content_filter"
 
 def guards_output(guard: Guard) -> bool:
     """Whether any policy looks at answers."""
-    return any(policy.output or policy.tool_call for policy in guard.policies)
+    return any(policy.looks_at("output") or policy.looks_at("tool_call") for policy in guard.policies)
 
 
 def refuse_logprobs(guard: Guard, sampling: Sampling) -> None:
@@ -42,7 +44,7 @@ async def guard_output(
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                lanes.take(chunk)
+                await lanes.take(chunk)
                 if chunk.finish_reason or lanes.blocked:
                     lanes.report()  # now: the attempt that made the answer tells it when it ends
                 if lanes.blocked:
@@ -51,9 +53,10 @@ async def guard_output(
                 yield chunk
         if lanes.blocked:
             for index in lanes.unfinished():
-                yield GenerateChunk(index=index, finish_reason=BLOCKED)
+                yield GenerateChunk(index=index, text=lanes.rewrite, finish_reason=BLOCKED)
     finally:
         lanes.report()
+        await lanes.aclose()
 
 
 class _Lanes:
@@ -64,40 +67,45 @@ class _Lanes:
         self._texts: dict[tuple[int, str], _Text] = {}
         self._open: dict[int, None] = {}
         self.blocked = False
+        self.rewrite = ""
+        """What stands in place of what was withheld."""
 
-    def take(self, chunk: GenerateChunk) -> None:
+    async def take(self, chunk: GenerateChunk) -> None:
         """Replace what a chunk says by what may go out now."""
         index, final = chunk.index, bool(chunk.finish_reason)
         if final:
             self._open.pop(index, None)
         else:
             self._open[index] = None
-        chunk.text = self._advance((index, "text"), "output", chunk.text, final)
+        chunk.text = await self._advance((index, "text"), "output", chunk.text, final)
         if chunk.reasoning or (final and (index, "reasoning") in self._texts):
-            chunk.reasoning = self._advance((index, "reasoning"), "output", chunk.reasoning, final)
-        self._take_calls(chunk, final)
+            chunk.reasoning = await self._advance((index, "reasoning"), "output", chunk.reasoning, final)
+        await self._take_calls(chunk, final)
         if self.blocked:
             self._open[index] = None
 
-    def _take_calls(self, chunk: GenerateChunk, final: bool) -> None:
+    async def _take_calls(self, chunk: GenerateChunk, final: bool) -> None:
         for call in chunk.tool_calls:
             lane = (chunk.index, f"call {call.index}")
-            call.arguments = self._advance(lane, "tool_call", call.arguments, False)
+            call.arguments = await self._advance(lane, "tool_call", call.arguments, False)
         if final:
             for (index, name), text in list(self._texts.items()):
-                if index == chunk.index and name.startswith("call ") and (rest := text.finish()):
+                if index == chunk.index and name.startswith("call ") and (rest := await text.finish()):
                     chunk.tool_calls.add(index=int(name[5:]), arguments=rest)
-                self.blocked = self.blocked or text.blocked
+                self._note(text)
 
-    def _advance(self, lane: tuple[int, str], direction: str, delta: str, final: bool) -> str:
+    def _note(self, text: _Text) -> None:
+        if text.blocked and not self.blocked:
+            self.blocked, self.rewrite = True, text.rewrite
+
+    async def _advance(self, lane: tuple[int, str], direction: str, delta: str, final: bool) -> str:
         text = self._texts.get(lane)
         if text is None:
             if not delta:
                 return ""
-            checkers = [c for p in self._guard.policies if (c := getattr(p, direction)) is not None]
-            text = self._texts[lane] = _Text(checkers, direction, self._guard.session)
-        out = text.feed(delta) + (text.finish() if final else "")
-        self.blocked = self.blocked or text.blocked
+            text = self._texts[lane] = _Text(self._guard, direction)
+        out = await text.feed(delta) + (await text.finish() if final else "")
+        self._note(text)
         return out
 
     def unfinished(self) -> list[int]:
@@ -107,41 +115,68 @@ class _Lanes:
     def report(self) -> None:
         """Tell what was found since the last time."""
         for text in self._texts.values():
-            self._guard.note(text.direction, text.new_findings())
+            text.report()
+
+    async def aclose(self) -> None:
+        """Stop whatever is still being judged, and tell the audit what was decided."""
+        for text in self._texts.values():
+            await text.aclose()
 
 
 class _Text:
-    """One text on its way through the checkers of all policies."""
+    """One text on its way through the checks of all policies: tier 1 here, then those of the guardrails service."""
 
-    def __init__(self, checkers: Sequence[detectors.Checker], direction: str, session: detectors.Session) -> None:
+    def __init__(self, guard: Guard, direction: str) -> None:
         self.direction = direction
-        self._streams = [checker.stream(session) for checker in checkers]
+        self._guard = guard
+        self._lines: list[tuple[GuardPolicy, detectors.StreamChecker]] = []
+        for policy in guard.policies:
+            checker: detectors.Checker | None = getattr(policy, direction)
+            if checker is not None:
+                session = detectors.Session() if policy.shadow else guard.session
+                self._lines.append((policy, checker.stream(session)))
+        self._far = FarText(guard, direction)
         self._finished = False
-        self._told = [0] * len(self._streams)
+        self._told = [0] * len(self._lines)
 
-    def feed(self, delta: str) -> str:
-        for stream in self._streams:
+    async def feed(self, delta: str) -> str:
+        for policy, stream in self._lines:
             if not delta:
                 return ""
-            delta = stream.feed(delta)
-        return delta
+            out = stream.feed(delta)
+            delta = delta if policy.shadow else out
+        return await self._far.advance(delta, final=False) if delta and not self.blocked else ""
 
-    def finish(self) -> str:
+    async def finish(self) -> str:
         if self._finished:
             return ""
         self._finished = True
         rest = ""
-        for stream in self._streams:
-            rest = stream.finish(rest)
-        return rest
+        for policy, stream in self._lines:
+            out = stream.finish(rest)
+            rest = rest if policy.shadow else out
+        return "" if self.blocked else await self._far.advance(rest, final=True)
 
     @property
     def blocked(self) -> bool:
-        return any(stream.blocked for stream in self._streams)
+        return self._far.withheld or any(stream.blocked for policy, stream in self._lines if not policy.shadow)
 
-    def new_findings(self) -> list[detectors.Finding]:
-        new: list[detectors.Finding] = []
-        for place, stream in enumerate(self._streams):
-            new += stream.findings[self._told[place] :]
+    @property
+    def rewrite(self) -> str:
+        """What stands in its place once it is withheld; mostly nothing."""
+        for policy, stream in self._lines:
+            if not policy.shadow and stream.action is detectors.Action.REWRITE:
+                return policy.rewrite
+        return self._far.rewrite
+
+    def report(self) -> None:
+        """Tell what tier 1 found since the last time; the guardrails service's findings were told as they came."""
+        for place, (policy, stream) in enumerate(self._lines):
+            new = stream.findings[self._told[place] :]
             self._told[place] = len(stream.findings)
-        return new
+            self._guard.note(self.direction, new, shadow=policy.shadow)
+
+    async def aclose(self) -> None:
+        await self._far.aclose()
+        for policy, stream in self._lines:
+            self._guard.noted(policy, self.direction, stream.action, stream.findings)

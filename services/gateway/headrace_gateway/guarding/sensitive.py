@@ -25,6 +25,8 @@ def _wanted(policies: Iterable[GuardPolicy]) -> frozenset[str]:
 
 
 def _counts(found: GuardFinding, wanted: frozenset[str]) -> bool:
+    if found.shadow:
+        return False
     left_out = found.direction == "retrieved" and found.action == "block"
     return found.direction != "output" and not left_out and (found.check in wanted or _name(found) in wanted)
 

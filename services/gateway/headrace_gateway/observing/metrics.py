@@ -39,6 +39,9 @@ class Metrics:
         self._webhooks = tally("webhooks", "Webhooks by how they ended: sent, failed, dropped.", "outcome")
         self._tokens = tally("tokens", "Tokens, rejected stages included.", "model", "deployment", "kind")
         self._cost = tally("cost_usd", "US dollars spent on tokens.", "tenant", "model")
+        self.decisions_lost = Counter(
+            name("guard_decisions_lost"), "Guardrail decisions that could not be sent to the audit.", registry=registry
+        )
         self._blocked = tally("guard_findings", "Guardrail findings.", "direction", "check", "action")
         self._cache = tally("cache_requests", "Requests for models with a cache.", "model", "outcome")
         self._saved = tally("cache_saved_usd", "US dollars that cached answers did not cost again.", "model")

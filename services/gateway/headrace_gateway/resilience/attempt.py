@@ -195,9 +195,7 @@ class Attempt:
         event.first_token_us = self._first_us
         event.ended_us = self._ended_us or ctx.elapsed_us()
         if ctx.outcome.guardrails:
-            event.guard_findings.extend(
-                [f"{found.check}.{found.kind}:{found.action}" for found in ctx.outcome.guardrails]
-            )
+            event.guard_findings.extend([found.label for found in ctx.outcome.guardrails])
         journal.closed(event)
         metrics.attempt(
             ctx.plan.name if ctx.plan else "",
