@@ -11,9 +11,10 @@ from tests.cluster.release import CHART
 
 
 def config(rollouts):
-    """The config for trying out, with rollouts."""
+    """The config for trying out, with rollouts, and a candidate that is as good as the baseline."""
     base = YAML(typ="safe").load((CHART / "files" / "headrace.yaml").read_text())
-    return {"config": {**base, "rollouts": rollouts}}
+    deployments = {**base["deployments"], "scripted-v2": base["deployments"]["scripted"]}
+    return {"config": {**base, "deployments": deployments, "rollouts": rollouts}}
 
 
 def arms(release, client, calls=24):
@@ -46,18 +47,20 @@ def test_a_canary_begins_ends_and_is_promoted_by_values(process, measured):
     with process.http() as client:
         assert set(arms(process, client)) == {"scripted"}
         half = {
-            "candidate": {"deployment": "small"},
+            "candidate": {"deployment": "scripted-v2"},
             "steps": [{"weight": "50%", "at_least": "1h"}, {"weight": "100%"}],
         }
         process.helm("upgrade", values=config({"scripted": half}))
         # each gateway hears of it by itself: of 24 people 3 or fewer are on an arm of half of them once in 7,000 times
         split = wait(
-            "both arms", lambda: min((found := arms(process, client))["scripted"], found["small"]) > 3 and found, 120
+            "both arms",
+            lambda: min((found := arms(process, client))["scripted"], found["scripted-v2"]) > 3 and found,
+            300,
         )
         process.helm("upgrade", values=config({}))
-        wait("the baseline alone", lambda: set(arms(process, client)) == {"scripted"}, 120)
-        whole = {"candidate": {"deployment": "small"}, "steps": [{"weight": "100%"}]}
+        wait("the baseline alone", lambda: set(arms(process, client)) == {"scripted"}, 300)
+        whole = {"candidate": {"deployment": "scripted-v2"}, "steps": [{"weight": "100%"}]}
         process.helm("upgrade", values=config({"scripted": whole}))
-        wait("the candidate alone", lambda: set(arms(process, client)) == {"small"}, 120)
+        wait("the candidate alone", lambda: set(arms(process, client)) == {"scripted-v2"}, 300)
     assert pods(process) == before
     measured.append(f"canary by values at 50%: {dict(split)}; no pod was restarted")

@@ -21,6 +21,7 @@ from headrace_inference.ports import Chunk, Generation, Sampling, Usage
 from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstream
 
 HELLO = Generation(messages=({"role": "user", "content": "hello"},))
+GONE = "Request for unknown model: 'm' has no available versions"
 END = {"index": 0, "finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 2}}
 
 
@@ -36,6 +37,8 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         self.asked: list[dict] = []
         self.infers: list[pb.ModelInferRequest] = []
         self.refuse: str | None = None
+        self.gone = 0
+        """So many calls meet a server that is on its way out."""
         self.state = "READY"
         self.reason = ""
         self.versions: list[tuple[str, str, str]] = []
@@ -52,6 +55,10 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         asked = document(request)
         asked.pop("gather", None)
         self.asked.append(asked)
+        if self.gone:
+            self.gone -= 1
+            yield pb.ModelStreamInferResponse(error_message=GONE)
+            return
         for step in self.script:
             if step == "deaf":
                 await asyncio.Event().wait()
@@ -72,6 +79,9 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request, context):
         self.infers.append(request)
+        if self.gone:
+            self.gone -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, GONE)
         if self.refuse is not None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.refuse)
         rows = request.inputs[0].shape[0]
@@ -246,6 +256,22 @@ async def test_a_model_that_is_not_loaded_is_not_ready_and_left_alone(triton, en
         await collect(engine)
     assert triton.controls == []
     assert (await engine.health()).state == "failed"
+
+
+async def test_a_server_on_its_way_out_is_asked_again_elsewhere_and_nothing_is_loaded_afresh(triton, engine):
+    triton.script = [{"index": 0, "text": "a"}, END, "end"]
+    triton.gone = 2
+    assert "".join(chunk.text for chunk in await collect(engine) if isinstance(chunk, Chunk)) == "a"
+    assert len(triton.asked) == 3
+    triton.gone = 2
+    await engine.embed(["x"], truncate=False)
+    assert len(triton.infers) == 3
+    triton.gone = 100
+    with pytest.raises(NotReady, match="just unloaded"):
+        await collect(engine)
+    with pytest.raises(NotReady):
+        await engine.embed(["x"], truncate=False)
+    assert triton.controls == []
 
 
 async def test_a_ready_model_whose_process_died_is_loaded_afresh_once(triton, engine):

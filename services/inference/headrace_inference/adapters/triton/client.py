@@ -27,6 +27,10 @@ SILENCE_S = 15.0
 """Our models send a sign of life every 2 s; one that is silent for this long has died."""
 
 _HEAL_EVERY_S = 20.0
+_NOT_HERE = "Request for unknown model"
+"""How Triton refuses what it has not loaded, or not any more: a pod on its way out unloads before it ends."""
+_ELSEWHERE_S = (0.05, 0.1, 0.2)
+"""Waits before another of the pods behind the address is asked."""
 _WIND_DOWN_S = 5.0
 _GATHER = 8
 _BEST = ("unloaded", "failed", "loading", "ready")
@@ -70,22 +74,23 @@ class TritonClient:
             NotReady: the model is not loaded, or Triton cannot be reached.
             Upstream: it failed, or the connection broke, after the call began.
         """
-        request_id = secrets.token_hex(8)
-        stream = ModelStream(
-            self._stub().ModelStreamInfer(),
-            stream_request(model, document, request_id),
-            stream_request(model, cancel_document(request_id), request_id + "-cancel"),
-            _WIND_DOWN_S,
-        )
+        stream = self._open(model, document)
         begun = False
+        waits = iter(_ELSEWHERE_S)
         try:
             while True:
                 response = await stream.next(SILENCE_S)
                 if response is None:
                     raise Upstream("Triton closed the stream before its end", code="engine_failed")
-                begun = True
                 if response.error_message:
-                    raise await self._failed(model, response.error_message)
+                    wait = None if begun or not _not_here(response.error_message) else next(waits, None)
+                    if wait is None:
+                        raise await self._failed(model, response.error_message)
+                    self._in_background(stream.leave())
+                    await asyncio.sleep(wait)
+                    stream = self._open(model, document)
+                    continue
+                begun = True
                 inferred = response.infer_response
                 for contents in inferred.raw_output_contents:
                     yield unpack_one(contents)
@@ -100,6 +105,15 @@ class TritonClient:
             raise self._away() from error
         finally:
             self._in_background(stream.leave())
+
+    def _open(self, model: str, document: bytes) -> ModelStream:
+        request_id = secrets.token_hex(8)
+        return ModelStream(
+            self._stub().ModelStreamInfer(),
+            stream_request(model, document, request_id),
+            stream_request(model, cancel_document(request_id), request_id + "-cancel"),
+            _WIND_DOWN_S,
+        )
 
     async def responses(
         self, request: pb.ModelInferRequest, cancel: pb.ModelInferRequest | None, *, silence_s: float, gather_s: float
@@ -172,17 +186,22 @@ class TritonClient:
             aio.AioRpcError: the model refused its input (INVALID_ARGUMENT); callers know what that means.
             NotReady, Upstream: as `stream`.
         """
-        call = self._stub().ModelInfer(request)
-        try:
-            return await call
-        except aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                raise
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise self._gone(error, False) from error
-            raise await self._failed(request.model_name, error.details() or "") from error
-        finally:
-            call.cancel()
+        waits = iter(_ELSEWHERE_S)
+        while True:
+            call = self._stub().ModelInfer(request)
+            try:
+                return await call
+            except aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                wait = next(waits, None) if _not_here(error.details() or "") else None
+                if wait is None:
+                    if error.code() is grpc.StatusCode.UNAVAILABLE:
+                        raise self._gone(error, False) from error
+                    raise await self._failed(request.model_name, error.details() or "") from error
+            finally:
+                call.cancel()
+            await asyncio.sleep(wait)
 
     async def state(self, model: str) -> EngineState:
         """What Triton says of a model; `failed` while Triton is away."""
@@ -261,6 +280,8 @@ class TritonClient:
     async def _failed(self, model: str, message: str) -> Upstream | NotReady:
         """Triton names no code in a stream's errors: its state tells a missing model from a failed one."""
         state = await self.state(model)
+        if _not_here(message) and state.state == "ready":  # by another of the pods behind the address
+            return NotReady(f"deployment {model!r} was just unloaded where it was asked for", retry_after_s=1)
         if state.state != "ready" or model in self._healing:
             return NotReady(f"deployment {model!r} is {state.state}: {state.detail}".rstrip(": "), retry_after_s=1)
         self._heal(model)
@@ -295,6 +316,10 @@ class TritonClient:
         return NotReady(
             "the inference engine cannot be reached; it is being restarted", code="engine_away", retry_after_s=2
         )
+
+
+def _not_here(message: str) -> bool:
+    return _NOT_HERE in message
 
 
 def _states(entries: Iterable[pb.RepositoryIndexResponse.ModelIndex]) -> dict[str, EngineState]:
