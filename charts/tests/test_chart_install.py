@@ -34,7 +34,7 @@ def test_your_own_addresses_win(render):
     config = {"services": {"tracing": {"address": "tracing.other:1"}}, "telemetry": {"otlp_address": "collector:4317"}}
     made = parse(render({"config": config}).one("ConfigMap", "headrace-config")["data"]["headrace.yaml"])
     assert made.services.tracing.address == "tracing.other:1"
-    assert made.telemetry.otlp_address == "collector:4317"
+    assert made.telemetry.otlp_address == "collector:4317" and made.telemetry.own_receiver is False
     assert made.services.rollout.address == "headrace-rollout:7850"
 
 

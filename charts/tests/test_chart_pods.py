@@ -64,7 +64,7 @@ def test_services_listen_where_the_kit_says_and_are_found_there(render):
         expected.pop("console", None)
         assert ports == expected
         assert getattr(config.services, service).address == f"headrace-{service}:{ports['grpc']}"
-    assert config.telemetry.otlp_address == "headrace-tracing:7843"
+    assert config.telemetry.otlp_address == "headrace-tracing:7843" and config.telemetry.own_receiver
     assert config.services.inference.triton_address == "headrace-triton-default:7871"
     assert config.services.inference.triton_metrics_address == "headrace-triton-default:7872"
 

@@ -39,7 +39,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $here := dict "deployments" $own "services" $services "telemetry" (dict "otlp_address" $otlp) -}}
+{{- /* Content is sent to our own tracing alone, which redacts it. */ -}}
+{{- $ours := not (dig "telemetry" "otlp_address" "" $given) -}}
+{{- $here := dict "deployments" $own "services" $services "telemetry" (dict "otlp_address" $otlp "own_receiver" $ours) -}}
 {{- toYaml (mergeOverwrite $here (deepCopy $given)) -}}
 {{- end -}}
 

@@ -134,6 +134,8 @@ async def test_bodies_are_decoded_as_they_are_described(http):
         if method not in ("POST", "PUT", "PATCH"):
             assert "requestBody" not in operation
             continue
+        if path == "/v1/traces":
+            continue  # its body is OTLP's
         body = operation["requestBody"]
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         schema = made["components"]["schemas"][name]

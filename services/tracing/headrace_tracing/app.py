@@ -20,6 +20,7 @@ from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.retention import Retention
 from headrace_tracing.grpc_api.servicer import FULL_NAME, TracingServicer
 from headrace_tracing.metrics import Metrics
+from headrace_tracing.otlp_api.intake import Intake
 from headrace_tracing.otlp_api.server import OtlpServer
 
 KEY = "tracing-key"
@@ -53,7 +54,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     ingest = Ingest(store, metrics)
     retention = Retention(store, metrics, lambda: settings().retention, lambda: settings().full_retention)
     preparation = Preparation(cleaner, vault, capture)
-    otlp = OtlpServer(ingest, preparation, metrics)
+    intake = Intake(ingest, preparation, metrics)
+    otlp = OtlpServer(intake, metrics)
 
     async def start() -> None:
         await postgres.open()
@@ -75,7 +77,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     # Without PostgreSQL the service still takes spans, so it is ready: taking it out of rotation would lose them.
     servicing = Servicing(
         service_pb2_grpc.add_TracingServiceServicer_to_server,
-        TracingServicer(runtime.rpc, Questions(store, cleaner, vault)),
+        TracingServicer(runtime.rpc, Questions(store, cleaner, vault), intake),
         FULL_NAME,
     )
     return ServiceApp(runtime.service, [servicing], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems)

@@ -63,6 +63,10 @@ class TraceStore(Protocol):
     async def add_feedback(self, feedback: Feedback) -> None:
         """Store feedback and count it into its trace's summary."""
 
+    async def erase(self, tenant: str, user: str) -> tuple[int, int]:
+        """Delete a tenant's traces with all that belongs to them; with `user`, a digest, those of one user and what he
+        said of others. Returns how many traces and how many entries of feedback on others' traces that was."""
+
     async def drop_days_before(self, day: int, *, sealed_before: int) -> int:
         """Delete all traces that belong to days before `day`, and sealed contents of days before `sealed_before`.
 

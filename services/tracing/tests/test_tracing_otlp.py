@@ -14,8 +14,9 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from headrace_kit.errors import BadInput
 from headrace_kit.telemetry import genai
 from headrace_tracing.domain.ingest import Ingest, IngestLimits
-from headrace_tracing.otlp_api.decode import decode
-from headrace_tracing.otlp_api.server import MAX_EXPORT_BYTES, SERVICE, OtlpServer
+from headrace_tracing.otlp_api.decode import decode, parse
+from headrace_tracing.otlp_api.intake import MAX_EXPORT_BYTES, Intake
+from headrace_tracing.otlp_api.server import SERVICE, OtlpServer
 
 
 def export(*spans: trace_pb2.Span, **resource: str) -> trace_service_pb2.ExportTraceServiceRequest:
@@ -45,7 +46,7 @@ def sent(**fields) -> trace_pb2.Span:
 async def otlp(store, metrics, preparation):
     limits = IngestLimits(buffer_bytes=2000, retry_least_s=0.001, retry_most_s=0.01)
     ingest = Ingest(store, metrics, limits)
-    server = OtlpServer(ingest, preparation, metrics)
+    server = OtlpServer(Intake(ingest, preparation, metrics), metrics)
     await ingest.start()
     await server.start("127.0.0.1", 0)
     channel = aio.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", -1)])
@@ -121,7 +122,7 @@ async def test_a_full_buffer_asks_the_exporter_to_come_again(otlp, store):
 
 def test_the_tenant_is_the_spans_or_else_the_resources():
     own = sent(attributes=[KeyValue(key=genai.TENANT, value=AnyValue(string_value="red"))])
-    decoded = decode(export(own, sent(), headrace__tenant="blue").SerializeToString())
+    decoded = decode(export(own, sent(), headrace__tenant="blue"))
     assert [span.tenant for span in decoded.spans] == ["red", "blue"]
 
 
@@ -138,7 +139,7 @@ def test_every_sort_of_value_is_kept():
         "empty": AnyValue(),
     }
     span = sent(attributes=[KeyValue(key=key, value=value) for key, value in values.items()])
-    assert decode(export(span).SerializeToString()).spans[0].attributes == {
+    assert decode(export(span)).spans[0].attributes == {
         "text": "é",
         "whole": -(2**63),
         "real": 0.5,
@@ -165,7 +166,7 @@ def test_every_sort_of_value_is_kept():
     ],
 )
 def test_strange_spans_never_fail_the_others(fields, rejected):
-    decoded = decode(export(sent(**fields), sent(span_id=b"\3" * 8)).SerializeToString())
+    decoded = decode(export(sent(**fields), sent(span_id=b"\3" * 8)))
     assert decoded.rejected.total() == rejected
     for span in decoded.spans:
         assert span.end_ns >= span.start_ns
@@ -176,14 +177,14 @@ def test_random_bytes_are_bad_input_or_nothing():
     for size in range(200):
         body = bytes((size * 31 + place * 17) % 256 for place in range(size))
         try:
-            decode(body)
+            decode(parse(body))
         except BadInput:
             continue
 
 
 async def test_a_port_that_is_taken_is_used_once_it_is_free(store, metrics, preparation):
     ingest = Ingest(store, metrics)
-    older, newer = (OtlpServer(ingest, preparation, metrics) for _ in range(2))
+    older, newer = (OtlpServer(Intake(ingest, preparation, metrics), metrics) for _ in range(2))
     await ingest.start()
     await older.start("127.0.0.1", 0)
     await newer.start("127.0.0.1", older.port)

@@ -102,6 +102,11 @@ def test_the_detectors_find_what_they_are_for():
     redactor = DetectorRedactor(Metrics(registry), b"key")
     text = redactor.redact("mail ana.lopez@example.org, key sk-proj-A8f3kLmQ29xVb7TzR4wYc1Ns")
     assert "ana.lopez" not in text and "sk-proj" not in text
+    again = DetectorRedactor(Metrics(CollectorRegistry()), b"key").redact("to ana.lopez@example.org")
+    assert again.removeprefix("to ") in text, "the same value has the same token, wherever it stands"
+    assert redactor.redact(text) == text
+    other = DetectorRedactor(Metrics(CollectorRegistry()), b"other").redact("to ana.lopez@example.org")
+    assert other != again
     found = {
         (sample.labels["check"], sample.labels["kind"])
         for metric in registry.collect()

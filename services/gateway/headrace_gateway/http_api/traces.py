@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta, Struct
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from headrace_gateway.admission.door import Visit
-from headrace_gateway.http_api.answers import json_response
+from headrace_gateway.http_api.answers import JSON, headrace_headers, json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, flag, query, whole_number
 from headrace_gateway.http_api.router import Route
@@ -22,6 +24,8 @@ from headrace_kit.errors import BadInput
 from headrace_protos.tracing.v1 import messages_pb2 as pb
 
 _MAX_BODY = 262_144
+_MAX_EXPORT = 4_194_304
+PROTOBUF = "application/x-protobuf"
 _FILTER = frozenset(field.name for field in pb.TraceFilter.DESCRIPTOR.fields)
 _SIDES = frozenset(f"{side}_{name}" for side in "ab" for name in _FILTER)
 _PAGE = frozenset({"limit", "page_token"})
@@ -52,6 +56,8 @@ class TracesApi:
         """The routes of this part."""
         return [
             Route("GET", "/v1/traces", self.list, query=_FILTER | _PAGE),
+            Route("POST", "/v1/traces", self.export, traced=False, media_type=PROTOBUF),
+            Route("DELETE", "/v1/traces", self.erase, admin=True, traced=False, query=frozenset({"tenant", "user"})),
             Route("GET", "/v1/traces/{id}", self.get, query=frozenset({"full"})),
             Route("GET", "/v1/sessions", self.sessions, query=_FILTER | _PAGE),
             Route("GET", "/v1/analytics", self.aggregate, query=_FILTER | {"group_by", "bucket_s", "limit"}),
@@ -69,6 +75,31 @@ class TracesApi:
         )
         page = await self._services.call(visit.ctx, "tracing", "ListTraces", sent)
         return json_response(_page(page.traces, page.next_page_token), visit.ctx)
+
+    async def export(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """OTLP over HTTP: spans of an application become traces of the key's tenant."""
+        kind = request.header("content-type").partition(";")[0].strip().lower()
+        if kind not in (PROTOBUF, JSON[1]):
+            raise BadInput(
+                f"OTLP comes as {PROTOBUF} or as {JSON[1]}", code="unsupported_media_type", param="content-type"
+            )
+        sent = pb.ExportSpansRequest(
+            body=await request.body(_MAX_EXPORT),
+            content_type=kind,
+            content_encoding=request.header("content-encoding").strip().lower(),
+        )
+        taken = await self._services.call(visit.ctx, "tracing", "ExportSpans", sent)
+        made = ExportTraceServiceResponse()
+        if taken.rejected:
+            made.partial_success.rejected_spans, made.partial_success.error_message = taken.rejected, taken.message
+        body = made.SerializeToString() if kind == PROTOBUF else MessageToJson(made, indent=None).encode()
+        return Response(200, body, [("content-type", kind), *headrace_headers(visit.ctx)])
+
+    async def erase(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Delete a tenant's traces, or those of one of its users."""
+        asked = query(request.query, frozenset({"tenant", "user"}))
+        sent = pb.EraseTracesRequest(tenant=asked.get("tenant", ""), user=asked.get("user", ""))
+        return json_response(shown(await self._services.call(visit.ctx, "tracing", "EraseTraces", sent)), visit.ctx)
 
     async def get(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """A trace with all its spans."""

@@ -40,7 +40,8 @@ class Table:
     def captures(self, tenant: str) -> bool:
         """Whether traces keep what a tenant's requests say. Only headrace's own tracing is sent it, never others."""
         telemetry = self.config.telemetry
-        if telemetry.otlp_address is not None:
+        ours = telemetry.otlp_address is None if telemetry.own_receiver is None else telemetry.own_receiver
+        if not ours:
             return False
         return (self.tenant(tenant).trace_content or telemetry.content) != "off"
 

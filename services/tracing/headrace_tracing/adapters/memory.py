@@ -121,6 +121,18 @@ class MemoryTraceStore:
             )
             self.sums[key] = replace(self.sums[key], said=counted)
 
+    async def erase(self, tenant: str, user: str) -> tuple[int, int]:
+        """See `TraceStore`."""
+        self._reach()
+        gone = [key for key, one in self.sums.items() if key[1] == tenant and user in ("", one.facts.user)]
+        for key in gone:
+            del self.sums[key]
+        self.kept = {at: span for at, span in self.kept.items() if (span.trace_id, span.tenant) not in gone}
+        kept = [one for one in self.said if (one.trace_id, one.tenant) not in gone]
+        said = [one for one in kept if one.tenant == tenant and user in ("", one.user)]
+        self.said = [one for one in kept if one not in said]
+        return len(gone), len(said)
+
     async def drop_days_before(self, day: int, *, sealed_before: int) -> int:
         """Everything here is of day 0. See `TraceStore`."""
         self._reach()

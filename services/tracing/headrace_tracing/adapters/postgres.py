@@ -11,6 +11,7 @@ import psycopg
 from headrace_kit.stores.postgres import Postgres
 from headrace_tracing.adapters.analysis import sessions, sums
 from headrace_tracing.adapters.conditions import conditions, where
+from headrace_tracing.adapters.erasing import erase_said, erase_some
 from headrace_tracing.adapters.rows import (
     FEEDBACK,
     SPAN,
@@ -166,6 +167,18 @@ class PostgresTraceStore:
                     feedback.label, trace, feedback.tenant,
                 ),
             )  # fmt: skip
+
+    async def erase(self, tenant: str, user: str) -> tuple[int, int]:
+        """See `TraceStore`."""
+        traces = 0
+        while True:
+            async with self._postgres.transaction() as connection:
+                gone = await erase_some(connection, tenant, user, _CHUNK)
+            traces += gone
+            if gone < _CHUNK:
+                break
+        async with self._postgres.transaction() as connection:
+            return traces, await erase_said(connection, tenant, user)
 
     async def drop_days_before(self, day: int, *, sealed_before: int) -> int:
         """See `TraceStore`."""

@@ -22,7 +22,7 @@ class _Tokens(Session):
         super().__init__()
         self._secret = secret
 
-    def placeholder(self, kind: str, value: str) -> str:
+    def placeholder(self, kind: str, value: str, shown: str = "") -> str:
         """See `Session`."""
         digest = blake2b(f"{kind}\0{value}".encode(errors="replace"), key=self._secret, digest_size=_LETTERS).digest()
         return f"[{kind.upper()}_{''.join(chr(97 + byte % 26) for byte in digest)}]"

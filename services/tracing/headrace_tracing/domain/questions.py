@@ -240,6 +240,19 @@ class Questions:
         await self._store.add_feedback(feedback)
         return feedback
 
+    async def erase(self, tenant: str, user: str, who: Identity) -> tuple[int, int]:
+        """Delete a tenant's traces, or those of one of its users; returns how many, and how many entries of feedback.
+
+        Raises:
+            Forbidden: without the scope `admin`.
+            BadInput: no tenant.
+        """
+        if ADMIN not in who.scopes:
+            raise Forbidden("erasing traces needs the scope 'admin'")
+        if not tenant or "\0" in tenant or "\0" in user:
+            raise BadInput("say whose traces to erase", param="tenant")
+        return await self._store.erase(tenant, self._vault.digest(tenant, user) if user else "")
+
     def _kept(self, final_text: str, spans: Sequence[Span]) -> float | None:
         """How much of the answer is in a final text, 0 to 1; None where the answer is not known.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace_kit.errors import BadInput
+from headrace_kit.errors import BadInput, Forbidden
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.tracing.v1 import messages_pb2, service_pb2_grpc
 from headrace_tracing.domain.filters import TraceFilter
@@ -12,6 +12,7 @@ from headrace_tracing.domain.questions import FeedbackGiven, Page, Questions, Su
 from headrace_tracing.domain.summaries import nano_usd
 from headrace_tracing.grpc_api import write
 from headrace_tracing.grpc_api.write import ns
+from headrace_tracing.otlp_api.intake import Form, Intake
 
 FULL_NAME = "headrace.tracing.v1.TracingService"
 CALLERS = frozenset({"gateway"})
@@ -25,8 +26,9 @@ _TEXTS = (
 class TracingServicer(service_pb2_grpc.TracingServiceServicer):
     """See the proto for what each method promises."""
 
-    def __init__(self, rpc_runtime: RpcRuntime, questions: Questions) -> None:
+    def __init__(self, rpc_runtime: RpcRuntime, questions: Questions, intake: Intake) -> None:
         self.rpc_runtime = rpc_runtime
+        self._intake = intake
         self._questions = questions
 
     @rpc(callers=CALLERS)
@@ -73,6 +75,27 @@ class TracingServicer(service_pb2_grpc.TracingServiceServicer):
         return messages_pb2.CompareResponse(
             a=write.measures(a), b=write.measures(b), differences=map(write.difference, found)
         )
+
+    @rpc(callers=CALLERS)
+    async def ExportSpans(
+        self, request: messages_pb2.ExportSpansRequest, call: Call
+    ) -> messages_pb2.ExportSpansResponse:
+        """Spans of an application, by its key."""
+        if not call.caller.tenant:
+            raise Forbidden("spans belong to a tenant: send them with a tenant's key")
+        form = Form(request.content_type, request.content_encoding)
+        taken = await self._intake.take(request.body, form, call.caller.tenant)
+        if not taken.rejected:
+            return messages_pb2.ExportSpansResponse()
+        return messages_pb2.ExportSpansResponse(rejected=taken.rejected.total(), message=taken.why)
+
+    @rpc(callers=CALLERS)
+    async def EraseTraces(
+        self, request: messages_pb2.EraseTracesRequest, call: Call
+    ) -> messages_pb2.EraseTracesResponse:
+        """Traces of a tenant or a person, deleted."""
+        traces, said = await self._questions.erase(request.tenant, request.user, call.caller)
+        return messages_pb2.EraseTracesResponse(traces=traces, feedback=said)
 
     @rpc(callers=CALLERS)
     async def AddFeedback(self, request: messages_pb2.AddFeedbackRequest, call: Call) -> messages_pb2.Feedback:

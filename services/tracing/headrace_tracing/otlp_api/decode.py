@@ -42,19 +42,24 @@ class Decoded:
     ours: list[bool] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def why(self) -> str:
+        """What the sender is told of spans that were left out."""
+        return "spans rejected: " + ", ".join(
+            f"{count} with a {reason}" for reason, count in sorted(self.rejected.items())
+        )
 
-def decode(raw: bytes) -> Decoded:
-    """The spans of an `ExportTraceServiceRequest`.
 
-    A span without a tenant of its own takes the one of its resource.
-
-    Raises:
-        BadInput: the bytes are not such a message.
-    """
+def parse(raw: bytes) -> ExportTraceServiceRequest:
+    """The message that bytes are. Raises BadInput."""
     try:
-        request = ExportTraceServiceRequest.FromString(raw)
+        return ExportTraceServiceRequest.FromString(raw)
     except DecodeError as error:
         raise BadInput("this is no ExportTraceServiceRequest", code="malformed_otlp") from error
+
+
+def decode(request: ExportTraceServiceRequest) -> Decoded:
+    """The spans of an export. A span without a tenant of its own takes the one of its resource."""
     result = Decoded()
     for of_resource in request.resource_spans:
         resource = _attributes(of_resource.resource.attributes)

@@ -18,17 +18,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from headrace_kit.errors import HeadraceError, row
 from headrace_kit.rpc.status import to_status, trailers
-from headrace_tracing.domain.ingest import Ingest
-from headrace_tracing.domain.prepare import Preparation
-from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
-from headrace_tracing.otlp_api.decode import Decoded, decode
+from headrace_tracing.otlp_api.decode import Decoded
+from headrace_tracing.otlp_api.intake import MAX_EXPORT_BYTES, Intake
 
 _log = logging.getLogger(__name__)
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
-MAX_EXPORT_BYTES = 16 * 1024 * 1024
-"""Largest export, packed or unpacked; larger ones are answered with RESOURCE_EXHAUSTED by gRPC itself."""
-
 MAX_EXPORTS = 64
 """Exports at one time; more wait in their connections' queues."""
 
@@ -45,12 +40,10 @@ class OtlpServer:
     NetworkPolicy). The tenant of a span is what the span says.
     """
 
-    def __init__(self, ingest: Ingest, preparation: Preparation, metrics: Metrics) -> None:
-        self._ingest = ingest
-        self._preparation = preparation
+    def __init__(self, intake: Intake, metrics: Metrics) -> None:
+        self._intake = intake
         self._metrics = metrics
         self._server: aio.Server | None = None
-        self._working = asyncio.Semaphore(2)
         self._wanted = ("", 0)
         self._retry: asyncio.Task[None] | None = None
         self.port = 0
@@ -103,13 +96,7 @@ class OtlpServer:
 
     async def _export(self, raw: bytes, context: Any) -> bytes:
         try:
-            # Off the loop: a large export takes tenths of a second of CPU, and queries are served meanwhile.
-            async with self._working:
-                decoded, clean = await asyncio.to_thread(self._prepare, raw)
-            self._metrics.spans_received.inc(len(clean) + decoded.rejected.total())
-            for reason, count in decoded.rejected.items():
-                self._metrics.spans_rejected.labels(reason).inc(count)
-            await self._ingest.accept(clean, len(raw))
+            decoded = await self._intake.take(raw)
         except HeadraceError as error:
             if row(error).grpc is grpc.StatusCode.INVALID_ARGUMENT:
                 self._metrics.exports_refused.labels("malformed").inc()
@@ -126,20 +113,10 @@ class OtlpServer:
             await context.abort(grpc.StatusCode.INTERNAL, "something went wrong on our side")
         return _answer(decoded).SerializeToString()
 
-    def _prepare(self, raw: bytes) -> tuple[Decoded, list[Span]]:
-        decoded = decode(raw)
-        prepared = [
-            self._preparation.span(span, ours=ours) for span, ours in zip(decoded.spans, decoded.ours, strict=True)
-        ]
-        return decoded, prepared
-
 
 def _answer(decoded: Decoded) -> ExportTraceServiceResponse:
     if not decoded.rejected:
         return ExportTraceServiceResponse()
-    why = ", ".join(f"{count} with a {reason}" for reason, count in sorted(decoded.rejected.items()))
     return ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(
-            rejected_spans=decoded.rejected.total(), error_message=f"spans rejected: {why}"
-        )
+        partial_success=ExportTracePartialSuccess(rejected_spans=decoded.rejected.total(), error_message=decoded.why)
     )

@@ -556,3 +556,37 @@ class Feedback(_message.Message):
     source: str
     user: str
     def __init__(self, id: _Optional[str] = ..., span_id: _Optional[str] = ..., score: _Optional[float] = ..., label: _Optional[str] = ..., comment: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., correction: _Optional[str] = ..., source: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+
+class ExportSpansRequest(_message.Message):
+    __slots__ = ("body", "content_type", "content_encoding")
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    body: bytes
+    content_type: str
+    content_encoding: str
+    def __init__(self, body: _Optional[bytes] = ..., content_type: _Optional[str] = ..., content_encoding: _Optional[str] = ...) -> None: ...
+
+class ExportSpansResponse(_message.Message):
+    __slots__ = ("rejected", "message")
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    rejected: int
+    message: str
+    def __init__(self, rejected: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class EraseTracesRequest(_message.Message):
+    __slots__ = ("tenant", "user")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    user: str
+    def __init__(self, tenant: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+
+class EraseTracesResponse(_message.Message):
+    __slots__ = ("traces", "feedback")
+    TRACES_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+    traces: int
+    feedback: int
+    def __init__(self, traces: _Optional[int] = ..., feedback: _Optional[int] = ...) -> None: ...

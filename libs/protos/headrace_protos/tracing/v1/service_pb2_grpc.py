@@ -61,6 +61,16 @@ class TracingServiceStub:
                 request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareResponse.FromString,
                 _registered_method=True)
+        self.ExportSpans = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/ExportSpans',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ExportSpansRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ExportSpansResponse.FromString,
+                _registered_method=True)
+        self.EraseTraces = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/EraseTraces',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesResponse.FromString,
+                _registered_method=True)
         self.AddFeedback = channel.unary_unary(
                 '/headrace.tracing.v1.TracingService/AddFeedback',
                 request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AddFeedbackRequest.SerializeToString,
@@ -107,6 +117,22 @@ class TracingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportSpans(self, request, context):
+        """ExportSpans takes the body of an OTLP/HTTP request. All of it belongs to the caller's tenant.
+        Errors: INVALID_ARGUMENT (no such message), UNAVAILABLE (come again later).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseTraces(self, request, context):
+        """EraseTraces deletes a tenant's traces, or those of one of its users: spans, contents and feedback. Needs the scope
+        `admin`. Errors: PERMISSION_DENIED, INVALID_ARGUMENT (no tenant).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddFeedback(self, request, context):
         """AddFeedback ties a score, label, comment, correction or final text to a trace.
         Errors: NOT_FOUND, INVALID_ARGUMENT (none of them).
@@ -142,6 +168,16 @@ def add_TracingServiceServicer_to_server(servicer, server):
                     servicer.Compare,
                     request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareRequest.FromString,
                     response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareResponse.SerializeToString,
+            ),
+            'ExportSpans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSpans,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ExportSpansRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ExportSpansResponse.SerializeToString,
+            ),
+            'EraseTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseTraces,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesResponse.SerializeToString,
             ),
             'AddFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.AddFeedback,
@@ -286,6 +322,60 @@ class TracingService:
             '/headrace.tracing.v1.TracingService/Compare',
             headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareRequest.SerializeToString,
             headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.CompareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSpans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/ExportSpans',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ExportSpansRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.ExportSpansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/EraseTraces',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesResponse.FromString,
             options,
             channel_credentials,
             insecure,
