@@ -48,6 +48,8 @@ class InjectionJudge:
             self._ensemble: Ensemble = read(folder / check.ensemble if check.ensemble else BUILT_IN)
         except (OSError, ValueError) as error:
             raise BadInput(str(error), param="ensemble") from error
+        if check.classifier is not None and not self._ensemble.classifier:
+            raise BadInput("this ensemble takes no classifier; tune one that does", param="classifier")
         thresholds = self._ensemble.thresholds
         own = check.threshold
         self._threshold = own if own is not None else thresholds.get(direction, thresholds["input"])
