@@ -11,6 +11,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from headrace_detectors import Action, Extra, Finding
@@ -19,8 +21,14 @@ from headrace_kit.config.guardrails import NamesCheck, ValidatorCheck
 from headrace_kit.errors import NotReady, Upstream
 
 _MOST_BYTES = 64 << 20
+_RC = "enable_metrics=false\nuse_remote_inferencing=false\n"
+"""guardrails-ai's settings file, which it reads from the home folder: no telemetry, nothing asked elsewhere."""
 _OFF = {"OTEL_SDK_DISABLED": "true", "GUARDRAILS_RUN_SYNC": "true", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 """What keeps libraries in a worker from calling home."""
+
+
+class _Ended(Upstream):
+    """The process is gone."""
 
 
 class _Worker:
@@ -38,9 +46,9 @@ class _Worker:
             await stdin.drain()
             line = await stdout.readline()
         except (OSError, ValueError) as error:
-            raise Upstream("a worker of checks ended") from error
+            raise _Ended("a worker of checks ended") from error
         if not line:
-            raise Upstream("a worker of checks ended")
+            raise _Ended("a worker of checks ended")
         answer = json.loads(line)
         if "error" in answer:
             raise Upstream(f"the check failed in its worker: {answer['error']}")
@@ -65,6 +73,7 @@ class Workers:
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._free = asyncio.Condition()
+        self._home: TemporaryDirectory[str] | None = None
 
     async def ask(self, job: dict[str, Any]) -> Any:
         """Run a job in a worker. Cancel it, as a time limit does, and the worker is ended with it.
@@ -79,9 +88,10 @@ class Workers:
             answer = await worker.ask(json.dumps(job).encode())
             done = True
             return answer
+        except _Ended:
+            raise
         except Upstream:
-            # It answered, unless it is gone.
-            done = worker.process.returncode is None
+            done = True  # it answered that it could not
             raise
         finally:
             if not done:
@@ -99,6 +109,16 @@ class Workers:
             await worker.end()
         self._all.clear()
         self._idle.clear()
+        if self._home is not None:
+            self._home.cleanup()
+            self._home = None
+
+    def _home_folder(self) -> str:
+        """A home folder of the workers' own."""
+        if self._home is None:
+            self._home = TemporaryDirectory(prefix="headrace-guardrails-")
+            (Path(self._home.name) / ".guardrailsrc").write_text(_RC)
+        return self._home.name
 
     def _tell(self) -> None:
         self._notifying = asyncio.ensure_future(self._notify())
@@ -121,12 +141,12 @@ class Workers:
                 if len(self._all) < most:
                     break
                 await self._free.wait()
-            worker = _Worker(await _start())
+            worker = _Worker(await _start(self._home_folder()))
             self._all.add(worker)
             return worker
 
 
-async def _start() -> asyncio.subprocess.Process:
+async def _start(home: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -134,7 +154,7 @@ async def _start() -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **_OFF},
+        env={**os.environ, **_OFF, "HOME": home},
         limit=_MOST_BYTES,
     )
 

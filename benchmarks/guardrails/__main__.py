@@ -1,0 +1,99 @@
+"""`python -m benchmarks.guardrails [injection|pii|streams|train] [--data DIR] [--models DIR] [--splits N]`.
+
+`train` writes the ensemble that comes with headrace anew. The models are those of the local platform's catalogue: the
+folder of `minilm` with `model.onnx` and `tokenizer.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.guardrails import injection, personal, sources, streams
+from headrace_guardrails.injection.ensemble import BUILT_IN, write
+
+_BUDGET = 0.008
+_console = Console()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guardrails", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=["injection", "pii", "streams", "train"], default=[])
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("HEADRACE_DATA", "../shared/data")))
+    parser.add_argument("--models", type=Path, help="Folder with model.onnx and tokenizer.json of all-MiniLM-L6-v2.")
+    parser.add_argument("--splits", type=int, default=100_000, help="Random splits of texts with planted values.")
+    options = parser.parse_args()
+    if not (options.data / "guardrails").is_dir():
+        sys.exit(f"no folder {options.data / 'guardrails'}: name its parent by HEADRACE_DATA or --data")
+    parts = options.parts or ["injection", "pii", "streams"]
+    if {"injection", "train"} & set(parts):
+        if options.models is None:
+            sys.exit("name the folder of the embedding's model.onnx and tokenizer.json by --models")
+        _injection(options.data, options.models, save="train" in parts)
+    if "pii" in parts:
+        _pii(options.data)
+    if "streams" in parts:
+        _streams(options.splits)
+
+
+def _injection(data: Path, models: Path, *, save: bool) -> None:
+    embedder = injection.Embedder(models / "model.onnx", models / "tokenizer.json")
+    items = sources.load(data)
+    rows = injection.rows_of(items, embedder)
+    ensemble, held_out = injection.learn(items, rows, _BUDGET)
+    shown = _table("Injection: share flagged, each source held out", "source", "texts", "flagged", "95% interval")
+    for row in injection.table(items, held_out, _BUDGET):
+        shown.add_row(*map(str, row))
+    _console.print(shown)
+    hits, of = injection.flagged(ensemble, sources.poisoned(data), embedder, "retrieved")
+    _console.print(f"BIPIA's attacks in e-mails, never trained on: {hits} of {of} ({injection.interval(hits, of)})")
+    for name, took in injection.timing(embedder):
+        _console.print(f"200 tokens, {name}: {took:.1f} ms")
+    if save:
+        about = {
+            "trained_by": "python -m benchmarks.guardrails train",
+            "texts": len(items),
+            "sources": sorted({item.source for item in items}),
+            "embedding": "all-MiniLM-L6-v2, int8",
+        }
+        write(ensemble, BUILT_IN, about)
+
+
+def _pii(data: Path) -> None:
+    ways = {"headrace": personal.ours}
+    try:
+        personal.presidio()
+        ways["presidio-analyzer"] = personal.presidio
+    except ImportError:
+        _console.print("presidio-analyzer is not installed here: no peer beside")
+    for name, make in ways.items():
+        rows, took = personal.measure(data, make())
+        shown = _table(f"Personal data, {name}: {took:.2f} ms a sentence", "type", "texts", "recall", "precision", "F2")
+        for kind, count, *figures in rows:
+            shown.add_row(kind, str(count), *(f"{figure:.3f}" for figure in figures))
+        _console.print(shown)
+
+
+def _streams(splits: int) -> None:
+    p50, p99 = streams.timing()
+    _console.print(f"tier 1, all checks, 2,000 characters: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    median, most = streams.held_back()
+    _console.print(f"held back on ordinary text: median {median} characters, p99 {most}")
+    _console.print(f"leaks in {splits} random splits: {streams.leaks(splits)}")
+
+
+def _table(title: str, *columns: str) -> Table:
+    made = Table(title=title)
+    for place, column in enumerate(columns):
+        made.add_column(column, justify="left" if place == 0 else "right")
+    return made
+
+
+if __name__ == "__main__":
+    main()
