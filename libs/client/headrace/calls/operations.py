@@ -19,6 +19,37 @@ class OperationCalls(Calls):
         body = {"policy": policy, "direction": direction, "text": text}
         return await self._http.call("POST", "/v1/guardrails/check", Verdict, body=body)
 
+    async def guardrail_policies(self) -> list[dict[str, Any]]:
+        """The policies with their versions and checks."""
+        return (await self._http.call("GET", "/v1/guardrails/policies", Listed[dict[str, Any]])).data
+
+    async def guardrail_reviews(self, *, state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Escalated texts, oldest first, without the texts; those that wait, unless a state is named.
+
+        Raises PermissionDenied without the scope `review` or `admin`, as the calls below.
+        """
+        query = {"state": state, "limit": limit}
+        return (await self._http.call("GET", "/v1/guardrails/reviews", Listed[dict[str, Any]], query=query)).data
+
+    async def guardrail_review(self, review_id: str) -> dict[str, Any]:
+        """One escalated text. Raises NotFound."""
+        return await self._http.call("GET", f"/v1/guardrails/reviews/{segment(review_id)}", dict[str, Any])
+
+    async def decide_review(self, review_id: str, *, approve: bool, reason: str = "") -> dict[str, Any]:
+        """Approve or reject an escalated text; to reject one needs a reason. Raises Conflict, NotFound."""
+        verb = "approve" if approve else "reject"
+        path = f"/v1/guardrails/reviews/{segment(review_id)}/{verb}"
+        return await self._http.call("POST", path, dict[str, Any], body={"reason": reason})
+
+    async def guardrail_report(self, *, policy: str | None = None, shadow: bool | None = None) -> list[dict[str, Any]]:
+        """How often policies found what; with `shadow` what they would have done. Needs an admin key."""
+        query = {"policy": policy, "shadow": "true" if shadow else None}
+        return (await self._http.call("GET", "/v1/guardrails/report", Listed[dict[str, Any]], query=query)).data
+
+    async def verify_guardrail_audit(self) -> dict[str, Any]:
+        """Whether the chain of decisions is whole, how long it is, and the hash of its end. Needs an admin key."""
+        return await self._http.call("GET", "/v1/guardrails/audit/verify", dict[str, Any])
+
     async def traces(
         self,
         *,

@@ -93,7 +93,8 @@ def _weights(rows: Rows, sources: Sequence[str]) -> Floats:
 def _surest(scores: Floats, texts: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
     order = np.lexsort((scores, texts))
     last = np.append(texts[order][1:] != texts[order][:-1], True)
-    return index[order[last]]
+    found: NDArray[np.int64] = index[order[last]]
+    return found
 
 
 def of_texts(rows: Rows, scores: Floats, texts: int) -> Floats:
