@@ -57,9 +57,14 @@ class OperationCalls(Calls):
         model: str | None = None,
         status: Status | None = None,
         page_token: str | None = None,
+        **filters: str | float | bool | None,
     ) -> TracePage:
-        """Your team's traces, newest first, without spans; `limit` from 1 to 1000."""
-        query = {"limit": limit, "model": model, "status": status, "page_token": page_token}
+        """Your team's traces, newest first, without spans; `limit` from 1 to 1000.
+
+        `filters` are the other query parameters of `GET /v1/traces`, for example `deployment`, `session`, `text`,
+        `guard_finding`, `min_feedback`, `min_duration_ms`. An unknown one raises BadRequest.
+        """
+        query = {"limit": limit, "model": model, "status": status, "page_token": page_token, **filters}
         return await self._http.call("GET", "/v1/traces", TracePage, query=query)
 
     async def trace(self, trace_id: str) -> Trace:

@@ -20,7 +20,7 @@ from headrace.cli import (
     models,
     platform,
     rollouts_more,
-    traces,
+    traces_export,
     usage,
 )
 from headrace.cli._failures import Commands
@@ -71,7 +71,7 @@ chat.add_to(app)
 usage.add_to(app)
 budget.add_to(app)
 app.add_typer(collections.app)
-app.add_typer(traces.app)
+app.add_typer(traces_export.app)
 app.add_typer(models.app)
 app.add_typer(keys.app)
 app.add_typer(rollouts_more.app)

@@ -24,6 +24,10 @@ class TraceSummary(Struct):
     cost_usd: str = "0"
     status: str = ""
     spans: int = 0
+    deployment: str = ""
+    session: str = ""
+    question: str = ""
+    feedback: float | None = None
 
 
 class TracePage(Struct):
@@ -56,7 +60,25 @@ class Feedback(Struct):
     score: float | None = None
     label: str | None = None
     comment: str | None = None
+    correction: str | None = None
     created_at: str | None = None
+
+
+class Turn(Struct):
+    """One message of a trace's content. `more_json` is JSON of what is no text, for example calls of tools."""
+
+    role: str
+    text: str = ""
+    more_json: str = ""
+
+
+class TraceContent(Struct):
+    """What was asked and answered; `capture` is `off`, `redacted` or `full`."""
+
+    capture: str = "off"
+    input: list[Turn] = field(default_factory=list)
+    output: list[Turn] = field(default_factory=list)
+    options_json: str = ""
 
 
 class Trace(Struct):
@@ -72,3 +94,5 @@ class Trace(Struct):
     status: str = ""
     spans: list[TraceSpan] = field(default_factory=list)
     feedback: list[Feedback] = field(default_factory=list)
+    summary: TraceSummary | None = None
+    content: TraceContent | None = None
