@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,14 @@ T = TypeVar("T")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECT_S = 5.0
 _MOST_TIMEOUT_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Form:
+    """Text fields, and files as (name, content, content type)."""
+
+    fields: Mapping[str, str]
+    files: Sequence[tuple[str, bytes, str]]
 
 
 class HttpTransport:
@@ -54,10 +63,11 @@ class HttpTransport:
         kind: type[T],
         *,
         body: Any = None,
+        form: Form | None = None,
         query: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> T:
-        """Make a call and decode its answer as `kind`.
+        """Make a call, with a body of JSON or a form, and decode its answer as `kind`.
 
         Raises:
             APIError: the platform answered with an error.
@@ -65,7 +75,8 @@ class HttpTransport:
             TimedOut: `timeout_s` passed, waits between tries included.
         """
         seconds = self._timeout_s if timeout_s is None else timeout_s
-        request = self._request(method, path, body, query, httpx.Timeout(None, connect=min(_CONNECT_S, seconds)))
+        timeout = httpx.Timeout(None, connect=min(_CONNECT_S, seconds))
+        request = self._request(method, path, body, query, timeout, form)
         # so that the platform stops working on what nobody waits for
         request.headers["x-headrace-timeout-ms"] = str(min(max(1, round(seconds * 1000)), _MOST_TIMEOUT_MS))
 
@@ -121,13 +132,26 @@ class HttpTransport:
             await response.aclose()
 
     def _request(
-        self, method: str, path: str, body: Any, query: Mapping[str, Any] | None, timeout: httpx.Timeout
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, Any] | None,
+        timeout: httpx.Timeout,
+        form: Form | None = None,
     ) -> httpx.Request:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"content-type": "application/json"}
         return self._client.build_request(
-            method, path, params=given or None, content=content, headers=headers, timeout=timeout
+            method,
+            path,
+            params=given or None,
+            content=content,
+            data=dict(form.fields) if form else None,
+            files=[("file", file) for file in form.files] if form else None,
+            headers=headers,
+            timeout=timeout,
         )
 
 

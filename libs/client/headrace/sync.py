@@ -176,6 +176,7 @@ class Headrace:
     collection = _blocking(AsyncHeadrace.collection)
     delete_collection = _blocking(AsyncHeadrace.delete_collection)
     ingest = _blocking(AsyncHeadrace.ingest)
+    ingest_file = _blocking(AsyncHeadrace.ingest_file)
     documents = _blocking(AsyncHeadrace.documents)
     document = _blocking(AsyncHeadrace.document)
     delete_document = _blocking(AsyncHeadrace.delete_document)

@@ -160,6 +160,7 @@ class Seen:
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
+    raw: bytes = b""
 
 
 @dataclass
@@ -345,7 +346,8 @@ async def _read(reader: asyncio.StreamReader) -> Seen | None:
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
     raw = await reader.readexactly(int(headers.get("content-length", 0)))
     parts = urlsplit(target)
-    return Seen(method, unquote(parts.path), dict(parse_qsl(parts.query)), headers, json.loads(raw) if raw else None)
+    body = json.loads(raw) if raw and not headers.get("content-type", "").startswith("multipart/") else None
+    return Seen(method, unquote(parts.path), dict(parse_qsl(parts.query)), headers, body, raw)
 
 
 async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:

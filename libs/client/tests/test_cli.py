@@ -88,6 +88,17 @@ def test_ingest_takes_files_globs_and_folders(run, fake):
     ]
 
 
+def test_ingest_uploads_what_the_platform_reads(run, fake):
+    Path("docs").mkdir()
+    Path("docs/leave.pdf").write_bytes(b"%PDF-1.4 \x00\xff")
+    result = run("ingest", "handbook", "docs", "--user", "ana")
+    assert result.stdout == "1 document in handbook, searchable\n"
+    sent = fake.seen[0]
+    assert sent.headers["content-type"].startswith("multipart/form-data")
+    for part in (b'filename="leave.pdf"', b"%PDF-1.4 \x00\xff", b"docs/leave.pdf", b'{"users":["ana"]}'):
+        assert part in sent.raw
+
+
 def test_ingest_sends_batches_and_rights(run, fake):
     for number in range(120):
         Path(f"n{number:03}.txt").write_text("x" * 100)

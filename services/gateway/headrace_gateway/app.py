@@ -208,6 +208,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     def limit() -> int:
         return settings().max_body_bytes
 
+    def upload_limit() -> int:
+        return settings().max_upload_bytes
+
     def keep_alive_s() -> float:
         return settings().stream_keep_alive_s
 
@@ -224,7 +227,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         *ResponsesApi(pipeline, door, limit, keep_alive_s).routes(),
         *model_routes(),
         *VectorsApi(vectors, limit).routes(),
-        *CollectionsApi(services, limit).routes(),
+        *CollectionsApi(services, limit, upload_limit).routes(),
         *GuardrailsApi(services).routes(),
         *TracesApi(services).routes(),
         *UsageApi(ledger_store.usage).routes(),

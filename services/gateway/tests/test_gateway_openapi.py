@@ -31,7 +31,8 @@ ADMIN = {"authorization": "Bearer bootstrap-secret"}
 def routes():
     """Those of the parts that the rig has not got: nothing behind them is reached by bad input."""
     return [
-        *CollectionsApi(None, lambda: 10_000).routes(), *GuardrailsApi(None).routes(), *TracesApi(None).routes(),
+        *CollectionsApi(None, lambda: 10_000, lambda: 10_000).routes(),
+        *GuardrailsApi(None).routes(), *TracesApi(None).routes(),
         *UsageApi(None).routes(), *KeysApi(None).routes(), *AdminApi(None, None).routes(),
         *DeploymentsApi(None).routes(),
     ]  # fmt: skip

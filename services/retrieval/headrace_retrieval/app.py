@@ -29,6 +29,7 @@ from headrace_retrieval.grpc_api import Services, servicing
 from headrace_retrieval.indexing.follower import Follower
 from headrace_retrieval.indexing.worker import Worker
 from headrace_retrieval.metrics import Metrics
+from headrace_retrieval.parsing.sandbox import Sandbox
 from headrace_retrieval.ports import CollectionStore, Models
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,10 @@ def assemble(runtime: ServiceRuntime, models: Models, lease_s: float = LEASE_S) 
     )
     store = PostgresCollections(database)
     collections = Collections(store, follower.wake)
-    ingest = Ingest(collections, PostgresDocuments(database), follower, queued=worker.wake, changed=follower.wake)
+    parser = Sandbox(_settings(runtime).parsers, _settings(runtime).parse_timeout)
+    ingest = Ingest(
+        collections, PostgresDocuments(database), follower, parser, queued=worker.wake, changed=follower.wake
+    )
     search = Search(
         collections,
         PostgresPassages(database),
@@ -78,7 +82,13 @@ def assemble(runtime: ServiceRuntime, models: Models, lease_s: float = LEASE_S) 
         lambda: _options(_settings(runtime)),
     )
     sync = ConfigSync(runtime, store)
-    services = Services(collections, ingest, search, lambda named: new_index(runtime.configs.current, named))
+    services = Services(
+        collections,
+        ingest,
+        search,
+        lambda named: new_index(runtime.configs.current, named),
+        lambda: _settings(runtime).max_file_bytes,
+    )
     background: list[asyncio.Task[None]] = []
 
     async def start() -> None:

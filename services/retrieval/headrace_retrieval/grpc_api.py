@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from headrace_protos.retrieval.v1 import messages_pb2 as pb
 from headrace_protos.retrieval.v1 import service_pb2_grpc
 from headrace_retrieval.domain.collections import Collections
 from headrace_retrieval.domain.documents import check
+from headrace_retrieval.domain.files import File, Part, Target, collect
 from headrace_retrieval.domain.ingest import Ingest
 from headrace_retrieval.domain.metadata import compile_filter
 from headrace_retrieval.domain.model import (
@@ -43,12 +44,16 @@ _MODES = {
 
 @dataclass(frozen=True)
 class Services:
-    """What the servicer calls. `new_index` says how a collection made by API is cut and embedded."""
+    """What the servicer calls.
+
+    `new_index` says how a collection made by API is cut and embedded, `max_file_bytes` how large an upload may be.
+    """
 
     collections: Collections
     ingest: Ingest
     search: Search
     new_index: Callable[[str], IndexSpec]
+    max_file_bytes: Callable[[], int]
 
 
 class RetrievalServicer(service_pb2_grpc.RetrievalServiceServicer):
@@ -60,6 +65,7 @@ class RetrievalServicer(service_pb2_grpc.RetrievalServiceServicer):
         self._ingest = services.ingest
         self._search = services.search
         self._new_index = services.new_index
+        self._max_file_bytes = services.max_file_bytes
 
     @rpc(callers=CALLERS)
     async def CreateCollection(self, request: pb.CreateCollectionRequest, call: Call) -> pb.Collection:
@@ -108,6 +114,16 @@ class RetrievalServicer(service_pb2_grpc.RetrievalServiceServicer):
         return pb.IngestResponse(job=str(job), accepted=len(request.documents))
 
     @rpc(callers=CALLERS)
+    async def IngestFiles(self, request: AsyncIterator[pb.IngestFilesRequest], call: Call) -> pb.IngestResponse:
+        """Read files, store them as documents, and with `wait` answer when they are searchable."""
+        caller = _caller(call)
+        upload = await collect(_parts(request), self._max_file_bytes())
+        job = await self._ingest.accept_files(caller, upload)
+        if upload.wait:
+            await self._ingest.wait(caller, job, call.remaining_s())
+        return pb.IngestResponse(job=str(job), accepted=len(upload.files))
+
+    @rpc(callers=CALLERS)
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
         """How far an ingestion is."""
         try:
@@ -135,6 +151,7 @@ class RetrievalServicer(service_pb2_grpc.RetrievalServiceServicer):
             metadata=_struct(found.metadata),
             acl=_acl(found.acl),
             content_type=found.content_type,
+            page_starts=found.page_starts,
         )
 
     @rpc(callers=CALLERS)
@@ -207,7 +224,21 @@ def _documents(sent: Sequence[pb.Document], collection: Collection) -> list[NewD
     ]
 
 
-def _acl_sent(document: pb.Document) -> Acl | None:
+async def _parts(sent: AsyncIterator[pb.IngestFilesRequest]) -> AsyncIterator[Part]:
+    async for message in sent:
+        match message.WhichOneof("part"):
+            case "target":
+                yield Target(message.target.collection, message.target.wait)
+            case "file":
+                one = message.file
+                yield File(one.id, one.name, one.title, one.content_type, _plain(one.metadata), _acl_sent(one), b"")
+            case "data":
+                yield message.data
+            case _:
+                raise BadInput("a part is a target, a file or data", param="part")
+
+
+def _acl_sent(document: pb.Document | pb.FileHeader) -> Acl | None:
     if not document.HasField("acl"):
         return None
     return Acl(tuple(document.acl.users), tuple(document.acl.groups), document.acl.public)
@@ -261,6 +292,7 @@ def _passage(hit: Hit, explain: bool) -> pb.Passage:
         page=passage.page or 0,
         metadata=_struct(passage.metadata),
         scores=hit.scores if explain else None,
+        page_breaks=passage.page_breaks,
     )
 
 

@@ -21,6 +21,7 @@ from headrace_retrieval.domain.model import (
     StoredDocument,
 )
 from headrace_retrieval.domain.rights import Caller
+from headrace_retrieval.parsing.parsed import Parsed
 
 
 class Models(Protocol):
@@ -38,6 +39,17 @@ class Models(Protocol):
 
     async def rerank(self, deployment: str, query: str, texts: Sequence[str], *, limit_s: float) -> list[float]:
         """A score a text, in order; higher is better. Raises HeadraceError."""
+
+
+class Parser(Protocol):
+    """Reads files."""
+
+    async def parse(self, content: bytes, name: str, content_type: str) -> Parsed:
+        """The text of a file; its format is told by its content, then its name, then `content_type`.
+
+        Raises:
+            Refused: it is locked, broken, too large, or of a kind that is not read.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +188,7 @@ class Work:
     title: str
     text: str
     markdown: bool
+    page_starts: tuple[int, ...]
     index: IndexSpec
 
 

@@ -43,7 +43,9 @@ class Queue:
     async def load(self, tasks, max_bytes):
         there = [task for task in tasks if task.item not in self.overtaken]
         spec = IndexSpec("minilm", 16, 0)
-        works = [Work(one, "Title", self.texts.get(one.item, f"Water {one.item}."), False, spec) for one in there[:2]]
+        works = [
+            Work(one, "Title", self.texts.get(one.item, f"Water {one.item}."), False, (), spec) for one in there[:2]
+        ]
         return works, there[2:]
 
     async def publish(self, cuts):

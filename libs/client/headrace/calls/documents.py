@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
+from headrace._http import Form
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.documents import AclMode, Collection, Document, DocumentInfo, IngestJob, Mode, Passage
+from headrace.types.documents import Acl, AclMode, Collection, Document, DocumentInfo, IngestJob, Mode, Passage
 
 
 class _Found(Struct):
@@ -65,6 +67,54 @@ class DocumentCalls(Calls):
         query = {"wait": "true" if wait else "false"}
         return await self._http.call(
             "POST", path, IngestJob, body={"documents": list(documents)}, query=query, timeout_s=seconds
+        )
+
+    async def ingest_file(
+        self,
+        collection: str,
+        content: bytes,
+        name: str,
+        *,
+        id: str | None = None,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        acl: Acl | None = None,
+        content_type: str = "application/octet-stream",
+        wait: bool = True,
+        timeout_s: float | None = None,
+    ) -> IngestJob:
+        """Store a file as a document: PDF, DOCX, PPTX, XLSX, HTML, e-mail, CSV, Markdown or text.
+
+        Args:
+            collection: where to.
+            content: the file's bytes.
+            name: the file's name; its ending helps to tell its format.
+            id: the document's id; the name without its folders when None.
+            title: the title in the file, else its name, when None.
+            metadata: what searches can filter by.
+            acl: who may read it.
+            content_type: looked at where neither content nor name tell the format.
+            wait: return when it is searchable, not as soon as it is on disk.
+            timeout_s: seconds for the call, by default 600.
+
+        Raises:
+            BadRequest: the file is locked, broken, too large, or of another kind.
+        """
+        path = f"/v1/collections/{segment(collection)}/documents"
+        given = {
+            "id": id,
+            "title": title,
+            "metadata": None if metadata is None else msgspec.json.encode(dict(metadata)).decode(),
+            "acl": None if acl is None else msgspec.json.encode(acl).decode(),
+        }
+        form = Form({key: value for key, value in given.items() if value is not None}, [(name, content, content_type)])
+        return await self._http.call(
+            "POST",
+            path,
+            IngestJob,
+            form=form,
+            query={"wait": "true" if wait else "false"},
+            timeout_s=600.0 if timeout_s is None else timeout_s,
         )
 
     async def documents(

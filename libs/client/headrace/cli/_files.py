@@ -1,4 +1,4 @@
-"""Documents from files: which files, what of them is text, and in which batches they are sent."""
+"""Documents from files: which files, what of them is text, what the platform reads, and in which batches they go."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from headrace.types.documents import Acl, Document
 
 MOST_BYTES = 10 * 1024 * 1024
 """Largest document that the platform takes."""
+
+READ_THERE = (".pdf", ".docx", ".pptx", ".xlsx", ".html", ".htm", ".xhtml", ".eml", ".csv", ".tsv")
+"""Endings of files that are sent as they are."""
 
 _MARKDOWN = (".md", ".markdown", ".mdx")
 _BATCH_DOCUMENTS = 100
@@ -87,6 +90,15 @@ def read(paths: Iterable[Path], acl: Acl | None) -> tuple[list[Document], list[S
             kind = "text/markdown" if path.suffix.lower() in _MARKDOWN else "text/plain"
             documents[identity(path)] = Document(identity(path), text, path.name, None, acl, kind)
     return list(documents.values()), skipped
+
+
+def apart(ids: Sequence[str], uploads: Iterable[Path]) -> None:
+    """Raises Failure when files to be uploaded would be one document with each other or with `ids`."""
+    seen = set(ids)
+    for path in uploads:
+        if identity(path) in seen:
+            raise Failure(f"{path}: another file has the id {identity(path)!r}; run this in a folder above both")
+        seen.add(identity(path))
 
 
 def _decoded(content: bytes) -> str | None:

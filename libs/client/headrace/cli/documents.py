@@ -12,8 +12,13 @@ from headrace.cli._target import Json, connect
 from headrace.types.documents import Mode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.progress import Progress
+
+    from headrace.cli._files import Skipped
     from headrace.sync import Headrace
-    from headrace.types.documents import Document
+    from headrace.types.documents import Acl, Document, Passage
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 def ingest(
     ctx: typer.Context,
     collection: Annotated[str, typer.Argument(help="Where to; see: headrace collections list")],
-    files: Annotated[list[str], typer.Argument(help="Files, folders or quoted globs, text or Markdown.")],
+    files: Annotated[list[str], typer.Argument(help="Files, folders or quoted globs: PDF, Office, HTML, mail, text.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are searchable, or stored.")] = True,
     public: Annotated[bool, typer.Option("--public", help="Everybody in its teams may read them.")] = False,
     user: Annotated[list[str] | None, typer.Option(help="A person who may read them; repeatable.")] = None,
@@ -40,38 +45,72 @@ def ingest(
     from headrace.types.documents import Acl
 
     acl = Acl(user or [], group or [], public) if public or user or group else None
-    documents, skipped = _files.read(_files.find(files), acl)
+    found = _files.find(files)
+    uploads = [path for path in found if path.suffix.lower() in _files.READ_THERE]
+    documents, skipped = _files.read([path for path in found if path not in uploads], acl)
+    taken = [document.id for document in documents]
+    _files.apart(taken, uploads)
+    with connect(ctx) as client:
+        jobs = _send(client, collection, documents, wait=wait, quiet=as_json)
+        sent, refused = _upload(client, collection, uploads, acl, wait=wait, quiet=as_json)
+    skipped += refused
+    jobs += sent.values()
+    accepted = [*taken, *sent]
     if not as_json:
         for entry in skipped:
             typer.echo(f"skipped {entry.file}: {entry.reason}", err=True)
-    with connect(ctx) as client:
-        jobs = _send(client, collection, documents, wait=wait, quiet=as_json)
     if as_json:
-        accepted = [document.id for document in documents]
         print_json({"collection": collection, "documents": accepted, "jobs": jobs, "skipped": skipped})
-    elif documents:
+    elif accepted:
         state = "searchable" if wait else "stored, searchable in a moment"
-        typer.echo(f"{len(documents)} document{'s' * (len(documents) != 1)} in {collection}, {state}")
-    if not documents:
+        typer.echo(f"{len(accepted)} document{'s' * (len(accepted) != 1)} in {collection}, {state}")
+    if not accepted:
         if not as_json:
-            typer.echo("headrace: none of these files is a document; give text or Markdown files", err=True)
+            typer.echo("headrace: none of these files is a document that can be read", err=True)
         raise typer.Exit(1)
 
 
 def _send(client: Headrace, collection: str, documents: list[Document], *, wait: bool, quiet: bool) -> list[str]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from headrace.cli._files import batches
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    shown = sys.stderr.isatty() and not quiet
     jobs = []
-    with Progress(*columns, console=console(err=True), transient=True, disable=not shown) as progress:
+    with _progress(quiet) as progress:
         task = progress.add_task(f"ingesting into {collection}", total=len(documents))
         for batch in batches(documents):
             jobs.append(client.ingest(collection, batch, wait=wait).job)
             progress.advance(task, len(batch))
     return jobs
+
+
+def _upload(
+    client: Headrace, collection: str, paths: list[Path], acl: Acl | None, *, wait: bool, quiet: bool
+) -> tuple[dict[str, str], list[Skipped]]:
+    """Send files as they are, one by one; returns the job of each, and what was refused and why."""
+    from headrace.cli._files import Skipped, identity
+    from headrace.errors import BadRequest
+
+    jobs: dict[str, str] = {}
+    refused = []
+    with _progress(quiet) as progress:
+        task = progress.add_task(f"uploading to {collection}", total=len(paths))
+        for path in paths:
+            id = identity(path)
+            try:
+                jobs[id] = client.ingest_file(collection, path.read_bytes(), path.name, id=id, acl=acl, wait=wait).job
+            except BadRequest as error:
+                if not (error.param or "").startswith("files"):
+                    raise
+                refused.append(Skipped(str(path), error.message))
+            progress.advance(task)
+    return jobs, refused
+
+
+def _progress(quiet: bool) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = sys.stderr.isatty() and not quiet
+    return Progress(*columns, console=console(err=True), transient=True, disable=not shown)
 
 
 def search(
@@ -95,10 +134,15 @@ def search(
     if as_json:
         print_json(found)
         return
-    columns = [">score", "document", "span", "text"] + (["stages"] if explain else [])
+    columns = [">score", "document", "place", "text"] + (["stages"] if explain else [])
     rows = [
-        [f"{p.score:.4f}", p.document_id, f"{p.span.start}-{p.span.end}", shortened(p.text, 50 if explain else 90)]
+        [f"{p.score:.4f}", p.document_id, _place(p), shortened(p.text, 50 if explain else 90)]
         + ([" ".join(f"{name}={score:.4f}" for name, score in (p.scores or {}).items())] if explain else [])
         for p in found
     ]
     print_table(columns, rows, empty="nothing found")
+
+
+def _place(passage: Passage) -> str:
+    span = f"{passage.span.start}-{passage.span.end}"
+    return f"page {passage.page}, {span}" if passage.page else span

@@ -37,6 +37,8 @@ class Document(Struct, omit_defaults=True):
     metadata: dict[str, Any] | None = None
     acl: Acl | None = None
     content_type: str | None = None
+    page_starts: list[int] = field(default_factory=list)
+    """Where each page starts in the text, in code points. Comes with a stored document, and is not sent."""
 
 
 class DocumentInfo(Struct):
@@ -81,5 +83,8 @@ class Passage(Struct):
     title: str | None = None
     score: float = 0.0
     page: int | None = None
+    page_breaks: list[int] = field(default_factory=list)
+    """Where further pages start within it, in code points of the stored text."""
+
     metadata: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] | None = None

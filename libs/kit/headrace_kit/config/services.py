@@ -59,6 +59,9 @@ class Gateway(Service):
     """The front door."""
 
     max_body_bytes: int = Field(8_388_608, ge=1024, le=1_073_741_824, description="Largest request body, in bytes.")
+    max_upload_bytes: int = Field(
+        52_428_800, ge=1024, le=1_073_741_824, description="Largest request that uploads files, in bytes."
+    )
     max_header_bytes: int = Field(
         65_536,
         ge=8192,
@@ -165,6 +168,16 @@ class Retrieval(Service):
         10, gt=0, le=300, description="Longest wait for the embedding or reranking model while searching."
     )
     embed_batch: int = Field(16, ge=1, le=1024, description="Passages per call to inference while ingesting.")
+    max_file_bytes: int = Field(
+        52_428_800,
+        ge=1024,
+        le=1_073_741_824,
+        description="Largest upload, in bytes, all of its files together.",
+    )
+    parsers: int = Field(2, ge=1, le=64, description="Files that are read at one time. Read at the start.")
+    parse_timeout: Duration = Field(
+        60, ge=1, le=3600, description="Longest that reading a file may take, in CPU time. Read at the start."
+    )
 
 
 class Guardrails(Service):

@@ -13,9 +13,9 @@ from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, flag, query, whole_number
 from headrace_gateway.http_api.router import Route
+from headrace_gateway.http_api.uploads import FIELDS, Acl, read_form
 from headrace_gateway.http_api.values import object_of, struct_of, time_text
 from headrace_gateway.ports import Services
-from headrace_kit.errors import BadInput
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
 
 _INGEST_S = 600.0
@@ -35,14 +35,6 @@ class NewCollection(Struct, forbid_unknown_fields=True):
     embedding: str | None = None
     acl: Literal["required", "none"] | None = None
     shared_with: list[str] = []
-
-
-class Acl(Struct, forbid_unknown_fields=True):
-    """Who may read a document."""
-
-    users: list[str] = []
-    groups: list[str] = []
-    public: bool = False
 
 
 class NewDocument(Struct, forbid_unknown_fields=True):
@@ -80,19 +72,15 @@ _new_documents = msgspec.json.Decoder(NewDocuments)
 _search = msgspec.json.Decoder(Search)
 
 
-class UnsupportedMedia(BadInput):
-    """A body of a kind that this path does not take."""
-
-    code = "unsupported_media_type"
-    http_status = 415
-
-
 class CollectionsApi:
     """Collections, documents, search."""
 
-    def __init__(self, services: Services, max_body_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, services: Services, max_body_bytes: Callable[[], int], max_upload_bytes: Callable[[], int]
+    ) -> None:
         self._services = services
         self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -103,7 +91,7 @@ class CollectionsApi:
             Route("GET", one, self.get),
             Route("DELETE", one, self.delete),
             Route("POST", f"{one}/search", self.search, body=Search),
-            Route("POST", f"{one}/documents", self.ingest, body=NewDocuments, query=_WAIT),
+            Route("POST", f"{one}/documents", self.ingest, body=NewDocuments, files=FIELDS, query=_WAIT),
             Route("GET", f"{one}/documents", self.list_documents, query=_PAGE),
             Route("GET", f"{one}/documents/{{id*}}", self.get_document),
             Route("DELETE", f"{one}/documents/{{id*}}", self.delete_document),
@@ -140,13 +128,19 @@ class CollectionsApi:
         return json_response({"name": name, "deleted": True}, visit.ctx)
 
     async def ingest(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
-        """Store documents; `?wait=true` answers when they are searchable."""
+        """Store documents; `?wait=true` answers when they are searchable.
+
+        Or files: `multipart/form-data` with 1 to 100 of them, and as fields `metadata` and `acl` (JSON, for all), `id`
+        and `title` (for a single one). PDF, DOCX, PPTX, XLSX, HTML, e-mail, CSV, Markdown and text are read.
+        """
         wait = flag(query(request.query, _WAIT), "wait")
         kind = request.header("content-type").partition(";")[0].strip().lower()
         if kind.startswith("multipart/"):
-            raise UnsupportedMedia(
-                'files are not taken yet: send JSON, {"documents": [{"id", "text"}]}', param="content-type"
-            )
+            form = read_form(request.header("content-type"), await request.body(self._max_upload_bytes()))
+            request.follow_client()
+            parts = form.parts(parameters["collection"], wait)
+            stored = await self._call(visit, "IngestFiles", parts, timeout_s=_INGEST_S)
+            return json_response({"job": stored.job, "accepted": stored.accepted}, visit.ctx, 200 if wait else 202)
         body = decode(_new_documents, await request.body(self._max_body_bytes()))
         request.follow_client()
         sent = pb.IngestRequest(
@@ -182,6 +176,7 @@ class CollectionsApi:
             "metadata": object_of(found.metadata),
             "acl": _acl(found.acl) if found.HasField("acl") else None,
             "content_type": found.content_type or None,
+            "page_starts": list(found.page_starts),
         }
         return json_response(shown, visit.ctx)
 
@@ -277,6 +272,7 @@ def _passage(found: pb.Passage) -> dict[str, Any]:
     }
     if found.page:
         shown["page"] = found.page
+        shown["page_breaks"] = list(found.page_breaks)
     if found.scores:
         shown["scores"] = dict(found.scores)
     return shown

@@ -83,9 +83,17 @@ def _operation(route: Route, references: dict[Any, Any]) -> dict[str, Any]:
             "required": not route.body_optional,
             "content": {"application/json": {"schema": schema}},
         }
+        if route.files:
+            operation["requestBody"]["content"]["multipart/form-data"] = {"schema": _form(route.files)}
     if route.public:
         operation["security"] = []
     return operation
+
+
+def _form(fields: Sequence[str]) -> dict[str, Any]:
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    properties = {name: {"type": "string"} for name in fields} | {"file": {"type": "array", "items": file}}
+    return {"type": "object", "properties": properties, "required": ["file"]}
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ class Route:
 
     `admin` routes are for keys with that scope, `public` ones need no key and are never refused for load. On
     `repeatable` ones an `Idempotency-Key` is honoured. The rest is for the OpenAPI document: the struct that a body is
-    decoded as, the names of query parameters, the shape of the answer, and whether it may also come as events.
+    decoded as, the text fields of a form that may be sent with files instead, the names of query parameters, the shape
+    of the answer, and whether it may also come as events.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Route:
     public: bool = False
     body: type[Struct] | None = None
     body_optional: bool = False
+    files: tuple[str, ...] = ()
     query: frozenset[str] = frozenset()
     answer: type[Struct] | None = None
     streams: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from headrace_retrieval.chunking.blocks import Block, Kind, blocks
@@ -47,7 +48,9 @@ _MAX_WORD = 64
 _FULL_ENOUGH = 0.5
 
 
-def chunk(text: str, *, markdown: bool, max_tokens: int, overlap_tokens: int) -> list[Piece]:
+def chunk(
+    text: str, *, markdown: bool, max_tokens: int, overlap_tokens: int, page_starts: Sequence[int] = ()
+) -> list[Piece]:
     """Cut `text` into passages of at most `max_tokens`, in order.
 
     A passage never crosses a heading; tables and code stay whole where they fit; longer ones are cut between lines,
@@ -59,7 +62,8 @@ def chunk(text: str, *, markdown: bool, max_tokens: int, overlap_tokens: int) ->
         atoms = [atom for number, block in enumerate(section) for atom in _atoms(text, block, number, max_tokens)]
         for first, last in _pack(atoms, max_tokens, overlap_tokens):
             start, end = atoms[first].start, atoms[last].end
-            pieces.append(Piece(start, end, text[start:end], headings))
+            page = bisect_right(page_starts, start) or None
+            pieces.append(Piece(start, end, text[start:end], headings, page))
     return pieces
 
 

@@ -34,6 +34,7 @@ def check(
     acl: Acl | None,
     acl_required: bool,
     param: str,
+    page_starts: tuple[int, ...] = (),
 ) -> NewDocument:
     """A document that may be stored.
 
@@ -73,7 +74,8 @@ def check(
         metadata=cleaned,
         filter_terms=tuple(fields.terms(cleaned)),
         acl=acl,
-        content_hash=content_hash(text, title, kind),
+        content_hash=content_hash(text, title, kind, page_starts),
+        page_starts=page_starts,
     )
 
 
@@ -85,23 +87,24 @@ def check_id(id: str, param: str) -> None:
         raise BadInput("an id must not contain control characters", param=param)
 
 
-def check_batch(ids: Sequence[str]) -> None:
-    """Raises BadInput when a request names none, too many, or a document twice."""
+def check_batch(ids: Sequence[str], param: str = "documents") -> None:
+    """Raises BadInput when a request names none, too many, or one twice; `param` is their field."""
     if not ids:
-        raise BadInput("send at least one document", param="documents")
+        raise BadInput("send at least one document", param=param)
     if len(ids) > MAX_DOCUMENTS:
-        raise BadInput(f"send at most {MAX_DOCUMENTS} documents at a time", param="documents")
+        raise BadInput(f"send at most {MAX_DOCUMENTS} documents at a time", param=param)
     seen: dict[str, int] = {}
     for position, id in enumerate(ids):
         if id in seen:
-            raise BadInput(f"the same id as documents[{seen[id]}]", param=f"documents[{position}].id")
+            raise BadInput(f"the same id as {param}[{seen[id]}]", param=f"{param}[{position}].id")
         seen[id] = position
 
 
-def content_hash(text: str, title: str, content_type: str) -> bytes:
+def content_hash(text: str, title: str, content_type: str, page_starts: Sequence[int] = ()) -> bytes:
     """SHA-256 over everything that decides a document's passages and vectors."""
     digest = hashlib.sha256()
-    for part in (content_type, title, text):
+    pages = [",".join(map(str, page_starts))] if page_starts else []
+    for part in (content_type, title, text, *pages):
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)

@@ -9,9 +9,10 @@ from uuid import UUID
 from headrace_kit.errors import BadInput, DeadlineExceeded, NotFound
 from headrace_retrieval.domain.collections import Collections
 from headrace_retrieval.domain.documents import check_batch, check_id
+from headrace_retrieval.domain.files import Upload, read_files
 from headrace_retrieval.domain.model import Collection, DocumentInfo, Job, NewDocument, StoredDocument
 from headrace_retrieval.domain.rights import Caller
-from headrace_retrieval.ports import DocumentStore, Replica, Wake
+from headrace_retrieval.ports import DocumentStore, Parser, Replica, Wake
 
 WATCH_S = 0.1
 """How often a waiting ingestion looks at its job."""
@@ -31,11 +32,19 @@ class Ingest:
     """
 
     def __init__(
-        self, collections: Collections, store: DocumentStore, replica: Replica, *, queued: Wake, changed: Wake
+        self,
+        collections: Collections,
+        store: DocumentStore,
+        replica: Replica,
+        parser: Parser,
+        *,
+        queued: Wake,
+        changed: Wake,
     ) -> None:
         self._collections = collections
         self._store = store
         self._replica = replica
+        self._parser = parser
         self._queued = queued
         self._changed = changed
 
@@ -58,6 +67,20 @@ class Ingest:
         self._queued()
         self._changed()
         return job
+
+    async def accept_files(self, caller: Caller, upload: Upload) -> UUID:
+        """Read files and store them as documents, all or none. Returns the job.
+
+        Raises:
+            NotFound, Forbidden: the collection is not the caller's to change.
+            BadInput: a file is refused.
+        """
+        ids = [file.document_id for file in upload.files]
+        check_batch(ids, "files")
+        collection = await self._collections.own(caller, upload.collection, "collection")
+        return await self.accept(
+            caller, upload.collection, ids, await read_files(self._parser, upload.files, collection)
+        )
 
     async def wait(self, caller: Caller, job: UUID, remaining_s: float | None) -> None:
         """Return once a job's documents are searchable here.

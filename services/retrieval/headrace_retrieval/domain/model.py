@@ -59,7 +59,10 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """A document as it was sent, checked. `acl` None: it came without one."""
+    """A document as it was sent, checked. `acl` None: it came without one.
+
+    `page_starts` says where each page starts in `text`; empty: it has no pages.
+    """
 
     id: str
     text: str
@@ -69,6 +72,7 @@ class NewDocument:
     filter_terms: tuple[str, ...]
     acl: Acl | None
     content_hash: bytes
+    page_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class StoredDocument:
     content_type: str
     metadata: Mapping[str, Any]
     acl: Acl | None
+    page_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage that the caller may read. `start` and `end` are code points into the document's stored text."""
+    """A passage that the caller may read. `start` and `end` are code points into the document's stored text.
+
+    `page` is that of its first character; `page_breaks` says where further pages start within it.
+    """
 
     chunk_id: UUID
     collection_id: UUID
@@ -140,6 +148,7 @@ class Passage:
     end: int
     page: int | None
     metadata: Mapping[str, Any]
+    page_breaks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,7 @@ async def _prepare(work: Work) -> _Prepared:
         markdown=work.markdown,
         max_tokens=work.index.max_tokens,
         overlap_tokens=work.index.overlap_tokens,
+        page_starts=work.page_starts,
     )
     return _Prepared(work, pieces)
 

@@ -60,20 +60,22 @@ class Acl(_message.Message):
     def __init__(self, users: _Optional[_Iterable[str]] = ..., groups: _Optional[_Iterable[str]] = ..., public: _Optional[bool] = ...) -> None: ...
 
 class Document(_message.Message):
-    __slots__ = ("id", "text", "title", "metadata", "acl", "content_type")
+    __slots__ = ("id", "text", "title", "metadata", "acl", "content_type", "page_starts")
     ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     ACL_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_STARTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     text: str
     title: str
     metadata: _struct_pb2.Struct
     acl: Acl
     content_type: str
-    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., title: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., acl: _Optional[_Union[Acl, _Mapping]] = ..., content_type: _Optional[str] = ...) -> None: ...
+    page_starts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., title: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., acl: _Optional[_Union[Acl, _Mapping]] = ..., content_type: _Optional[str] = ..., page_starts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("collection",)
@@ -124,6 +126,40 @@ class IngestResponse(_message.Message):
     job: str
     accepted: int
     def __init__(self, job: _Optional[str] = ..., accepted: _Optional[int] = ...) -> None: ...
+
+class IngestFilesRequest(_message.Message):
+    __slots__ = ("target", "file", "data")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    target: IngestTarget
+    file: FileHeader
+    data: bytes
+    def __init__(self, target: _Optional[_Union[IngestTarget, _Mapping]] = ..., file: _Optional[_Union[FileHeader, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class IngestTarget(_message.Message):
+    __slots__ = ("collection", "wait")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    wait: bool
+    def __init__(self, collection: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class FileHeader(_message.Message):
+    __slots__ = ("id", "name", "title", "metadata", "acl", "content_type")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ACL_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    title: str
+    metadata: _struct_pb2.Struct
+    acl: Acl
+    content_type: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., title: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., acl: _Optional[_Union[Acl, _Mapping]] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job",)
@@ -245,7 +281,7 @@ class SearchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Passage, _Mapping]]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Passage(_message.Message):
-    __slots__ = ("collection", "document_id", "chunk_id", "title", "score", "text", "start", "end", "page", "metadata", "scores")
+    __slots__ = ("collection", "document_id", "chunk_id", "title", "score", "text", "start", "end", "page", "metadata", "scores", "page_breaks")
     class ScoresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +300,7 @@ class Passage(_message.Message):
     PAGE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_BREAKS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     document_id: str
     chunk_id: str
@@ -275,4 +312,5 @@ class Passage(_message.Message):
     page: int
     metadata: _struct_pb2.Struct
     scores: _containers.ScalarMap[str, float]
-    def __init__(self, collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., score: _Optional[float] = ..., text: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., scores: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    page_breaks: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., score: _Optional[float] = ..., text: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., scores: _Optional[_Mapping[str, float]] = ..., page_breaks: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -62,6 +62,11 @@ class RetrievalServiceStub:
                 request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestResponse.FromString,
                 _registered_method=True)
+        self.IngestFiles = channel.stream_unary(
+                '/headrace.retrieval.v1.RetrievalService/IngestFiles',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestFilesRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/headrace.retrieval.v1.RetrievalService/GetJob',
                 request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.GetJobRequest.SerializeToString,
@@ -128,6 +133,14 @@ class RetrievalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IngestFiles(self, request_iterator, context):
+        """IngestFiles stores files as documents: PDF, DOCX, PPTX, XLSX, HTML, e-mail, CSV, Markdown and text.
+        All or none. Errors: INVALID_ARGUMENT (a file that is locked, broken, too large, or of another kind).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJob(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -186,6 +199,11 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
             'Ingest': grpc.unary_unary_rpc_method_handler(
                     servicer.Ingest,
                     request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestResponse.SerializeToString,
+            ),
+            'IngestFiles': grpc.stream_unary_rpc_method_handler(
+                    servicer.IngestFiles,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestFilesRequest.FromString,
                     response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
@@ -351,6 +369,33 @@ class RetrievalService:
             target,
             '/headrace.retrieval.v1.RetrievalService/Ingest',
             headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestFiles(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/IngestFiles',
+            headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestFilesRequest.SerializeToString,
             headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestResponse.FromString,
             options,
             channel_credentials,

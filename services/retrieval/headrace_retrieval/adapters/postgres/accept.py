@@ -103,12 +103,12 @@ async def _insert_revisions(connection: Connection, collection: UUID, stored: Se
     cursor = await connection.execute(
         """
         INSERT INTO revisions (document_pk, collection_id, title, text, content_type, metadata, filter_terms, acl,
-                               readers, content_hash)
+                               readers, content_hash, page_starts)
         SELECT u.pk, %s, u.title, u.text, u.content_type, u.metadata::jsonb, u.filter_terms::text[], u.acl::jsonb,
-               u.readers::text[], u.content_hash
+               u.readers::text[], u.content_hash, u.page_starts::integer[]
         FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-                    %s::bytea[])
-             AS u (pk, title, text, content_type, metadata, filter_terms, acl, readers, content_hash)
+                    %s::bytea[], %s::text[])
+             AS u (pk, title, text, content_type, metadata, filter_terms, acl, readers, content_hash, page_starts)
         RETURNING document_pk, id
         """,
         [
@@ -119,10 +119,11 @@ async def _insert_revisions(connection: Connection, collection: UUID, stored: Se
                         *(one.pk, one.document.title, one.document.text, one.document.content_type),
                         *(_json(one.document.metadata), text_array(one.document.filter_terms), _acl(one.document.acl)),
                         *(text_array(one.readers), one.document.content_hash),
+                        text_array(map(str, one.document.page_starts), ordered=True),
                     )
                     for one in stored
                 ],
-                9,
+                10,
             ),
         ],
     )

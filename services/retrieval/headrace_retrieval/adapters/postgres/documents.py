@@ -69,7 +69,7 @@ class PostgresDocuments:
         async with self._database.reading(caller) as connection:
             cursor = await connection.execute(
                 """
-                SELECT d.id, r.text, r.title, r.content_type, r.metadata, r.acl
+                SELECT d.id, r.text, r.title, r.content_type, r.metadata, r.acl, r.page_starts
                 FROM documents d JOIN revisions r ON r.id = coalesce(d.published, d.latest)
                 WHERE d.collection_id = %s AND d.id = %s
                 """,
@@ -78,8 +78,8 @@ class PostgresDocuments:
             row = await cursor.fetchone()
         if row is None:
             return None
-        id, text, title, content_type, metadata, acl = row
-        return StoredDocument(id, text, title, content_type, metadata, _acl(acl))
+        id, text, title, content_type, metadata, acl, page_starts = row
+        return StoredDocument(id, text, title, content_type, metadata, _acl(acl), tuple(page_starts))
 
     async def listed(self, caller: Caller, collection: Collection, after: str, limit: int) -> list[DocumentInfo]:
         """See the port."""

@@ -60,13 +60,14 @@ class _View:
         cursor = await self._connection.execute(
             """
             SELECT c.id, c.collection_id, d.id, r.title, c.headings, c.text, c.span_start, c.span_end, c.page,
-                   r.metadata
+                   r.metadata,
+                   ARRAY(SELECT p FROM unnest(r.page_starts) AS p WHERE p > c.span_start AND p < c.span_end ORDER BY p)
             FROM chunks c JOIN documents d ON d.pk = c.document_pk JOIN revisions r ON r.id = c.revision_id
             WHERE c.id = ANY(%s) AND c.index_id = ANY(%s)
             """,
             [list(chunk_ids), list(index_ids)],
         )
         return {
-            row[0]: Passage(*row[:4], tuple(row[4]), *row[5:])  # type: ignore[call-arg]
+            row[0]: Passage(*row[:4], tuple(row[4]), *row[5:-1], page_breaks=tuple(row[-1]))  # type: ignore[call-arg,misc]
             for row in await cursor.fetchall()
         }

@@ -87,10 +87,13 @@ class PostgresQueue:
             there = [task for task in tasks if task.item in wanted]
             taken = _first(there, [wanted[task.item][0] for task in there], max_bytes)
             cursor = await connection.execute(
-                "SELECT id, title, text, content_type FROM revisions WHERE id = ANY(%s)",
+                "SELECT id, title, text, content_type, page_starts FROM revisions WHERE id = ANY(%s)",
                 [[task.revision for task in there[:taken]]],
             )
-            content = {id: (title, text, kind == MARKDOWN) for id, title, text, kind in await cursor.fetchall()}
+            content = {
+                id: (title, text, kind == MARKDOWN, tuple(pages))
+                for id, title, text, kind, pages in await cursor.fetchall()
+            }
         works = [Work(task, *content[task.revision], wanted[task.item][1]) for task in there[:taken]]
         return works, there[taken:]
 
