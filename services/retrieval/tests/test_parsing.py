@@ -156,5 +156,5 @@ async def test_a_file_is_read_in_a_process_of_its_own():
 
 
 async def test_a_reader_that_takes_too_long_is_ended():
-    with pytest.raises(Refused, match="more than 1 s"):
+    with pytest.raises(Refused, match="than 1 s"):
         await Sandbox(at_once=1, limit_s=1).parse(b"<html>" + b"<div>" * 100_000 + b"x", "a.html", "")
