@@ -52,6 +52,7 @@ class OperationCalls(Calls):
 
     async def traces(
         self,
+        /,
         *,
         limit: int | None = None,
         model: str | None = None,

@@ -11,7 +11,7 @@ import typer
 
 from headrace.cli._output import console
 from headrace.cli._target import connect
-from headrace.cli.traces import app
+from headrace.cli.traces import app as app
 
 if TYPE_CHECKING:
     from headrace.sync import Headrace
