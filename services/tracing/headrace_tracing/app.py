@@ -9,10 +9,13 @@ from typing import cast
 from headrace_kit.config import services
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
-from headrace_protos.tracing.v1 import service_pb2_grpc
+from headrace_protos.tracing.v1 import console_pb2_grpc, service_pb2_grpc
+from headrace_tracing import console_api
 from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.adapters.redactor import DetectorRedactor
 from headrace_tracing.adapters.vault import Vault
+from headrace_tracing.adapters.web import Web
+from headrace_tracing.console_api import ConsoleServicer
 from headrace_tracing.domain.ingest import Ingest
 from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.questions import Questions
@@ -80,4 +83,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         TracingServicer(runtime.rpc, Questions(store, cleaner, vault), intake),
         FULL_NAME,
     )
-    return ServiceApp(runtime.service, [servicing], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems)
+    console = Servicing(
+        console_pb2_grpc.add_ConsoleServiceServicer_to_server,
+        ConsoleServicer(runtime.rpc, Web()),
+        console_api.FULL_NAME,
+    )
+    return ServiceApp(runtime.service, [servicing, console], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems)

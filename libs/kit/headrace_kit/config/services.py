@@ -96,6 +96,9 @@ class Gateway(Service):
         description="A stream that had nothing to send for so many seconds sends a comment, so that nothing between it "
         "and the caller takes it for dead. Keep below the idle timeout of proxies.",
     )
+    console_session: Duration = Field(
+        43_200, ge=60, le=2_592_000, description="How long somebody who logged in at the console stays logged in."
+    )
     idempotency: Idempotency = Field(default_factory=Idempotency, description="Requests with an idempotency key.")
     webhook_hosts: tuple[str, ...] = Field(
         (),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ class Signer:
         made = self._made.get((identity, audience))
         if made and made[0] > now:
             return made[1]
-        kid, key = self._load()
         claims = {
             "iss": self._service,
             "aud": audience,
@@ -60,11 +60,20 @@ class Signer:
             "groups": list(identity.groups),
             "scopes": sorted(identity.scopes),
         }
-        token = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": kid})
+        token = self.sign(claims)
         if len(self._made) >= _CACHE:
             self._made.clear()
         self._made[identity, audience] = (now + _REUSE_S, token)
         return token
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """A token with these claims; `iss` is this service, or no verifier takes it.
+
+        Raises:
+            NotReady: the signing key is missing.
+        """
+        kid, key = self._load()
+        return jwt.encode(dict(claims), key, algorithm="EdDSA", headers={"kid": kid})
 
     def _load(self) -> tuple[str, Ed25519PrivateKey]:
         try:
@@ -98,11 +107,7 @@ class Verifier:
         seen = self._seen.get(token)
         if seen and seen[0] > now:
             return seen[1]
-        try:
-            key = self._public(jwt.get_unverified_header(token).get("kid", ""))
-            claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=self._audience, leeway=2)
-        except jwt.PyJWTError as error:
-            raise Unauthenticated(f"service token refused: {error}") from error
+        claims = self.claims(token)
         identity = Identity(
             service=claims["iss"],
             tenant=claims["tenant"],
@@ -111,12 +116,27 @@ class Verifier:
             groups=tuple(claims["groups"]),
             scopes=frozenset(claims["scopes"]),
         )
-        if self._keys[1][jwt.get_unverified_header(token)["kid"]][1] != identity.service:
-            raise Unauthenticated("service token refused: signed with another service's key")
         if len(self._seen) >= _CACHE:
             self._seen.clear()
         self._seen[token] = (float(claims["exp"]), identity)
         return identity
+
+    def claims(self, token: str) -> dict[str, Any]:
+        """What a token says, once it is known to be whole: signed by the service that it names, for this audience, and
+        not expired.
+
+        Raises:
+            Unauthenticated: it is not.
+        """
+        try:
+            kid = jwt.get_unverified_header(token).get("kid", "")
+            key = self._public(kid)
+            claims: dict[str, Any] = jwt.decode(token, key, algorithms=["EdDSA"], audience=self._audience, leeway=2)
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(f"service token refused: {error}") from error
+        if self._keys[1][kid][1] != claims.get("iss"):
+            raise Unauthenticated("service token refused: signed with another service's key")
+        return claims
 
     def _public(self, kid: str) -> Any:
         try:

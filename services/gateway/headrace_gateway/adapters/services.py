@@ -12,6 +12,8 @@ from headrace_protos.guardrails.v1 import service_pb2_grpc as guardrails
 from headrace_protos.inference.v1 import service_pb2_grpc as inference
 from headrace_protos.retrieval.v1 import service_pb2_grpc as retrieval
 from headrace_protos.rollout.v1 import service_pb2_grpc as rollout
+from headrace_protos.tracing.v1 import console_pb2 as pb
+from headrace_protos.tracing.v1 import console_pb2_grpc as console
 from headrace_protos.tracing.v1 import service_pb2_grpc as tracing
 
 _TIMEOUT_S = 30.0
@@ -26,6 +28,7 @@ class Services:
 
     def __init__(self, peers: dict[str, Peer]) -> None:
         self._peers = peers
+        self._console: Any = peers["tracing"].stub(console.ConsoleServiceStub)
         self._stubs: dict[str, Any] = {
             "inference": peers["inference"].stub(inference.InferenceServiceStub),
             "retrieval": peers["retrieval"].stub(retrieval.RetrievalServiceStub),
@@ -43,6 +46,15 @@ class Services:
             HeadraceError: what the service answered; `Upstream` when it cannot be reached.
         """
         ctx.limit(timeout_s)
+        return await self._call(ctx, service, getattr(self._stubs[service], method), method, request)
+
+    async def console_file(self, ctx: RequestContext, request: pb.GetFileRequest) -> pb.GetFileResponse:
+        """A file of the console. Raises as `call`."""
+        ctx.limit(_TIMEOUT_S)
+        found: pb.GetFileResponse = await self._call(ctx, "tracing", self._console.GetFile, "GetFile", request)
+        return found
+
+    async def _call(self, ctx: RequestContext, service: str, stub: Any, method: str, request: Any) -> Any:
         with ctx.stage(f"{service} {method}") as hop:
             sent = outbound(envelope(ctx, hop))
-            return await self._peers[service].unary(getattr(self._stubs[service], method), request, sent)
+            return await self._peers[service].unary(stub, request, sent)

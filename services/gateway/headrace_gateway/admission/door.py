@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from headrace_gateway.admission.identity import identity_of
-from headrace_gateway.admission.keys import ApiKey, KeyRing, UnknownKey
+from headrace_gateway.admission.keys import ApiKey, UnknownKey
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.rates import RateBook
@@ -59,6 +59,18 @@ class Visit:
             self._left(self, status, error)
 
 
+class Callers(Protocol):
+    """Who may come in."""
+
+    def authenticate(self, authorization: str) -> ApiKey:
+        """The key behind an `authorization` header. Raises Unauthenticated; UnknownKey where `learn` may help."""
+        ...
+
+    async def learn(self) -> None:
+        """See whether there are new ones."""
+        ...
+
+
 class Door:
     """Lets requests in by key and limits, and tells the recorder about those that leave.
 
@@ -76,7 +88,7 @@ class Door:
 
     def __init__(
         self,
-        keys: KeyRing,
+        keys: Callers,
         in_flight: InFlight,
         lag: LoopLag,
         table: Callable[[], Table],

@@ -60,6 +60,7 @@ class KeyRing:
         if bootstrap:
             key = ApiKey(BOOTSTRAP_ID, BOOTSTRAP_TENANT, "bootstrap", frozenset({"admin"}), digest_of(bootstrap))
             self._by_digest[key.digest] = key
+            self._digests_of[key.id] = (key.digest,)
 
     def update(self, keys: Iterable[ApiKey]) -> None:
         """Take keys as the store has them now: new ones, and newer states of known ones."""
@@ -84,16 +85,31 @@ class KeyRing:
             raise Unauthenticated(
                 "no API key: send it as 'Authorization: Bearer hr_...'", code="missing_api_key", param="authorization"
             )
+        return self.by_secret(secret)
+
+    def by_secret(self, secret: str) -> ApiKey:
+        """The key whose secret this is. Raises Unauthenticated: unknown, replaced, expired or revoked."""
         digest, now = digest_of(secret), time.time()
         key = self._by_digest.get(digest)
         if key is None:
             raise UnknownKey("this API key is not known; check it, or ask for a new one")
         if digest == key.previous and now >= key.previous_until:
             raise Unauthenticated("this API key was replaced; use its new secret", code="rotated_api_key")
-        if not key.usable(now):
-            state = "revoked" if key.revoked_at is not None else "expired"
-            raise Unauthenticated(f"this API key was {state}; ask for a new one", code=f"{state}_api_key")
-        return key
+        return _usable(key, now)
+
+    def by_id(self, key_id: str) -> ApiKey:
+        """The key of this id. Raises Unauthenticated: unknown, expired or revoked."""
+        digests = self._digests_of.get(key_id)
+        if not digests:
+            raise UnknownKey("this API key is not known; check it, or ask for a new one")
+        return _usable(self._by_digest[digests[0]], time.time())
+
+
+def _usable(key: ApiKey, now: float) -> ApiKey:
+    if not key.usable(now):
+        state = "revoked" if key.revoked_at is not None else "expired"
+        raise Unauthenticated(f"this API key was {state}; ask for a new one", code=f"{state}_api_key")
+    return key
 
 
 async def _nothing_new() -> None:

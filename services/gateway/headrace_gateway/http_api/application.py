@@ -10,6 +10,7 @@ from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.context import Arrival
 from headrace_gateway.http_api.answers import error_response, typed
+from headrace_gateway.http_api.console import session_of
 from headrace_gateway.http_api.once import HttpOnce
 from headrace_gateway.http_api.port import Headers, Request, Response, Stream
 from headrace_gateway.http_api.router import Route, Router
@@ -99,7 +100,7 @@ def _arrival(request: Request, route: Route | None) -> Arrival:
     return Arrival(
         route=f"{route.method} {route.path}" if route else "unknown",
         traced=route is not None and route.is_traced,
-        authorization=request.header("authorization"),
+        authorization=request.header("authorization") or session_of(request),
         traceparent=request.header("traceparent"),
         user=request.header("x-headrace-user"),
         groups=tuple(filter(None, (group.strip() for group in groups.split(",")))) if groups else (),
