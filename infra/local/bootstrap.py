@@ -208,7 +208,9 @@ def console() -> None:
     try:
         console_build.build(node(), _run)
     except Missing as error:
-        raise Missing(f"the console was not built; all else runs without it. Try again with: make console\n{error}") from error
+        raise Missing(
+            f"the console was not built; all else runs without it. Try again with: make console\n{error}"
+        ) from error
 
 
 def browser() -> None:
@@ -223,11 +225,10 @@ def browser() -> None:
     quiet = ["-o", "Dpkg::Use-Pty=0", "-qq"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-        done = subprocess.run(
-            ["apt-get", *quiet, *words], capture_output=True, text=True, check=False, env=environment
-        )
+        done = subprocess.run(["apt-get", *quiet, *words], capture_output=True, text=True, check=False, env=environment)
         if done.returncode != 0:
-            say(f"chromium could not be installed, and the console's tests fail without it: {done.stderr.strip()[-300:]}")
+            why = done.stderr.strip()[-300:]
+            say(f"chromium could not be installed, and the console's tests fail without it: {why}")
             return
 
 

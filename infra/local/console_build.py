@@ -77,5 +77,15 @@ def installed() -> Node | None:
 def build(node: Node, run: Callable[..., None]) -> None:
     """Build. `run` takes a command, and `path` to put in front of PATH; it raises where the command fails."""
     path = f"{Path(node.node).parent}{os.pathsep}"
-    run([node.node, str(SOURCES / "node_modules" / "vite" / "bin" / "vite.js"), "build", "--logLevel", "warn", str(SOURCES)], path)
+    run(
+        [
+            node.node,
+            str(SOURCES / "node_modules" / "vite" / "bin" / "vite.js"),
+            "build",
+            "--logLevel",
+            "warn",
+            str(SOURCES),
+        ],
+        path,
+    )
     STAMP.write_text(digest(SOURCES))

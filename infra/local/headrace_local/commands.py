@@ -211,6 +211,7 @@ def _welcome(platform: Platform, console: Console, how: str) -> None:
     env = platform.env()
     console.print(f"\n[bold]headrace is {how}[/]: {env['HEADRACE_URL']}")
     console.print(f"API key:   {env['HEADRACE_API_KEY']}", markup=False)
+    console.print(f"Console:   {env['HEADRACE_URL']}/console/ (log in with that key)", markup=False, soft_wrap=True)
     console.print(f"For scripts: set -a; . {shlex.quote(str(platform.layout.env_file))}", markup=False, soft_wrap=True)
     console.print("Try it:", markup=False)
     console.print(access.curl(env), markup=False, soft_wrap=True)

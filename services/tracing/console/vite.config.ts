@@ -11,5 +11,6 @@ export default defineConfig({
     // the content security policy allows neither scripts nor styles inside the page
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
 });

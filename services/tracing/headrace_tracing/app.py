@@ -88,4 +88,6 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         ConsoleServicer(runtime.rpc, Web()),
         console_api.FULL_NAME,
     )
-    return ServiceApp(runtime.service, [servicing, console], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems)
+    return ServiceApp(
+        runtime.service, [servicing, console], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems
+    )

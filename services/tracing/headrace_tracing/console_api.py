@@ -33,6 +33,10 @@ class ConsoleServicer(console_pb2_grpc.ConsoleServiceServicer):
     @rpc(callers={"gateway"})
     async def GetFile(self, request: console_pb2.GetFileRequest, call: Call) -> console_pb2.GetFileResponse:
         """A file, or the start page."""
+        return await self.answer(request)
+
+    async def answer(self, request: console_pb2.GetFileRequest) -> console_pb2.GetFileResponse:
+        """See the proto."""
         files = await self._web.files()
         if "index.html" not in files:
             raise NotReady("the console was not built here: run `make console`, then `make restart UNIT=tracing`")
