@@ -181,7 +181,7 @@ async def test_a_rollout_is_aborted_by_an_admin(world, page):
 
 
 async def test_what_is_not_there_says_so(world, page):
-    await login(world, page, world.env["HEADRACE_API_KEY"], "traces/" + "0" * 32)
+    await login(world, page, world.env["HEADRACE_API_KEY"], "traces/" + "1" * 32)
     await expect(page.get_by_role("alert")).to_contain_text("Not found")
     await page.goto(f"{world.url}/console/nowhere/at/all")
     await expect(page.get_by_role("heading", level=1)).to_have_text("No such page")
