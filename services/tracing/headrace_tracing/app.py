@@ -10,17 +10,16 @@ from headrace_kit.config import services
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.tracing.v1 import console_pb2_grpc, service_pb2_grpc
-from headrace_tracing import console_api
 from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.adapters.redactor import DetectorRedactor
 from headrace_tracing.adapters.vault import Vault
-from headrace_tracing.adapters.web import Web
-from headrace_tracing.console_api import ConsoleServicer
+from headrace_tracing.adapters.web import FolderWeb
 from headrace_tracing.domain.ingest import Ingest
 from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.questions import Questions
 from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.retention import Retention
+from headrace_tracing.grpc_api import console as console_grpc
 from headrace_tracing.grpc_api.servicer import FULL_NAME, TracingServicer
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.intake import Intake
@@ -85,8 +84,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     )
     console = Servicing(
         console_pb2_grpc.add_ConsoleServiceServicer_to_server,
-        ConsoleServicer(runtime.rpc, Web()),
-        console_api.FULL_NAME,
+        console_grpc.ConsoleServicer(runtime.rpc, FolderWeb()),
+        console_grpc.FULL_NAME,
     )
     return ServiceApp(
         runtime.service, [servicing, console], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems

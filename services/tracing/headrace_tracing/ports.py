@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,3 +96,22 @@ class Vault(Protocol):
 
     def unseal(self, sealed: bytes, place: bytes) -> bytes | None:
         """What `seal` was given; None when the key or the place is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebFile:
+    """A file of the console, ready to be sent. `gzipped` is empty where packing it saves nothing."""
+
+    path: str
+    body: bytes
+    content_type: str
+    etag: str
+    gzipped: bytes
+
+
+class Web(Protocol):
+    """The built console."""
+
+    async def files(self) -> Mapping[str, WebFile]:
+        """All files, by path; none where it was not built."""
+        ...

@@ -8,8 +8,8 @@ import pytest
 
 from headrace_kit.errors import NotFound, NotReady
 from headrace_protos.tracing.v1 import console_pb2
-from headrace_tracing.adapters.web import Web
-from headrace_tracing.console_api import ConsoleServicer
+from headrace_tracing.adapters.web import FolderWeb
+from headrace_tracing.grpc_api.console import ConsoleServicer
 
 SCRIPT = b"console.log('water')\n" * 50
 
@@ -23,7 +23,7 @@ def ask(tmp_path):
     (folder / "assets" / "index-abc.js").write_bytes(SCRIPT)
     (folder / "built-from").write_text("digest")
     (tmp_path / "secret.html").write_text("secret")
-    servicer = ConsoleServicer(None, Web(folder))
+    servicer = ConsoleServicer(None, FolderWeb(folder))
 
     async def get(path: str = "", **more: object) -> console_pb2.GetFileResponse:
         return await servicer.answer(console_pb2.GetFileRequest(path=path, **more))
@@ -62,6 +62,6 @@ async def test_a_missing_script_is_not_a_page(ask):
 
 
 async def test_a_console_that_was_not_built_says_how_to_build_it(tmp_path):
-    servicer = ConsoleServicer(None, Web(tmp_path / "nowhere"))
+    servicer = ConsoleServicer(None, FolderWeb(tmp_path / "nowhere"))
     with pytest.raises(NotReady, match="make console"):
         await servicer.answer(console_pb2.GetFileRequest())

@@ -6,8 +6,9 @@ import asyncio
 import gzip
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from headrace_tracing.ports import WebFile
 
 FOLDER = Path(__file__).resolve().parents[1] / "web"
 """Where the build puts them, and where a wheel has them."""
@@ -21,18 +22,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file, ready to be sent. `gzipped` is empty where packing it saves nothing."""
-
-    path: str
-    body: bytes
-    content_type: str
-    etag: str
-    gzipped: bytes
-
-
-class Web:
+class FolderWeb:
     """All files in memory, by path: a path that is asked for never reaches the disk. They are read at first use.
 
     Args:
@@ -41,20 +31,20 @@ class Web:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
-        self._files: Mapping[str, File] | None = None
+        self._files: Mapping[str, WebFile] | None = None
 
-    async def files(self) -> Mapping[str, File]:
+    async def files(self) -> Mapping[str, WebFile]:
         """All of them."""
         if self._files is None:
             self._files = await asyncio.to_thread(self._read)
         return self._files
 
-    def _read(self) -> dict[str, File]:
+    def _read(self) -> dict[str, WebFile]:
         found = {}
         for path in sorted(self._folder.rglob("*")):
             if path.is_file() and (kind := _TYPES.get(path.suffix)):
                 name, body = path.relative_to(self._folder).as_posix(), path.read_bytes()
                 packed = gzip.compress(body, mtime=0)
                 etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-                found[name] = File(name, body, kind, etag, packed if len(packed) < len(body) else b"")
+                found[name] = WebFile(name, body, kind, etag, packed if len(packed) < len(body) else b"")
         return found

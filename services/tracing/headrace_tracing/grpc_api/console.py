@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace_kit.errors import NotFound, NotReady
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.tracing.v1 import console_pb2, console_pb2_grpc
-from headrace_tracing.adapters.web import Web
+from headrace_tracing.ports import Web
 
 FULL_NAME = "headrace.tracing.v1.ConsoleService"
 ASSETS = "assets/"
