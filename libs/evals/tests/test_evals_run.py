@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -236,3 +239,12 @@ def test_ratios_of_quantities():
     found = ratio(base, [2 * value for value in base], statistics.statistic_of("p95"), 0.05)
     assert (found.value, found.low, found.high) == (2.0, 2.0, 2.0)
     assert ratio([0.0], [0.0], statistics.statistic_of("mean"), 0.05).value == 1.0
+
+
+def test_the_guide_says_how_many_items_show_how_much():
+    guide = (Path(__file__).parents[3] / "docs/guides/evaluation.md").read_text()
+    table = re.findall(r"^\| (\d+) \| ([\d.]+)% \|$", guide, re.MULTILINE)
+    assert len(table) >= 4
+    for items, shown in table:
+        low, _ = shared_difference(0, 0, int(items), 2 * 0.05)  # one side decides
+        assert f"{math.ceil(-low * 1000) / 10:g}" == shown
