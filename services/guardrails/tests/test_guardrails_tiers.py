@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from headrace_detectors import Action, Extra, Finding
 from headrace_guardrails.adapters.compile import PolicyCompiler
 from headrace_guardrails.adapters.json_schema import JsonSchemaJudge
-from headrace_guardrails.adapters.labels import ClassifierJudge, windows
+from headrace_guardrails.adapters.labels import ClassifierJudge
 from headrace_guardrails.adapters.language_model import LanguageModelJudge
 from headrace_guardrails.adapters.moderation import ModerationJudge
 from headrace_guardrails.domain.audit import FIRST, Written, chained, verify
@@ -29,6 +29,7 @@ from headrace_guardrails.injection.judge import InjectionJudge
 from headrace_guardrails.injection.train import Rows, train
 from headrace_guardrails.metrics import Metrics
 from headrace_guardrails.ports import Failure, Subject
+from headrace_guardrails.windows import windows
 from headrace_kit.config import guardrails as config
 from headrace_kit.config import parse
 from headrace_kit.errors import BadInput, NotFound, Upstream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,8 +121,8 @@ def tune(
     and of benign texts. Needs the package headrace-guardrails. Example: headrace guardrails tune mine.jsonl mine.json
     """
     try:
-        from headrace_guardrails.injection import tuning
-    except ImportError as error:
+        tuning = import_module("headrace_guardrails.injection.tuning")
+    except ModuleNotFoundError as error:
         raise typer.BadParameter("this command needs the package headrace-guardrails on this machine") from error
     from headrace_evals.datasets import read
 

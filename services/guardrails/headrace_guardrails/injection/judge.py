@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace_detectors import Action, Extra, Finding
-from headrace_guardrails.adapters.labels import windows
 from headrace_guardrails.injection.ensemble import BUILT_IN, Ensemble, log_odds, matrix, read, vector
 from headrace_guardrails.injection.features import features
 from headrace_guardrails.ports import Subject
+from headrace_guardrails.windows import windows
 from headrace_kit.config.guardrails import InjectionCheck
 from headrace_kit.errors import BadInput, Upstream
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headrace_guardrails.adapters.labels import windows
 from headrace_guardrails.injection.ensemble import Ensemble, matrix, write
 from headrace_guardrails.injection.features import features
 from headrace_guardrails.injection.train import Rows, threshold, train
+from headrace_guardrails.windows import windows
 
 _MOST_WINDOWS = 4
 _BATCH = 64
