@@ -303,3 +303,14 @@ def test_a_stop_lets_services_stop_and_leaves_nothing(host):
     assert not folder.exists()
     held = {sock.laddr.port for sock in psutil.net_connections("inet") if sock.status == psutil.CONN_LISTEN}
     assert not held & set(range(host.base, host.base + 100))
+
+
+def test_serve_builds_an_application_from_the_arguments_of_a_config_file():
+    """As KubeRay has Serve do it."""
+    probe = """
+from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
+from headrace_kit.hosting.ray_app import application
+print(type(build(application, {"service": "inference", "drain_s": 7})).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Application"]

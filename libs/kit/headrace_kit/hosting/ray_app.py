@@ -48,8 +48,19 @@ class ApplicationArgs(BaseModel):
     stderr: str | None = Field(None, description="File to which replicas append their logs; Ray's own by default.")
 
 
-def application(args: ApplicationArgs) -> Any:
-    """The `ray.serve.Application` of a service."""
+def application(args: dict[str, Any]) -> Any:
+    """The `ray.serve.Application` of a service; `args` are those of `ApplicationArgs`, and are checked here.
+
+    Serve looks for a model in the annotation itself and would not find it in one that is postponed.
+
+    Raises:
+        ValidationError: an argument is unknown to it, missing, or out of bounds.
+    """
+    return built(ApplicationArgs.model_validate(args))
+
+
+def built(args: ApplicationArgs) -> Any:
+    """As `application`, for callers in Python."""
     from ray import serve
     from ray.serve.schema import LoggingConfig
 

@@ -24,7 +24,7 @@ from typing import Any
 from headrace_kit.config import Config, ConfigStore, Environment
 from headrace_kit.config.ports import OFFSETS, SERVICES
 from headrace_kit.errors import HeadraceError
-from headrace_kit.hosting.ray_app import ApplicationArgs, application, route_prefix
+from headrace_kit.hosting.ray_app import ApplicationArgs, built, route_prefix
 from headrace_kit.hosting.ray_node import HeadNode, NodePlan, end_children
 from headrace_kit.hosting.ray_ready import ReadyPort, add_functions, unroutable
 from headrace_kit.telemetry.logs import set_up_logs
@@ -102,7 +102,7 @@ class _Platform:
         )
         targets = [
             serve.RunTarget(
-                target=application(
+                target=built(
                     ApplicationArgs(
                         service=name,
                         drain_s=getattr(self._config.services, name).drain_s,
