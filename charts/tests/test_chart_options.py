@@ -215,7 +215,9 @@ class TestRay:
             assert [deployment["name"] for deployment in one["deployments"]] == [one["name"]]
         assert serve["grpc_options"]["grpc_servicer_functions"] == add_functions()
         assert (serve["http_options"]["port"], serve["grpc_options"]["port"]) == (7800, 7801)
-        assert service["spec"]["serveService"]["metadata"]["name"] == "headrace-gateway"
+        serving = service["spec"]["serveService"]
+        assert serving["metadata"]["name"] == "headrace-gateway"
+        assert serving["spec"]["ports"] == [{"name": "serve", "port": 7800}], "KubeRay leaves out any other"
         assert service["spec"]["upgradeStrategy"] == {"type": "NewCluster"}
         assert not [name for name in made.names("Deployment") if "triton" not in name]
         assert "headrace-gateway" not in made.names("Service"), "KubeRay makes it"
@@ -233,21 +235,32 @@ class TestRay:
         assert env["RAY_SERVE_ENABLE_HA_PROXY"] == env["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
         assert [one["name"] for one in head["initContainers"]] == ["schema"]
 
+    def test_grpc_comes_in_by_a_service_of_its_own(self, render):
+        route = {"enabled": True, "parentRefs": [{"name": "public"}]}
+        made = render({"runtime": "ray", "grpcRoute": route})
+        [rule] = made.all("GRPCRoute")[0]["spec"]["rules"]
+        assert rule["backendRefs"] == [{"name": "headrace-ray-grpc", "port": 7801}]
+        spec = made.one("Service", "headrace-ray-grpc")["spec"]
+        assert [port["port"] for port in spec["ports"]] == [7801, 7843]
+        labels = made.pods()["RayService/headrace-ray/head"]["metadata"]["labels"]
+        assert spec["selector"].pop("ray.io/serve") == "true"
+        assert spec["selector"].items() <= labels.items()
+
     def test_a_cluster_each(self, render):
         made = render({"runtime": "ray", "ray": {"layout": "per-service"}})
         assert made.names("RayService") == sorted(f"headrace-ray-{name}" for name in SERVICES)
         config = config_of(made)
-        assert config.services.retrieval.address == "headrace-retrieval:7801"
-        assert config.telemetry.otlp_address == "headrace-tracing:7843"
-        tracing = made.one("RayService", "headrace-ray-tracing")["spec"]["serveService"]["spec"]["ports"]
-        assert {"name": "otlp", "port": 7843, "targetPort": 7843} in tracing
+        assert config.services.retrieval.address == "headrace-ray-retrieval-grpc:7801"
+        assert config.telemetry.otlp_address == "headrace-ray-tracing-grpc:7843"
+        tracing = made.pods()["RayService/headrace-ray-tracing/head"]["spec"]["containers"][0]["ports"]
+        assert {"name": "otlp", "containerPort": 7843} in tracing
 
     def test_one_service_on_ray_the_others_not(self, render):
         made = render({"retrieval": {"runtime": "ray"}})
         assert made.names("RayService") == ["headrace-ray"]
         assert "headrace-retrieval" not in made.names("Deployment")
         config = config_of(made)
-        assert config.services.retrieval.address == "headrace-retrieval:7801"
+        assert config.services.retrieval.address == "headrace-ray-grpc:7801"
         assert config.services.inference.address == "headrace-inference:7810"
 
     def test_serve_scales_replicas_and_ray_nodes(self, render):

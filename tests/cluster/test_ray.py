@@ -40,7 +40,7 @@ def test_grpc_on_ray(ray):
         async with AsyncHeadraceGrpc(f"127.0.0.1:{port}", api_key=ray.key) as headrace:
             return await headrace.chat("Say hello.", model="assistant")
 
-    with ray.kube.forward(f"service/{NAME}-gateway", GRPC) as port:
+    with ray.kube.forward(f"service/{NAME}-ray-grpc", GRPC) as port:
         assert asyncio.run(chat(port)).text.strip()
 
 

@@ -16,11 +16,11 @@
 {{- $address := printf "%s-%s:%d" $full $name (int $ports.grpc) -}}
 {{- if has $name $onRay -}}
 {{- /* On Ray all services of a cluster share Serve's port, and each node has it. */ -}}
-{{- $host := printf "%s-%s" $full (eq $.Values.ray.layout "single" | ternary (first $onRay) $name) -}}
+{{- $host := include "headrace.rayHost" (dict "root" $ "name" $name) -}}
 {{- if and (eq $.Values.ray.layout "single") (eq (len $onRay) 6) -}}{{- $host = "127.0.0.1" -}}{{- end -}}
 {{- $address = printf "%s:7801" $host -}}
 {{- if eq $name "tracing" -}}
-{{- $otlp = printf "%s:7843" (and (eq $host "127.0.0.1") (not (empty $.Values.ray.workers)) | ternary (printf "%s-%s" $full (first $onRay)) $host) -}}
+{{- $otlp = printf "%s:7843" (and (eq $host "127.0.0.1") (not (empty $.Values.ray.workers)) | ternary (include "headrace.rayHost" (dict "root" $ "name" $name)) $host) -}}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $services $name (dict "address" $address) -}}

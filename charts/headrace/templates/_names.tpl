@@ -54,6 +54,12 @@ rollout: {grpc: 7850, ops: 7852}
 {{- toYaml $all -}}
 {{- end -}}
 
+{{/* The Service of a Ray cluster for gRPC and OTLP. Takes {root, name of a service}. */}}
+{{- define "headrace.rayHost" -}}
+{{- $layout := .root.Values.ray.layout -}}
+{{ include "headrace.fullname" .root }}-ray{{ if ne $layout "single" }}-{{ .name }}{{ end }}-grpc
+{{- end -}}
+
 {{/* Services that run on Ray, in the order of a request, as JSON. */}}
 {{- define "headrace.onRay" -}}
 {{- $found := list -}}
