@@ -24,8 +24,11 @@ DESIGN = {
     *((service, "inference", GRPC["inference"]) for service in ("retrieval", "guardrails", "rollout")),
     *((service, "tracing", OTLP) for service in SERVICES),
     # the stores and the model server
-    *((service, "postgres", 5432) for service in ("gateway", "retrieval", "tracing", "rollout", "migrate")),
-    *((service, "valkey", 6379) for service in ("gateway", "rollout")),
+    *(
+        (service, "postgres", 5432)
+        for service in ("gateway", "retrieval", "guardrails", "tracing", "rollout", "migrate")
+    ),
+    *((service, "valkey", 6379) for service in ("gateway", "guardrails", "rollout")),
     ("rollout", "valkey", 6379),
     *(("inference", "triton-default", port) for port in (7871, 7872)),
 }
@@ -182,9 +185,9 @@ def test_stores_of_yours_are_reached_by_those_who_need_them(render):
         "networkPolicy": {"stores": {"valkey": {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}], "ports": [6380]}}},
     }
     network = Network(render(values).all("NetworkPolicy"))
-    for component in ("gateway", "retrieval", "tracing", "rollout", "migrate"):
+    for component in ("gateway", "retrieval", "guardrails", "tracing", "rollout", "migrate"):
         assert network.leaves(labels(component), "10.1.2.3", 5432)
-    assert not network.leaves(labels("guardrails"), "10.1.2.3", 5432)
+    assert not network.leaves(labels("inference"), "10.1.2.3", 5432)
     assert network.leaves(labels("gateway"), "10.9.2.3", 6380)
     assert not network.leaves(labels("gateway"), "10.8.2.3", 6380)
 

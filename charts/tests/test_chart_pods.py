@@ -78,7 +78,7 @@ def test_each_service_gets_the_secrets_that_it_reads_and_no_others(render):
 
     own = {service: {f"signing/{service}.pem", "signing/jwks.json"} for service in SERVICES}
     assert files("Deployment", "inference") == own["inference"]
-    assert files("Deployment", "guardrails") == own["guardrails"]
+    assert files("Deployment", "guardrails") == own["guardrails"] | {"postgres-dsn", "valkey-url", "guardrails-key"}
     assert files("Deployment", "retrieval") == own["retrieval"] | {"postgres-dsn"}
     assert files("Deployment", "tracing") == own["tracing"] | {"postgres-dsn", "tracing-key"}
     assert files("Deployment", "rollout") == own["rollout"] | {"postgres-dsn", "valkey-url"}

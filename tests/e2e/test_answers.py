@@ -78,7 +78,9 @@ async def test_one_trace_holds_every_hop_with_tokens_and_cost(world, openai, han
     assert trace["input_tokens"] == answer.usage.prompt_tokens
     assert trace["output_tokens"] == answer.usage.completion_tokens
     assert float(trace["cost_usd"]) == float(headrace["cost_usd"]) > 0
-    assert QUESTION not in json.dumps(trace)
+    assert trace["content"]["capture"] == "redacted"
+    assert QUESTION in json.dumps(trace["content"]["input"])
+    assert all(QUESTION not in json.dumps(span["attributes"]) for span in trace["spans"]), "content is kept apart"
 
 
 async def settled_trace(world, trace_id: str, names: set[str]) -> dict:

@@ -42,7 +42,10 @@ def test_a_document_is_cited_and_the_trace_is_one_tree(command, tmp_path):
     trace_id = last.rpartition("trace ")[2]
     services: set[str] = set()
     deadline = time.monotonic() + 30
-    while not {"gateway", "retrieval", "inference"} <= services and time.monotonic() < deadline:
+    lines = [""]
+    while (
+        not ({"gateway", "retrieval", "inference"} <= services and "$0.0" in lines[0]) and time.monotonic() < deadline
+    ):
         lines = command("traces", "show", trace_id).splitlines()
         services = {line.strip("│├└─ ").split(" ")[0] for line in lines[1:]}
     assert {"gateway", "retrieval", "inference"} <= services

@@ -14,7 +14,7 @@ from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings
 
-MIGRATED = ("gateway", "retrieval", "tracing", "rollout")
+MIGRATED = ("gateway", "retrieval", "guardrails", "tracing", "rollout")
 
 
 @pytest.fixture(scope="module")

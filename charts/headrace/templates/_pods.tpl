@@ -102,20 +102,20 @@ imagePullPolicy: {{ . }}
           items:
             - {key: {{ .name }}.pem, path: signing/{{ .name }}.pem}
             - {key: jwks.json, path: signing/jwks.json}
-      {{- if has .name (list "gateway" "retrieval" "tracing" "rollout") }}
+      {{- if has .name (list "gateway" "retrieval" "guardrails" "tracing" "rollout") }}
       - secret:
           name: {{ include "headrace.postgresSecret" $root }}
           items: [{key: postgres-dsn, path: {{ $stores.postgres }}}]
       {{- end }}
-      {{- if has .name (list "gateway" "rollout") }}
+      {{- if has .name (list "gateway" "guardrails" "rollout") }}
       - secret:
           name: {{ include "headrace.valkeySecret" $root }}
           items: [{key: valkey-url, path: {{ $stores.valkey }}}]
       {{- end }}
-      {{- if eq .name "tracing" }}
+      {{- if has .name (list "guardrails" "tracing") }}
       - secret:
           name: {{ include "headrace.generated" $root }}
-          items: [{key: tracing-key, path: tracing-key}]
+          items: [{key: {{ .name }}-key, path: {{ .name }}-key}]
           optional: true
       {{- end }}
       {{- if eq .name "gateway" }}
