@@ -33,7 +33,7 @@ class Fortune:
     Warmuth 1998).
     """
 
-    CASH = 0.02
+    CASH = 0.05
     FLOW = 0.003
     """Part of the cash that flows at a time."""
 
