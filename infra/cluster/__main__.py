@@ -25,6 +25,7 @@ def main() -> int:
     load.add_argument("references", nargs="+", metavar="image")
     addon = commands.add_parser("addon", help="install what headrace works with")
     addon.add_argument("name", choices=sorted(addons.ADDONS))
+    commands.add_parser("packages", help="print the packages of Debian that have to be installed first")
     commands.add_parser("env", help="print what a shell needs to use the cluster")
     commands.add_parser("status", help="show what runs")
     commands.add_parser("volumes", help="make volumes for claims until told to stop (started by up)")
@@ -52,6 +53,8 @@ def _run(arguments: argparse.Namespace, places: Places) -> int:
             images.load(places, *(images.save(places, used, reference) for reference in arguments.references))
         case "addon":
             addons.install(places, arguments.name)
+        case "packages":
+            print(*cluster.packages_missing())
         case "env":
             for name, value in places.environment().items():
                 print(f"export {name}={shlex.quote(value)}")

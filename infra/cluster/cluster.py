@@ -38,15 +38,24 @@ def check_machine() -> None:
     Raises:
         CannotRun: something is missing; the message has the command that installs it.
     """
+    if packages := packages_missing():
+        raise CannotRun(f"install first: apt-get install --no-install-recommends {' '.join(packages)}")
+
+
+def packages_missing() -> list[str]:
+    """Packages of Debian that have to be installed first.
+
+    Raises:
+        CannotRun: something else is missing.
+    """
     if os.geteuid() != 0:
         raise CannotRun("a cluster of packages needs root, for its network and containers; or set KUBECONFIG")
+    if shutil.which("go") is None:
+        raise CannotRun("Go is missing: it compiles Kubernetes")
     packages = {package for program, package in DEBIAN.items() if shutil.which(program) is None}
     if not Path(components.CNI_PROGRAMS, "bridge").exists():
         packages.add("containernetworking-plugins")
-    if packages:
-        raise CannotRun(f"install first: apt-get install --no-install-recommends {' '.join(sorted(packages))}")
-    if shutil.which("go") is None:
-        raise CannotRun("Go is missing: it compiles Kubernetes")
+    return sorted(packages)
 
 
 def prepare(places: Places) -> None:

@@ -11,7 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from infra.cluster.places import NODE, Places
 CLASS = "standard"
 PROVISIONER = "headrace.dev/folder"
 NAME = "volumes"
-_EVERY_S = 0.5
+_AGAIN_S = 0.5
 _CLASS = {
     "apiVersion": "storage.k8s.io/v1",
     "kind": "StorageClass",
@@ -43,12 +45,37 @@ def make_class(places: Places) -> None:
 
 def serve(places: Places) -> None:
     """Make volumes for claims, and remove those whose claims are gone, until told to stop."""
+    from kubernetes import client, config  # heavy: only here
+
+    api = client.CoreV1Api(config.new_client_from_config(str(places.kubeconfig)))
+    changed = threading.Event()
+    for listed in (api.list_persistent_volume_claim_for_all_namespaces, api.list_persistent_volume):
+        threading.Thread(target=_watch, args=(listed, changed), daemon=True).start()
     while True:
+        changed.wait()
+        changed.clear()
         try:
             once(places)
         except (OSError, ValueError) as error:  # the API server is away: it comes again, or this process is stopped
             print(error, flush=True)
-        time.sleep(_EVERY_S)
+            time.sleep(_AGAIN_S)
+            changed.set()
+
+
+def _watch(listed: Callable[..., Any], changed: threading.Event) -> None:
+    """Set an event whenever something of a kind changes, and whenever that has to be asked anew."""
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.watch import Watch
+    from urllib3.exceptions import HTTPError
+
+    while True:
+        changed.set()
+        try:
+            for _ in Watch().stream(listed, timeout_seconds=300):
+                changed.set()
+        except (ApiException, HTTPError, OSError) as error:
+            print(error, flush=True)
+        time.sleep(_AGAIN_S)
 
 
 def once(places: Places) -> None:

@@ -74,10 +74,17 @@ class Release:
             self.helm("install")
         self.installed_s = time.monotonic() - begun
 
-    def helm(self, command: str, *words: str, values: Mapping[str, Any] | None = None, timeout: str = "12m") -> str:
+    def helm(
+        self,
+        command: str,
+        *words: str,
+        values: Mapping[str, Any] | None = None,
+        timeout: str = "12m",
+        force: bool = True,
+    ) -> str:
         """`helm install` or `helm upgrade` with the tests' values, and some on top."""
         extra = ["--values", "-"] if values else []
-        if command == "upgrade":
+        if command == "upgrade" and force:
             # parts before may have scaled by kubectl, whose field it is then
             extra.append("--force-conflicts")
         try:

@@ -12,11 +12,15 @@ def test_a_document_is_cited(process):
         document = {"id": "aurora", "text": TEXT, "title": "Aurora", "acl": {"public": True}}
         added = client.post("/v1/collections/handbook/documents?wait=true", json={"documents": [document]})
         assert added.status_code in (200, 201, 202), added.text
+        # Greedy: what a small model makes up by chance has no citation.
         answer = process.ask(
-            client, "How long is the headrace of the Aurora plant?", headrace={"collections": ["handbook"]}
+            client,
+            "Which colour is the turbine hall painted, and how long is the headrace?",
+            headrace={"collections": ["handbook"]},
+            temperature=0,
         )
     cited = answer["headrace"]["citations"]
-    assert [one["document_id"] for one in cited] == ["aurora"], answer["headrace"]
+    assert {one["document_id"] for one in cited} == {"aurora"}, answer
 
 
 def test_the_trace_of_an_answer_is_whole(process):

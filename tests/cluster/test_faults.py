@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -36,22 +38,24 @@ def test_a_gateway_killed_hard_costs_at_most_what_it_was_answering(process, meas
     assert result["failed"] <= 5, result
 
 
-def test_an_open_stream_outlives_its_pod(process):
-    """As when a node drains: who is being answered is answered to the end, by the pod that began."""
+@pytest.mark.parametrize("how", ["deleted", "drained"])
+def test_an_open_stream_outlives_its_pod(process, how):
+    """Who is being answered is answered to the end, by the pod that began; also when its node is drained."""
     script = json.dumps({"tokens": 80, "tokens_per_s": 10})
     body = {"model": "scripted", "messages": [{"role": "user", "content": script}], "max_tokens": 80, "stream": True}
     headers = {"authorization": f"Bearer {process.key}"}
-    victim = process.kube.pods("gateway")[0]["metadata"]["name"]
+    victim = process.kube.pods("gateway")[0]
     events = []
     with (
-        process.kube.forward(f"pod/{victim}", HTTP) as port,
+        process.kube.forward(f"pod/{victim['metadata']['name']}", HTTP) as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120, trust_env=False) as client,
+        _going(process.kube, victim, how) as begin,
         client.stream("POST", "/v1/chat/completions", json=body) as answer,
     ):
         for line in answer.iter_lines():
             if line.startswith("data: "):
                 if not events:
-                    process.kube.kubectl("delete", "pod", victim, "--wait=false")
+                    begin()
                 events.append(line.removeprefix("data: "))
     assert events[-1] == "[DONE]"
     finishes = [choice["finish_reason"] for event in events[:-1] for choice in json.loads(event)["choices"]]
@@ -67,6 +71,25 @@ def test_requests_go_on_while_the_api_server_is_away(process, measured):
     assert result["failed"] == 0, json.dumps(result, indent=1)
     assert result["calls"] >= 60 * 20 * 0.8, result
     wait("gateway whole again", lambda: process.kube.ready("gateway") == 2, 120)
+
+
+@contextmanager
+def _going(kube, pod, how):
+    """Gives what begins a pod's end; a node that was drained is given back after the block."""
+    name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
+    if how == "deleted":
+        yield lambda: kube.kubectl("delete", "pod", name, "--wait=false")
+        return
+    chosen = f"--pod-selector=statefulset.kubernetes.io/pod-name={name}"
+    with ThreadPoolExecutor(1) as pool:
+        drains = []
+        try:
+            yield lambda: drains.append(
+                pool.submit(kube.kubectl, "drain", node, chosen, "--delete-emptydir-data", "--timeout=100s")
+            )
+            assert "evicted" in drains[0].result(120) or "drained" in drains[0].result()
+        finally:
+            kube.kubectl("uncordon", node)
 
 
 def _whole(release, component, count, victim):

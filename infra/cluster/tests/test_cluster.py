@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 
 from infra.cluster import __main__ as command
-from infra.cluster import addons, builds, certificates, components, gomod, images, network, processes, volumes
+from infra.cluster import builds, certificates, components, gomod, images, network, processes, recipes, volumes
+from infra.cluster.addons import envoy_gateway
 from infra.cluster.places import NODE_IP, Places
 
 
@@ -58,9 +61,45 @@ def test_a_part_is_built_once_and_again_after_an_interruption(places, monkeypatc
     assert [path.name for path in (places.builds / "part").glob("new-*")] == []
 
 
+def test_of_two_that_want_a_part_at_once_one_builds_it(places, monkeypatch):
+    made, begun, go_on = [], threading.Event(), threading.Event()
+
+    def make(out):
+        made.append(out)
+        (out / "tool").write_text("x")
+        begun.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setitem(builds.BUILDS, "part", builds.Build("part", "1", make, ("tool",), go=False))
+    monkeypatch.setattr(builds, "_go_version", lambda: "go1.26")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(builds.ensure, places, "part")
+        assert begun.wait(30)
+        second = pool.submit(builds.ensure, places, "part")
+        go_on.set()
+        first.result(30)
+        second.result(30)
+    assert len(made) == 1
+
+
+def test_many_that_link_a_part_at_once_do_not_trip_over_each_other(places, monkeypatch):
+    monkeypatch.setattr(builds, "_go_version", lambda: "go1.26")
+    with ThreadPoolExecutor(8) as pool:
+        for version in map(str, range(20)):
+
+            def make(out, version=version):
+                (out / "tool").write_text(version)
+
+            part = builds.Build("part", version, make, ("tool",), go=False)
+            monkeypatch.setitem(builds.BUILDS, "part", part)
+            for ended in [pool.submit(builds.ensure, places, "part") for _ in range(8)]:
+                ended.result(30)
+            assert (places.bin / "tool").read_text() == version
+
+
 def test_every_source_that_a_part_names_is_there():
     assert all((builds.HERE / source).exists() for part in builds.BUILDS.values() for source in part.sources)
-    assert f"k8s.io/kubernetes v{builds.KUBERNETES}" in (builds.HERE / "go" / "kubernetes" / "go.mod").read_text()
+    assert f"k8s.io/kubernetes v{recipes.KUBERNETES}" in (builds.HERE / "go" / "kubernetes" / "go.mod").read_text()
 
 
 def test_go_mod_names_the_versions_of_the_staging_modules():
@@ -132,8 +171,8 @@ def test_lookalikes_are_made_of_locked_packages():
 
 
 def test_a_charts_template_is_filled_in():
-    made = addons.chart_values("image: ${GatewayImage}\npullPolicy: ${GatewayImagePullPolicy}\ntag: ${Other}\n")
-    assert made == f"image: {addons.GATEWAY_IMAGE}\npullPolicy: IfNotPresent\ntag: \n"
+    made = envoy_gateway.chart_values("image: ${GatewayImage}\npullPolicy: ${GatewayImagePullPolicy}\ntag: ${Other}\n")
+    assert made == f"image: {envoy_gateway.GATEWAY_IMAGE}\npullPolicy: IfNotPresent\ntag: \n"
 
 
 def test_manifests_are_yaml():
