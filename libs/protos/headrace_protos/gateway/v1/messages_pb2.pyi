@@ -33,7 +33,7 @@ class GenerateRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., headrace: _Optional[_Union[HeadraceOptions, _Mapping]] = ..., end_user: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class HeadraceOptions(_message.Message):
-    __slots__ = ("collections", "guardrails", "conversation_id", "user", "groups", "cache", "route")
+    __slots__ = ("collections", "guardrails", "conversation_id", "user", "groups", "cache", "route", "rollout", "arm")
     COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
     GUARDRAILS_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class HeadraceOptions(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
     collections: _containers.RepeatedScalarFieldContainer[str]
     guardrails: str
     conversation_id: str
@@ -48,7 +50,9 @@ class HeadraceOptions(_message.Message):
     groups: _containers.RepeatedScalarFieldContainer[str]
     cache: str
     route: str
-    def __init__(self, collections: _Optional[_Iterable[str]] = ..., guardrails: _Optional[str] = ..., conversation_id: _Optional[str] = ..., user: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., cache: _Optional[str] = ..., route: _Optional[str] = ...) -> None: ...
+    rollout: str
+    arm: str
+    def __init__(self, collections: _Optional[_Iterable[str]] = ..., guardrails: _Optional[str] = ..., conversation_id: _Optional[str] = ..., user: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., cache: _Optional[str] = ..., route: _Optional[str] = ..., rollout: _Optional[str] = ..., arm: _Optional[str] = ...) -> None: ...
 
 class GenerateChunk(_message.Message):
     __slots__ = ("id", "index", "text", "tool_calls", "logprobs", "finish_reason", "usage", "headrace", "reasoning")
@@ -103,7 +107,7 @@ class Choice(_message.Message):
     def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_chat_pb2.ToolCall, _Mapping]]] = ..., logprobs: _Optional[_Iterable[_Union[_chat_pb2.TokenLogprob, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., reasoning: _Optional[str] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("request_id", "trace_id", "deployment", "arm", "cache", "cost_usd", "stages", "citations", "guardrails", "saved_usd", "idempotency", "low_confidence")
+    __slots__ = ("request_id", "trace_id", "deployment", "arm", "cache", "cost_usd", "stages", "citations", "guardrails", "saved_usd", "idempotency", "low_confidence", "grounding")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +120,7 @@ class Outcome(_message.Message):
     SAVED_USD_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_FIELD_NUMBER: _ClassVar[int]
     LOW_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    GROUNDING_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     trace_id: str
     deployment: str
@@ -128,7 +133,32 @@ class Outcome(_message.Message):
     saved_usd: str
     idempotency: str
     low_confidence: LowConfidence
-    def __init__(self, request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., cache: _Optional[str] = ..., cost_usd: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageOutcome, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., guardrails: _Optional[_Iterable[_Union[GuardFinding, _Mapping]]] = ..., saved_usd: _Optional[str] = ..., idempotency: _Optional[str] = ..., low_confidence: _Optional[_Union[LowConfidence, _Mapping]] = ...) -> None: ...
+    grounding: Grounding
+    def __init__(self, request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., cache: _Optional[str] = ..., cost_usd: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageOutcome, _Mapping]]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., guardrails: _Optional[_Iterable[_Union[GuardFinding, _Mapping]]] = ..., saved_usd: _Optional[str] = ..., idempotency: _Optional[str] = ..., low_confidence: _Optional[_Union[LowConfidence, _Mapping]] = ..., grounding: _Optional[_Union[Grounding, _Mapping]] = ...) -> None: ...
+
+class Grounding(_message.Message):
+    __slots__ = ("score", "sentences", "withheld")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SENTENCES_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    score: float
+    sentences: _containers.RepeatedCompositeFieldContainer[SentenceSupport]
+    withheld: int
+    def __init__(self, score: _Optional[float] = ..., sentences: _Optional[_Iterable[_Union[SentenceSupport, _Mapping]]] = ..., withheld: _Optional[int] = ...) -> None: ...
+
+class SentenceSupport(_message.Message):
+    __slots__ = ("start", "end", "score", "supported", "choice")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTED_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    score: float
+    supported: bool
+    choice: int
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., score: _Optional[float] = ..., supported: _Optional[bool] = ..., choice: _Optional[int] = ...) -> None: ...
 
 class LowConfidence(_message.Message):
     __slots__ = ("signal", "value", "then")
@@ -165,7 +195,7 @@ class StageOutcome(_message.Message):
     def __init__(self, deployment: _Optional[str] = ..., verdict: _Optional[str] = ..., signal: _Optional[str] = ..., confidence: _Optional[float] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_usd: _Optional[str] = ..., duration_ms: _Optional[float] = ..., chosen_by: _Optional[str] = ..., moment: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Citation(_message.Message):
-    __slots__ = ("number", "collection", "document_id", "chunk_id", "title", "start", "end", "page", "quote", "score")
+    __slots__ = ("number", "collection", "document_id", "chunk_id", "title", "start", "end", "page", "quote", "score", "sentences", "support")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +206,8 @@ class Citation(_message.Message):
     PAGE_FIELD_NUMBER: _ClassVar[int]
     QUOTE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    SENTENCES_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_FIELD_NUMBER: _ClassVar[int]
     number: int
     collection: str
     document_id: str
@@ -186,7 +218,9 @@ class Citation(_message.Message):
     page: int
     quote: str
     score: float
-    def __init__(self, number: _Optional[int] = ..., collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., quote: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+    sentences: _containers.RepeatedCompositeFieldContainer[SentenceSupport]
+    support: float
+    def __init__(self, number: _Optional[int] = ..., collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., quote: _Optional[str] = ..., score: _Optional[float] = ..., sentences: _Optional[_Iterable[_Union[SentenceSupport, _Mapping]]] = ..., support: _Optional[float] = ...) -> None: ...
 
 class GuardFinding(_message.Message):
     __slots__ = ("direction", "check", "kind", "action", "count")
@@ -348,17 +382,29 @@ class UsageRow(_message.Message):
     saved_usd: str
     def __init__(self, groups: _Optional[_Mapping[str, str]] = ..., requests: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[str] = ..., overhead_usd: _Optional[str] = ..., cache_hits: _Optional[int] = ..., saved_usd: _Optional[str] = ...) -> None: ...
 
+class KeyLimits(_message.Message):
+    __slots__ = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests_per_minute: int
+    tokens_per_minute: int
+    concurrent_requests: int
+    def __init__(self, requests_per_minute: _Optional[int] = ..., tokens_per_minute: _Optional[int] = ..., concurrent_requests: _Optional[int] = ...) -> None: ...
+
 class CreateKeyRequest(_message.Message):
-    __slots__ = ("tenant", "name", "scopes", "expires_at")
+    __slots__ = ("tenant", "name", "scopes", "expires_at", "limits")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     name: str
     scopes: _containers.RepeatedScalarFieldContainer[str]
     expires_at: str
-    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., expires_at: _Optional[str] = ...) -> None: ...
+    limits: KeyLimits
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., expires_at: _Optional[str] = ..., limits: _Optional[_Union[KeyLimits, _Mapping]] = ...) -> None: ...
 
 class CreateKeyResponse(_message.Message):
     __slots__ = ("id", "key")
@@ -381,7 +427,7 @@ class ListKeysResponse(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[_Union[KeyInfo, _Mapping]]] = ...) -> None: ...
 
 class KeyInfo(_message.Message):
-    __slots__ = ("id", "tenant", "name", "scopes", "created_at", "expires_at", "revoked_at", "rotated_at", "previous_until")
+    __slots__ = ("id", "tenant", "name", "scopes", "created_at", "expires_at", "revoked_at", "rotated_at", "previous_until", "limits")
     ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -391,6 +437,7 @@ class KeyInfo(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _ClassVar[int]
     ROTATED_AT_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     id: str
     tenant: str
     name: str
@@ -400,7 +447,22 @@ class KeyInfo(_message.Message):
     revoked_at: str
     rotated_at: str
     previous_until: str
-    def __init__(self, id: _Optional[str] = ..., tenant: _Optional[str] = ..., name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., created_at: _Optional[str] = ..., expires_at: _Optional[str] = ..., revoked_at: _Optional[str] = ..., rotated_at: _Optional[str] = ..., previous_until: _Optional[str] = ...) -> None: ...
+    limits: KeyLimits
+    def __init__(self, id: _Optional[str] = ..., tenant: _Optional[str] = ..., name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., created_at: _Optional[str] = ..., expires_at: _Optional[str] = ..., revoked_at: _Optional[str] = ..., rotated_at: _Optional[str] = ..., previous_until: _Optional[str] = ..., limits: _Optional[_Union[KeyLimits, _Mapping]] = ...) -> None: ...
+
+class LimitKeyRequest(_message.Message):
+    __slots__ = ("id", "limits")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    limits: KeyLimits
+    def __init__(self, id: _Optional[str] = ..., limits: _Optional[_Union[KeyLimits, _Mapping]] = ...) -> None: ...
+
+class LimitKeyResponse(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: KeyInfo
+    def __init__(self, key: _Optional[_Union[KeyInfo, _Mapping]] = ...) -> None: ...
 
 class RotateKeyRequest(_message.Message):
     __slots__ = ("id", "overlap")

@@ -449,6 +449,11 @@ class AdminServiceStub:
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
+        self.LimitKey = channel.unary_unary(
+                '/headrace.gateway.v1.AdminService/LimitKey',
+                request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LimitKeyRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LimitKeyResponse.FromString,
+                _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/headrace.gateway.v1.AdminService/ListAudit',
                 request_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.ListAuditRequest.SerializeToString,
@@ -507,6 +512,14 @@ class AdminServiceServicer:
     def RotateKey(self, request, context):
         """RotateKey gives a key a new secret, shown this once; the old one stays good for a while.
         Errors: NOT_FOUND, ABORTED (revoked or expired).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LimitKey(self, request, context):
+        """LimitKey gives a key limits of its own in place of those it has, everywhere within a second.
+        Errors: INVALID_ARGUMENT, NOT_FOUND, ABORTED (revoked or expired).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -579,6 +592,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RotateKey,
                     request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyRequest.FromString,
                     response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'LimitKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.LimitKey,
+                    request_deserializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LimitKeyRequest.FromString,
+                    response_serializer=headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LimitKeyResponse.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -698,6 +716,33 @@ class AdminService:
             '/headrace.gateway.v1.AdminService/RotateKey',
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyRequest.SerializeToString,
             headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LimitKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.gateway.v1.AdminService/LimitKey',
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LimitKeyRequest.SerializeToString,
+            headrace__protos_dot_gateway_dot_v1_dot_messages__pb2.LimitKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

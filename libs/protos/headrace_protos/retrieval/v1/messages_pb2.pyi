@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from headrace_protos.common.v1 import chat_pb2 as _chat_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -10,6 +11,12 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class CollectionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COLLECTION_KIND_UNSPECIFIED: _ClassVar[CollectionKind]
+    COLLECTION_KIND_DOCUMENTS: _ClassVar[CollectionKind]
+    COLLECTION_KIND_MEMORY: _ClassVar[CollectionKind]
 
 class AclMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -23,6 +30,9 @@ class SearchMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEARCH_MODE_HYBRID: _ClassVar[SearchMode]
     SEARCH_MODE_BM25: _ClassVar[SearchMode]
     SEARCH_MODE_VECTOR: _ClassVar[SearchMode]
+COLLECTION_KIND_UNSPECIFIED: CollectionKind
+COLLECTION_KIND_DOCUMENTS: CollectionKind
+COLLECTION_KIND_MEMORY: CollectionKind
 ACL_MODE_UNSPECIFIED: AclMode
 ACL_MODE_REQUIRED: AclMode
 ACL_MODE_NONE: AclMode
@@ -32,7 +42,7 @@ SEARCH_MODE_BM25: SearchMode
 SEARCH_MODE_VECTOR: SearchMode
 
 class Collection(_message.Message):
-    __slots__ = ("name", "tenant", "embedding", "acl", "shared_with", "epoch", "created_at")
+    __slots__ = ("name", "tenant", "embedding", "acl", "shared_with", "epoch", "created_at", "kind")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +50,7 @@ class Collection(_message.Message):
     SHARED_WITH_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     name: str
     tenant: str
     embedding: str
@@ -47,7 +58,8 @@ class Collection(_message.Message):
     shared_with: _containers.RepeatedScalarFieldContainer[str]
     epoch: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., embedding: _Optional[str] = ..., acl: _Optional[_Union[AclMode, str]] = ..., shared_with: _Optional[_Iterable[str]] = ..., epoch: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    kind: CollectionKind
+    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., embedding: _Optional[str] = ..., acl: _Optional[_Union[AclMode, str]] = ..., shared_with: _Optional[_Iterable[str]] = ..., epoch: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[CollectionKind, str]] = ...) -> None: ...
 
 class Acl(_message.Message):
     __slots__ = ("users", "groups", "public")
@@ -168,20 +180,26 @@ class GetJobRequest(_message.Message):
     def __init__(self, job: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "collection", "state", "documents", "done", "errors")
+    __slots__ = ("id", "collection", "state", "documents", "done", "errors", "kind", "failed", "created_at")
     ID_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     id: str
     collection: str
     state: str
     documents: int
     done: int
     errors: _containers.RepeatedCompositeFieldContainer[JobError]
-    def __init__(self, id: _Optional[str] = ..., collection: _Optional[str] = ..., state: _Optional[str] = ..., documents: _Optional[int] = ..., done: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[JobError, _Mapping]]] = ...) -> None: ...
+    kind: str
+    failed: int
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., collection: _Optional[str] = ..., state: _Optional[str] = ..., documents: _Optional[int] = ..., done: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[JobError, _Mapping]]] = ..., kind: _Optional[str] = ..., failed: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("document_id", "message")
@@ -248,7 +266,7 @@ class DocumentInfo(_message.Message):
     def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., acl: _Optional[_Union[Acl, _Mapping]] = ..., characters: _Optional[int] = ..., chunks: _Optional[int] = ..., searchable: _Optional[bool] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collections", "query", "top_k", "mode", "rerank", "filter", "explain")
+    __slots__ = ("collections", "query", "top_k", "mode", "rerank", "filter", "explain", "diversity", "freshness", "window", "section", "rewrite")
     COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -256,6 +274,11 @@ class SearchRequest(_message.Message):
     RERANK_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    DIVERSITY_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    SECTION_FIELD_NUMBER: _ClassVar[int]
+    REWRITE_FIELD_NUMBER: _ClassVar[int]
     collections: _containers.RepeatedScalarFieldContainer[str]
     query: str
     top_k: int
@@ -263,10 +286,43 @@ class SearchRequest(_message.Message):
     rerank: bool
     filter: _struct_pb2.Struct
     explain: bool
-    def __init__(self, collections: _Optional[_Iterable[str]] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., rerank: _Optional[bool] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., explain: _Optional[bool] = ...) -> None: ...
+    diversity: float
+    freshness: Freshness
+    window: int
+    section: bool
+    rewrite: Rewrite
+    def __init__(self, collections: _Optional[_Iterable[str]] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., rerank: _Optional[bool] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., explain: _Optional[bool] = ..., diversity: _Optional[float] = ..., freshness: _Optional[_Union[Freshness, _Mapping]] = ..., window: _Optional[int] = ..., section: _Optional[bool] = ..., rewrite: _Optional[_Union[Rewrite, _Mapping]] = ...) -> None: ...
+
+class Rewrite(_message.Message):
+    __slots__ = ("condense", "wordings", "hypothetical", "turns")
+    CONDENSE_FIELD_NUMBER: _ClassVar[int]
+    WORDINGS_FIELD_NUMBER: _ClassVar[int]
+    HYPOTHETICAL_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    condense: bool
+    wordings: int
+    hypothetical: bool
+    turns: _containers.RepeatedCompositeFieldContainer[Turn]
+    def __init__(self, condense: _Optional[bool] = ..., wordings: _Optional[int] = ..., hypothetical: _Optional[bool] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ...) -> None: ...
+
+class Turn(_message.Message):
+    __slots__ = ("role", "text")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    text: str
+    def __init__(self, role: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class Freshness(_message.Message):
+    __slots__ = ("field", "half_life_s")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    HALF_LIFE_S_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    half_life_s: float
+    def __init__(self, field: _Optional[str] = ..., half_life_s: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("results", "epochs")
+    __slots__ = ("results", "epochs", "queries", "rewriting")
     class EpochsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -276,9 +332,13 @@ class SearchResponse(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    REWRITING_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[Passage]
     epochs: _containers.ScalarMap[str, int]
-    def __init__(self, results: _Optional[_Iterable[_Union[Passage, _Mapping]]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    queries: _containers.RepeatedScalarFieldContainer[str]
+    rewriting: _chat_pb2.Usage
+    def __init__(self, results: _Optional[_Iterable[_Union[Passage, _Mapping]]] = ..., epochs: _Optional[_Mapping[str, int]] = ..., queries: _Optional[_Iterable[str]] = ..., rewriting: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class Passage(_message.Message):
     __slots__ = ("collection", "document_id", "chunk_id", "title", "score", "text", "start", "end", "page", "metadata", "scores", "page_breaks")

@@ -3,7 +3,11 @@
 import grpc
 import warnings
 
+from headrace_protos.retrieval.v1 import indexes_pb2 as headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2
+from headrace_protos.retrieval.v1 import jobs_pb2 as headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2
+from headrace_protos.retrieval.v1 import memory_pb2 as headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2
 from headrace_protos.retrieval.v1 import messages_pb2 as headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2
+from headrace_protos.retrieval.v1 import sources_pb2 as headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -57,6 +61,21 @@ class RetrievalServiceStub:
                 request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.ListIndexes = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/ListIndexes',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ListIndexesRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ListIndexesResponse.FromString,
+                _registered_method=True)
+        self.Reindex = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/Reindex',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ReindexRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.Job.FromString,
+                _registered_method=True)
+        self.CancelReindex = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/CancelReindex',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.CancelReindexRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.CancelReindexResponse.FromString,
+                _registered_method=True)
         self.Ingest = channel.unary_unary(
                 '/headrace.retrieval.v1.RetrievalService/Ingest',
                 request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestRequest.SerializeToString,
@@ -71,6 +90,41 @@ class RetrievalServiceStub:
                 '/headrace.retrieval.v1.RetrievalService/GetJob',
                 request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.Job.FromString,
+                _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/ListJobs',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/ListDeadLetters',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RetryDeadLetters = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/RetryDeadLetters',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.RetryDeadLettersRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.RetryDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DropDeadLetters = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/DropDeadLetters',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.DropDeadLettersRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.DropDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ListSources = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/ListSources',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListSourcesRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListSourcesResponse.FromString,
+                _registered_method=True)
+        self.SyncSource = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/SyncSource',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.SyncSourceRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.Source.FromString,
+                _registered_method=True)
+        self.ListRefusals = channel.unary_unary(
+                '/headrace.retrieval.v1.RetrievalService/ListRefusals',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListRefusalsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListRefusalsResponse.FromString,
                 _registered_method=True)
         self.GetDocument = channel.unary_unary(
                 '/headrace.retrieval.v1.RetrievalService/GetDocument',
@@ -126,6 +180,29 @@ class RetrievalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListIndexes(self, request, context):
+        """ListIndexes tells how a collection is cut and embedded, and which other way is being built.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reindex(self, request, context):
+        """Reindex builds another index version beside the active one, which it replaces in one step when it has every
+        document. The job tells how far it is. Another one that is being built is given up.
+        Errors: ABORTED (it is so already; or the config says how it is), INVALID_ARGUMENT (no such embedding deployment).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelReindex(self, request, context):
+        """CancelReindex gives up the index version that is being built. Errors: NOT_FOUND (none is).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Ingest(self, request, context):
         """Ingest stores documents durably; they become searchable in the background.
         """
@@ -143,6 +220,58 @@ class RetrievalServiceServicer:
 
     def GetJob(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """ListJobs tells how far each ingestion into a collection is, and each index version that is being built.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """ListDeadLetters tells which documents could not be made searchable, and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeadLetters(self, request, context):
+        """RetryDeadLetters puts them back into the queue. Errors: NOT_FOUND (an id is not there), INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetters(self, request, context):
+        """DropDeadLetters takes back the texts that could not be made searchable: what was searchable under the id before
+        stays, and a document that never was is removed.
+        Errors: NOT_FOUND (an id is not there), ABORTED (it is missing in an index version that is being built).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSources(self, request, context):
+        """ListSources tells where a collection's documents come from by themselves, and how that went.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncSource(self, request, context):
+        """SyncSource brings a source's documents over: new ones, changed ones, and those that vanished out.
+        Errors: NOT_FOUND (the config names no such source), DEADLINE_EXCEEDED (with `wait`; it goes on).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRefusals(self, request, context):
+        """ListRefusals tells which entries of a source are no documents, and why.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -196,6 +325,21 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.DeleteCollectionResponse.SerializeToString,
             ),
+            'ListIndexes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIndexes,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ListIndexesRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ListIndexesResponse.SerializeToString,
+            ),
+            'Reindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reindex,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ReindexRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.Job.SerializeToString,
+            ),
+            'CancelReindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelReindex,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.CancelReindexRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.CancelReindexResponse.SerializeToString,
+            ),
             'Ingest': grpc.unary_unary_rpc_method_handler(
                     servicer.Ingest,
                     request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.IngestRequest.FromString,
@@ -210,6 +354,41 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.GetJob,
                     request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.GetJobRequest.FromString,
                     response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.Job.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListJobsRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RetryDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeadLetters,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.RetryDeadLettersRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.RetryDeadLettersResponse.SerializeToString,
+            ),
+            'DropDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetters,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.DropDeadLettersRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.DropDeadLettersResponse.SerializeToString,
+            ),
+            'ListSources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSources,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListSourcesRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'SyncSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncSource,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.SyncSourceRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.Source.SerializeToString,
+            ),
+            'ListRefusals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefusals,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListRefusalsRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListRefusalsResponse.SerializeToString,
             ),
             'GetDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDocument,
@@ -354,6 +533,87 @@ class RetrievalService:
             _registered_method=True)
 
     @staticmethod
+    def ListIndexes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/ListIndexes',
+            headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ListIndexesRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ListIndexesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/Reindex',
+            headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.ReindexRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelReindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/CancelReindex',
+            headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.CancelReindexRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_indexes__pb2.CancelReindexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Ingest(request,
             target,
             options=(),
@@ -424,6 +684,195 @@ class RetrievalService:
             '/headrace.retrieval.v1.RetrievalService/GetJob',
             headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.GetJobRequest.SerializeToString,
             headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/ListJobs',
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/ListDeadLetters',
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListDeadLettersRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/RetryDeadLetters',
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.RetryDeadLettersRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.RetryDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/DropDeadLetters',
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.DropDeadLettersRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_jobs__pb2.DropDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/ListSources',
+            headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListSourcesRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/SyncSource',
+            headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.SyncSourceRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.Source.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefusals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.RetrievalService/ListRefusals',
+            headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListRefusalsRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_sources__pb2.ListRefusalsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -532,6 +981,528 @@ class RetrievalService:
             '/headrace.retrieval.v1.RetrievalService/Search',
             headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.SearchRequest.SerializeToString,
             headrace__protos_dot_retrieval_dot_v1_dot_messages__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class MemoryServiceStub:
+    """MemoryService keeps what is known of people: facts that outlast a conversation, and what was said in each.
+    Only the person may ask, or a key that speaks for people: one with the scope `assert_identity` or `read_all` that asks
+    for itself. Errors everywhere: PERMISSION_DENIED (it is somebody else's), NOT_FOUND (no such collection),
+    INVALID_ARGUMENT (the collection is no memory).
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetMemory = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/GetMemory',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.GetMemoryRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Memory.FromString,
+                _registered_method=True)
+        self.SetConsent = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/SetConsent',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SetConsentRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Memory.FromString,
+                _registered_method=True)
+        self.StoreFacts = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/StoreFacts',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.StoreFactsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.StoreFactsResponse.FromString,
+                _registered_method=True)
+        self.ListFacts = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/ListFacts',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListFactsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListFactsResponse.FromString,
+                _registered_method=True)
+        self.DeleteFact = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/DeleteFact',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteFactRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteFactResponse.FromString,
+                _registered_method=True)
+        self.SearchMemory = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/SearchMemory',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SearchMemoryRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SearchMemoryResponse.FromString,
+                _registered_method=True)
+        self.AppendTurns = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/AppendTurns',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.AppendTurnsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Conversation.FromString,
+                _registered_method=True)
+        self.GetConversation = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/GetConversation',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.GetConversationRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Conversation.FromString,
+                _registered_method=True)
+        self.ListConversations = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/ListConversations',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListConversationsRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListConversationsResponse.FromString,
+                _registered_method=True)
+        self.DeleteConversation = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/DeleteConversation',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteConversationRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteConversationResponse.FromString,
+                _registered_method=True)
+        self.EraseMemory = channel.unary_unary(
+                '/headrace.retrieval.v1.MemoryService/EraseMemory',
+                request_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.EraseMemoryRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.EraseMemoryResponse.FromString,
+                _registered_method=True)
+
+
+class MemoryServiceServicer:
+    """MemoryService keeps what is known of people: facts that outlast a conversation, and what was said in each.
+    Only the person may ask, or a key that speaks for people: one with the scope `assert_identity` or `read_all` that asks
+    for itself. Errors everywhere: PERMISSION_DENIED (it is somebody else's), NOT_FOUND (no such collection),
+    INVALID_ARGUMENT (the collection is no memory).
+    """
+
+    def GetMemory(self, request, context):
+        """GetMemory tells what there is of a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetConsent(self, request, context):
+        """SetConsent says whether facts may be kept of a person. Taking it back erases them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StoreFacts(self, request, context):
+        """StoreFacts keeps facts. Errors: PERMISSION_DENIED (the person has not consented).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFacts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteFact(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchMemory(self, request, context):
+        """SearchMemory finds facts of one person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppendTurns(self, request, context):
+        """AppendTurns keeps what was said. Where the conversation has outgrown the budget, the oldest turns are summed up by
+        the model that `services.retrieval.rewriter` names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConversation(self, request, context):
+        """GetConversation returns as much of a conversation as fits a number of tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConversations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConversation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseMemory(self, request, context):
+        """EraseMemory removes everything of a person from all memories of the tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_MemoryServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMemory,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.GetMemoryRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Memory.SerializeToString,
+            ),
+            'SetConsent': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetConsent,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SetConsentRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Memory.SerializeToString,
+            ),
+            'StoreFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.StoreFacts,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.StoreFactsRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.StoreFactsResponse.SerializeToString,
+            ),
+            'ListFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFacts,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListFactsRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListFactsResponse.SerializeToString,
+            ),
+            'DeleteFact': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteFact,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteFactRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteFactResponse.SerializeToString,
+            ),
+            'SearchMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchMemory,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SearchMemoryRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SearchMemoryResponse.SerializeToString,
+            ),
+            'AppendTurns': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendTurns,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.AppendTurnsRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Conversation.SerializeToString,
+            ),
+            'GetConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConversation,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.GetConversationRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Conversation.SerializeToString,
+            ),
+            'ListConversations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConversations,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListConversationsRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListConversationsResponse.SerializeToString,
+            ),
+            'DeleteConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConversation,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteConversationRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteConversationResponse.SerializeToString,
+            ),
+            'EraseMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMemory,
+                    request_deserializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.EraseMemoryRequest.FromString,
+                    response_serializer=headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.EraseMemoryResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'headrace.retrieval.v1.MemoryService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('headrace.retrieval.v1.MemoryService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class MemoryService:
+    """MemoryService keeps what is known of people: facts that outlast a conversation, and what was said in each.
+    Only the person may ask, or a key that speaks for people: one with the scope `assert_identity` or `read_all` that asks
+    for itself. Errors everywhere: PERMISSION_DENIED (it is somebody else's), NOT_FOUND (no such collection),
+    INVALID_ARGUMENT (the collection is no memory).
+    """
+
+    @staticmethod
+    def GetMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/GetMemory',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.GetMemoryRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Memory.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetConsent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/SetConsent',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SetConsentRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Memory.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StoreFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/StoreFacts',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.StoreFactsRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.StoreFactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/ListFacts',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListFactsRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListFactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteFact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/DeleteFact',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteFactRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteFactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/SearchMemory',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SearchMemoryRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.SearchMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendTurns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/AppendTurns',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.AppendTurnsRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Conversation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/GetConversation',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.GetConversationRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.Conversation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConversations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/ListConversations',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListConversationsRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.ListConversationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/DeleteConversation',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteConversationRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.DeleteConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.retrieval.v1.MemoryService/EraseMemory',
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.EraseMemoryRequest.SerializeToString,
+            headrace__protos_dot_retrieval_dot_v1_dot_memory__pb2.EraseMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

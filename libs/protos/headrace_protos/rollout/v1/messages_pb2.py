@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)headrace_protos/rollout/v1/messages.proto\x12\x13headrace.rollout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1f\n\x0cWatchRequest\x12\x0f\n\x07watcher\x18\x01 \x01(\t\"V\n\x05Grant\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\x12*\n\x06splits\x18\x02 \x03(\x0b\x32\x1a.headrace.rollout.v1.Split\x12\x0f\n\x07version\x18\x03 \x01(\x04\"\xc9\x01\n\x05Split\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04salt\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x0e\n\x06shadow\x18\x05 \x01(\r\x12\x16\n\x0e\x63\x61ndidate_json\x18\x06 \x01(\t\x12\x1a\n\x12shadow_concurrency\x18\x07 \x01(\r\x12 \n\x18shadow_nano_usd_per_hour\x18\x08 \x01(\x04\x12\x19\n\x11shadow_similarity\x18\t \x01(\t\"\"\n\x13ListRolloutsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"F\n\x14ListRolloutsResponse\x12.\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1c.headrace.rollout.v1.Rollout\"\x1f\n\x11GetRolloutRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1c\n\x0ePromoteRequest\x12\n\n\x02id\x18\x01 \x01(\t\"*\n\x0c\x41\x62ortRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"*\n\x0e\x41pproveRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\r\"0\n\x0cStartRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tspec_json\x18\x02 \x01(\t\"\x1c\n\x0e\x45xplainRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xd0\x01\n\x0b\x45xplanation\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.headrace.rollout.v1.Rollout\x12\x34\n\x0btransitions\x18\x02 \x03(\x0b\x32\x1f.headrace.rollout.v1.Transition\x12\x30\n\tdecisions\x18\x03 \x03(\x0b\x32\x1d.headrace.rollout.v1.Decision\x12*\n\x06points\x18\x04 \x03(\x0b\x32\x1a.headrace.rollout.v1.Point\"\x80\x01\n\nTransition\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"\x90\x01\n\x08\x44\x65\x63ision\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\x08verdicts\x18\x05 \x03(\x0b\x32\x1c.headrace.rollout.v1.Verdict\"\xc8\x01\n\x05Point\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x15\n\x08\x65stimate\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06margin\x18\x07 \x01(\x01H\x03\x88\x01\x01\x42\x0b\n\t_estimateB\x06\n\x04_lowB\x07\n\x05_highB\t\n\x07_margin\"\x8c\x02\n\x07Verdict\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x15\n\x08\x65stimate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06margin\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\r\n\x05\x61lpha\x18\x07 \x01(\x01\x12\x12\n\nn_baseline\x18\x08 \x01(\x04\x12\x13\n\x0bn_candidate\x18\t \x01(\x04\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0e\n\x06paired\x18\x0b \x01(\x08\x12\x10\n\x08\x65vidence\x18\x0c \x01(\x01\x42\x0b\n\t_estimateB\x06\n\x04_lowB\x07\n\x05_highB\t\n\x07_margin\"\xd9\x02\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\r\x12\r\n\x05steps\x18\x05 \x01(\r\x12\x0e\n\x06weight\x18\x06 \x01(\r\x12\x0e\n\x06shadow\x18\x07 \x01(\r\x12\x11\n\tspec_json\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fstep_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\r\n\x05holds\x18\r \x01(\t\x12\x10\n\x08served_s\x18\x0e \x01(\x01\x12.\n\x08verdicts\x18\x0f \x03(\x0b\x32\x1c.headrace.rollout.v1.Verdictb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)headrace_protos/rollout/v1/messages.proto\x12\x13headrace.rollout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1f\n\x0cWatchRequest\x12\x0f\n\x07watcher\x18\x01 \x01(\t\"V\n\x05Grant\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\x12*\n\x06splits\x18\x02 \x03(\x0b\x32\x1a.headrace.rollout.v1.Split\x12\x0f\n\x07version\x18\x03 \x01(\x04\"\xa2\x02\n\x05Split\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04salt\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x0e\n\x06shadow\x18\x05 \x01(\r\x12\x16\n\x0e\x63\x61ndidate_json\x18\x06 \x01(\t\x12\x1a\n\x12shadow_concurrency\x18\x07 \x01(\r\x12 \n\x18shadow_nano_usd_per_hour\x18\x08 \x01(\x04\x12\x19\n\x11shadow_similarity\x18\t \x01(\t\x12\r\n\x05\x66resh\x18\n \x01(\r\x12\x12\n\nfresh_json\x18\x0b \x01(\t\x12\x34\n\x0cshadow_judge\x18\x0c \x01(\x0b\x32\x1e.headrace.rollout.v1.PairJudge\"V\n\tPairJudge\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x63riteria\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\r\x12\x19\n\x11nano_usd_per_hour\x18\x04 \x01(\x04\"\"\n\x13ListRolloutsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"F\n\x14ListRolloutsResponse\x12.\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1c.headrace.rollout.v1.Rollout\"\x1f\n\x11GetRolloutRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1c\n\x0ePromoteRequest\x12\n\n\x02id\x18\x01 \x01(\t\"*\n\x0c\x41\x62ortRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"*\n\x0e\x41pproveRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\r\"?\n\x0cStartRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tspec_json\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\x08\"\x1c\n\x0e\x45xplainRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xd0\x01\n\x0b\x45xplanation\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.headrace.rollout.v1.Rollout\x12\x34\n\x0btransitions\x18\x02 \x03(\x0b\x32\x1f.headrace.rollout.v1.Transition\x12\x30\n\tdecisions\x18\x03 \x03(\x0b\x32\x1d.headrace.rollout.v1.Decision\x12*\n\x06points\x18\x04 \x03(\x0b\x32\x1a.headrace.rollout.v1.Point\"\x80\x01\n\nTransition\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"\x90\x01\n\x08\x44\x65\x63ision\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\x08verdicts\x18\x05 \x03(\x0b\x32\x1c.headrace.rollout.v1.Verdict\"\xc8\x01\n\x05Point\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x15\n\x08\x65stimate\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06margin\x18\x07 \x01(\x01H\x03\x88\x01\x01\x42\x0b\n\t_estimateB\x06\n\x04_lowB\x07\n\x05_highB\t\n\x07_margin\"\x8c\x02\n\x07Verdict\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x15\n\x08\x65stimate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06margin\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\r\n\x05\x61lpha\x18\x07 \x01(\x01\x12\x12\n\nn_baseline\x18\x08 \x01(\x04\x12\x13\n\x0bn_candidate\x18\t \x01(\x04\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0e\n\x06paired\x18\x0b \x01(\x08\x12\x10\n\x08\x65vidence\x18\x0c \x01(\x01\x42\x0b\n\t_estimateB\x06\n\x04_lowB\x07\n\x05_highB\t\n\x07_margin\"\x8e\x03\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\r\x12\r\n\x05steps\x18\x05 \x01(\r\x12\x0e\n\x06weight\x18\x06 \x01(\r\x12\x0e\n\x06shadow\x18\x07 \x01(\r\x12\x11\n\tspec_json\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fstep_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\r\n\x05holds\x18\r \x01(\t\x12\x10\n\x08served_s\x18\x0e \x01(\x01\x12.\n\x08verdicts\x18\x0f \x03(\x0b\x32\x1c.headrace.rollout.v1.Verdict\x12\x33\n\nevaluation\x18\x10 \x01(\x0b\x32\x1f.headrace.rollout.v1.Evaluation\"\x90\x01\n\nEvaluation\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04\x64one\x18\x04 \x01(\r\x12\r\n\x05total\x18\x05 \x01(\r\x12\x0b\n\x03why\x18\x06 \x01(\t\x12,\n\x06\x63hecks\x18\x07 \x03(\x0b\x32\x1c.headrace.rollout.v1.Verdictb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,33 +37,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANT']._serialized_start=132
   _globals['_GRANT']._serialized_end=218
   _globals['_SPLIT']._serialized_start=221
-  _globals['_SPLIT']._serialized_end=422
-  _globals['_LISTROLLOUTSREQUEST']._serialized_start=424
-  _globals['_LISTROLLOUTSREQUEST']._serialized_end=458
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=460
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=530
-  _globals['_GETROLLOUTREQUEST']._serialized_start=532
-  _globals['_GETROLLOUTREQUEST']._serialized_end=563
-  _globals['_PROMOTEREQUEST']._serialized_start=565
-  _globals['_PROMOTEREQUEST']._serialized_end=593
-  _globals['_ABORTREQUEST']._serialized_start=595
-  _globals['_ABORTREQUEST']._serialized_end=637
-  _globals['_APPROVEREQUEST']._serialized_start=639
-  _globals['_APPROVEREQUEST']._serialized_end=681
-  _globals['_STARTREQUEST']._serialized_start=683
-  _globals['_STARTREQUEST']._serialized_end=731
-  _globals['_EXPLAINREQUEST']._serialized_start=733
-  _globals['_EXPLAINREQUEST']._serialized_end=761
-  _globals['_EXPLANATION']._serialized_start=764
-  _globals['_EXPLANATION']._serialized_end=972
-  _globals['_TRANSITION']._serialized_start=975
-  _globals['_TRANSITION']._serialized_end=1103
-  _globals['_DECISION']._serialized_start=1106
-  _globals['_DECISION']._serialized_end=1250
-  _globals['_POINT']._serialized_start=1253
-  _globals['_POINT']._serialized_end=1453
-  _globals['_VERDICT']._serialized_start=1456
-  _globals['_VERDICT']._serialized_end=1724
-  _globals['_ROLLOUT']._serialized_start=1727
-  _globals['_ROLLOUT']._serialized_end=2072
+  _globals['_SPLIT']._serialized_end=511
+  _globals['_PAIRJUDGE']._serialized_start=513
+  _globals['_PAIRJUDGE']._serialized_end=599
+  _globals['_LISTROLLOUTSREQUEST']._serialized_start=601
+  _globals['_LISTROLLOUTSREQUEST']._serialized_end=635
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=637
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=707
+  _globals['_GETROLLOUTREQUEST']._serialized_start=709
+  _globals['_GETROLLOUTREQUEST']._serialized_end=740
+  _globals['_PROMOTEREQUEST']._serialized_start=742
+  _globals['_PROMOTEREQUEST']._serialized_end=770
+  _globals['_ABORTREQUEST']._serialized_start=772
+  _globals['_ABORTREQUEST']._serialized_end=814
+  _globals['_APPROVEREQUEST']._serialized_start=816
+  _globals['_APPROVEREQUEST']._serialized_end=858
+  _globals['_STARTREQUEST']._serialized_start=860
+  _globals['_STARTREQUEST']._serialized_end=923
+  _globals['_EXPLAINREQUEST']._serialized_start=925
+  _globals['_EXPLAINREQUEST']._serialized_end=953
+  _globals['_EXPLANATION']._serialized_start=956
+  _globals['_EXPLANATION']._serialized_end=1164
+  _globals['_TRANSITION']._serialized_start=1167
+  _globals['_TRANSITION']._serialized_end=1295
+  _globals['_DECISION']._serialized_start=1298
+  _globals['_DECISION']._serialized_end=1442
+  _globals['_POINT']._serialized_start=1445
+  _globals['_POINT']._serialized_end=1645
+  _globals['_VERDICT']._serialized_start=1648
+  _globals['_VERDICT']._serialized_end=1916
+  _globals['_ROLLOUT']._serialized_start=1919
+  _globals['_ROLLOUT']._serialized_end=2317
+  _globals['_EVALUATION']._serialized_start=2320
+  _globals['_EVALUATION']._serialized_end=2464
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class Grant(_message.Message):
     def __init__(self, lease_ms: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Split(_message.Message):
-    __slots__ = ("rollout_id", "model", "salt", "weight", "shadow", "candidate_json", "shadow_concurrency", "shadow_nano_usd_per_hour", "shadow_similarity")
+    __slots__ = ("rollout_id", "model", "salt", "weight", "shadow", "candidate_json", "shadow_concurrency", "shadow_nano_usd_per_hour", "shadow_similarity", "fresh", "fresh_json", "shadow_judge")
     ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SALT_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,9 @@ class Split(_message.Message):
     SHADOW_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     SHADOW_NANO_USD_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
     SHADOW_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
+    FRESH_JSON_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_JUDGE_FIELD_NUMBER: _ClassVar[int]
     rollout_id: str
     model: str
     salt: str
@@ -45,7 +48,22 @@ class Split(_message.Message):
     shadow_concurrency: int
     shadow_nano_usd_per_hour: int
     shadow_similarity: str
-    def __init__(self, rollout_id: _Optional[str] = ..., model: _Optional[str] = ..., salt: _Optional[str] = ..., weight: _Optional[int] = ..., shadow: _Optional[int] = ..., candidate_json: _Optional[str] = ..., shadow_concurrency: _Optional[int] = ..., shadow_nano_usd_per_hour: _Optional[int] = ..., shadow_similarity: _Optional[str] = ...) -> None: ...
+    fresh: int
+    fresh_json: str
+    shadow_judge: PairJudge
+    def __init__(self, rollout_id: _Optional[str] = ..., model: _Optional[str] = ..., salt: _Optional[str] = ..., weight: _Optional[int] = ..., shadow: _Optional[int] = ..., candidate_json: _Optional[str] = ..., shadow_concurrency: _Optional[int] = ..., shadow_nano_usd_per_hour: _Optional[int] = ..., shadow_similarity: _Optional[str] = ..., fresh: _Optional[int] = ..., fresh_json: _Optional[str] = ..., shadow_judge: _Optional[_Union[PairJudge, _Mapping]] = ...) -> None: ...
+
+class PairJudge(_message.Message):
+    __slots__ = ("model", "criteria", "share", "nano_usd_per_hour")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CRITERIA_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    NANO_USD_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    criteria: str
+    share: int
+    nano_usd_per_hour: int
+    def __init__(self, model: _Optional[str] = ..., criteria: _Optional[str] = ..., share: _Optional[int] = ..., nano_usd_per_hour: _Optional[int] = ...) -> None: ...
 
 class ListRolloutsRequest(_message.Message):
     __slots__ = ("all",)
@@ -88,12 +106,14 @@ class ApproveRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class StartRequest(_message.Message):
-    __slots__ = ("model", "spec_json")
+    __slots__ = ("model", "spec_json", "queue")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
     model: str
     spec_json: str
-    def __init__(self, model: _Optional[str] = ..., spec_json: _Optional[str] = ...) -> None: ...
+    queue: bool
+    def __init__(self, model: _Optional[str] = ..., spec_json: _Optional[str] = ..., queue: _Optional[bool] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("id",)
@@ -190,7 +210,7 @@ class Verdict(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., state: _Optional[str] = ..., estimate: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., margin: _Optional[float] = ..., alpha: _Optional[float] = ..., n_baseline: _Optional[int] = ..., n_candidate: _Optional[int] = ..., reason: _Optional[str] = ..., paired: _Optional[bool] = ..., evidence: _Optional[float] = ...) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ("id", "model", "state", "step", "steps", "weight", "shadow", "spec_json", "reason", "created_at", "step_started_at", "source", "holds", "served_s", "verdicts")
+    __slots__ = ("id", "model", "state", "step", "steps", "weight", "shadow", "spec_json", "reason", "created_at", "step_started_at", "source", "holds", "served_s", "verdicts", "evaluation")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +226,7 @@ class Rollout(_message.Message):
     HOLDS_FIELD_NUMBER: _ClassVar[int]
     SERVED_S_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     state: str
@@ -221,4 +242,23 @@ class Rollout(_message.Message):
     holds: str
     served_s: float
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., weight: _Optional[int] = ..., shadow: _Optional[int] = ..., spec_json: _Optional[str] = ..., reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., holds: _Optional[str] = ..., served_s: _Optional[float] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
+    evaluation: Evaluation
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., weight: _Optional[int] = ..., shadow: _Optional[int] = ..., spec_json: _Optional[str] = ..., reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., holds: _Optional[str] = ..., served_s: _Optional[float] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...
+
+class Evaluation(_message.Message):
+    __slots__ = ("suite", "step", "state", "done", "total", "why", "checks")
+    SUITE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    suite: str
+    step: int
+    state: str
+    done: int
+    total: int
+    why: str
+    checks: _containers.RepeatedCompositeFieldContainer[Verdict]
+    def __init__(self, suite: _Optional[str] = ..., step: _Optional[int] = ..., state: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., why: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...

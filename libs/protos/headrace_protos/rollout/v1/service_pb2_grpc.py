@@ -102,7 +102,8 @@ class RolloutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Start(self, request, context):
-        """Start asks for a rollout beside the config file. Errors: INVALID_ARGUMENT, ABORTED (this id has already ended).
+        """Start asks for a rollout beside the config file. Errors: INVALID_ARGUMENT, ABORTED (this id has already ended, or the
+        queue is full).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -282,7 +282,7 @@ class ListTracesResponse(_message.Message):
     def __init__(self, traces: _Optional[_Iterable[_Union[TraceSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class TraceSummary(_message.Message):
-    __slots__ = ("trace_id", "tenant", "name", "model", "start_time", "duration_ms", "input_tokens", "output_tokens", "cost_usd", "status", "spans", "deployment", "arm", "operation", "provider", "cache", "error", "session", "user", "key_id", "config_hash", "rollout", "ttft_ms", "tpot_ms", "stages", "attempts", "findings", "collections", "feedback", "feedback_count", "question", "capture")
+    __slots__ = ("trace_id", "tenant", "name", "model", "start_time", "duration_ms", "input_tokens", "output_tokens", "cost_usd", "status", "spans", "deployment", "arm", "operation", "provider", "cache", "error", "session", "user", "key_id", "config_hash", "rollout", "ttft_ms", "tpot_ms", "stages", "attempts", "findings", "collections", "feedback", "feedback_count", "question", "capture", "spans_thinned", "saved")
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -315,6 +315,8 @@ class TraceSummary(_message.Message):
     FEEDBACK_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    SPANS_THINNED_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
     trace_id: str
     tenant: str
     name: str
@@ -347,7 +349,9 @@ class TraceSummary(_message.Message):
     feedback_count: int
     question: str
     capture: str
-    def __init__(self, trace_id: _Optional[str] = ..., tenant: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[str] = ..., status: _Optional[str] = ..., spans: _Optional[int] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., operation: _Optional[str] = ..., provider: _Optional[str] = ..., cache: _Optional[str] = ..., error: _Optional[str] = ..., session: _Optional[str] = ..., user: _Optional[str] = ..., key_id: _Optional[str] = ..., config_hash: _Optional[str] = ..., rollout: _Optional[str] = ..., ttft_ms: _Optional[float] = ..., tpot_ms: _Optional[float] = ..., stages: _Optional[int] = ..., attempts: _Optional[int] = ..., findings: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ..., feedback: _Optional[float] = ..., feedback_count: _Optional[int] = ..., question: _Optional[str] = ..., capture: _Optional[str] = ...) -> None: ...
+    spans_thinned: int
+    saved: bool
+    def __init__(self, trace_id: _Optional[str] = ..., tenant: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[str] = ..., status: _Optional[str] = ..., spans: _Optional[int] = ..., deployment: _Optional[str] = ..., arm: _Optional[str] = ..., operation: _Optional[str] = ..., provider: _Optional[str] = ..., cache: _Optional[str] = ..., error: _Optional[str] = ..., session: _Optional[str] = ..., user: _Optional[str] = ..., key_id: _Optional[str] = ..., config_hash: _Optional[str] = ..., rollout: _Optional[str] = ..., ttft_ms: _Optional[float] = ..., tpot_ms: _Optional[float] = ..., stages: _Optional[int] = ..., attempts: _Optional[int] = ..., findings: _Optional[_Iterable[str]] = ..., collections: _Optional[_Iterable[str]] = ..., feedback: _Optional[float] = ..., feedback_count: _Optional[int] = ..., question: _Optional[str] = ..., capture: _Optional[str] = ..., spans_thinned: _Optional[int] = ..., saved: _Optional[bool] = ...) -> None: ...
 
 class ListSessionsRequest(_message.Message):
     __slots__ = ("limit", "page_token", "filter")
@@ -574,6 +578,106 @@ class ExportSpansResponse(_message.Message):
     rejected: int
     message: str
     def __init__(self, rejected: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class GetDriftRequest(_message.Message):
+    __slots__ = ("tenant", "model", "collection", "feature", "day", "days", "reference_from", "reference_to", "drifted", "limit")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FROM_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_TO_FIELD_NUMBER: _ClassVar[int]
+    DRIFTED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    model: str
+    collection: str
+    feature: str
+    day: str
+    days: int
+    reference_from: str
+    reference_to: str
+    drifted: bool
+    limit: int
+    def __init__(self, tenant: _Optional[str] = ..., model: _Optional[str] = ..., collection: _Optional[str] = ..., feature: _Optional[str] = ..., day: _Optional[str] = ..., days: _Optional[int] = ..., reference_from: _Optional[str] = ..., reference_to: _Optional[str] = ..., drifted: _Optional[bool] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class GetDriftResponse(_message.Message):
+    __slots__ = ("drifts", "tests", "to", "reference_from", "reference_to", "more")
+    DRIFTS_FIELD_NUMBER: _ClassVar[int]
+    TESTS_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FROM_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_TO_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    drifts: _containers.RepeatedCompositeFieldContainer[Drift]
+    tests: int
+    to: str
+    reference_from: str
+    reference_to: str
+    more: bool
+    def __init__(self, drifts: _Optional[_Iterable[_Union[Drift, _Mapping]]] = ..., tests: _Optional[int] = ..., to: _Optional[str] = ..., reference_from: _Optional[str] = ..., reference_to: _Optional[str] = ..., more: _Optional[bool] = ..., **kwargs) -> None: ...
+
+class Drift(_message.Message):
+    __slots__ = ("tenant", "model", "collection", "feature", "drifted", "psi", "test", "p_value", "q_value", "count", "reference_count", "bins", "days")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    DRIFTED_FIELD_NUMBER: _ClassVar[int]
+    PSI_FIELD_NUMBER: _ClassVar[int]
+    TEST_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    Q_VALUE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BINS_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    model: str
+    collection: str
+    feature: str
+    drifted: bool
+    psi: float
+    test: str
+    p_value: float
+    q_value: float
+    count: int
+    reference_count: int
+    bins: _containers.RepeatedCompositeFieldContainer[DriftBin]
+    days: _containers.RepeatedCompositeFieldContainer[DriftDay]
+    def __init__(self, tenant: _Optional[str] = ..., model: _Optional[str] = ..., collection: _Optional[str] = ..., feature: _Optional[str] = ..., drifted: _Optional[bool] = ..., psi: _Optional[float] = ..., test: _Optional[str] = ..., p_value: _Optional[float] = ..., q_value: _Optional[float] = ..., count: _Optional[int] = ..., reference_count: _Optional[int] = ..., bins: _Optional[_Iterable[_Union[DriftBin, _Mapping]]] = ..., days: _Optional[_Iterable[_Union[DriftDay, _Mapping]]] = ...) -> None: ...
+
+class DriftBin(_message.Message):
+    __slots__ = ("name", "count", "reference_count", "to")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    count: int
+    reference_count: int
+    to: float
+    def __init__(self, name: _Optional[str] = ..., count: _Optional[int] = ..., reference_count: _Optional[int] = ..., to: _Optional[float] = ..., **kwargs) -> None: ...
+
+class DriftDay(_message.Message):
+    __slots__ = ("day", "count", "psi")
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    PSI_FIELD_NUMBER: _ClassVar[int]
+    day: str
+    count: int
+    psi: float
+    def __init__(self, day: _Optional[str] = ..., count: _Optional[int] = ..., psi: _Optional[float] = ...) -> None: ...
+
+class KeepTraceRequest(_message.Message):
+    __slots__ = ("trace_id",)
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    trace_id: str
+    def __init__(self, trace_id: _Optional[str] = ...) -> None: ...
 
 class EraseTracesRequest(_message.Message):
     __slots__ = ("tenant", "user")

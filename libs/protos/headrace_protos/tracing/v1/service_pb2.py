@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace_protos.tracing.v1 import messages_pb2 as headrace__protos_dot_tracing_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace_protos/tracing/v1/service.proto\x12\x13headrace.tracing.v1\x1a)headrace_protos/tracing/v1/messages.proto2\xef\x05\n\x0eTracingService\x12L\n\x08GetTrace\x12$.headrace.tracing.v1.GetTraceRequest\x1a\x1a.headrace.tracing.v1.Trace\x12]\n\nListTraces\x12&.headrace.tracing.v1.ListTracesRequest\x1a\'.headrace.tracing.v1.ListTracesResponse\x12\x63\n\x0cListSessions\x12(.headrace.tracing.v1.ListSessionsRequest\x1a).headrace.tracing.v1.ListSessionsResponse\x12Z\n\tAggregate\x12%.headrace.tracing.v1.AggregateRequest\x1a&.headrace.tracing.v1.AggregateResponse\x12T\n\x07\x43ompare\x12#.headrace.tracing.v1.CompareRequest\x1a$.headrace.tracing.v1.CompareResponse\x12`\n\x0b\x45xportSpans\x12\'.headrace.tracing.v1.ExportSpansRequest\x1a(.headrace.tracing.v1.ExportSpansResponse\x12`\n\x0b\x45raseTraces\x12\'.headrace.tracing.v1.EraseTracesRequest\x1a(.headrace.tracing.v1.EraseTracesResponse\x12U\n\x0b\x41\x64\x64\x46\x65\x65\x64\x62\x61\x63k\x12\'.headrace.tracing.v1.AddFeedbackRequest\x1a\x1d.headrace.tracing.v1.Feedbackb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace_protos/tracing/v1/service.proto\x12\x13headrace.tracing.v1\x1a)headrace_protos/tracing/v1/messages.proto2\x9f\x07\n\x0eTracingService\x12L\n\x08GetTrace\x12$.headrace.tracing.v1.GetTraceRequest\x1a\x1a.headrace.tracing.v1.Trace\x12]\n\nListTraces\x12&.headrace.tracing.v1.ListTracesRequest\x1a\'.headrace.tracing.v1.ListTracesResponse\x12\x63\n\x0cListSessions\x12(.headrace.tracing.v1.ListSessionsRequest\x1a).headrace.tracing.v1.ListSessionsResponse\x12Z\n\tAggregate\x12%.headrace.tracing.v1.AggregateRequest\x1a&.headrace.tracing.v1.AggregateResponse\x12T\n\x07\x43ompare\x12#.headrace.tracing.v1.CompareRequest\x1a$.headrace.tracing.v1.CompareResponse\x12`\n\x0b\x45xportSpans\x12\'.headrace.tracing.v1.ExportSpansRequest\x1a(.headrace.tracing.v1.ExportSpansResponse\x12`\n\x0b\x45raseTraces\x12\'.headrace.tracing.v1.EraseTracesRequest\x1a(.headrace.tracing.v1.EraseTracesResponse\x12W\n\x08GetDrift\x12$.headrace.tracing.v1.GetDriftRequest\x1a%.headrace.tracing.v1.GetDriftResponse\x12U\n\tKeepTrace\x12%.headrace.tracing.v1.KeepTraceRequest\x1a!.headrace.tracing.v1.TraceSummary\x12U\n\x0b\x41\x64\x64\x46\x65\x65\x64\x62\x61\x63k\x12\'.headrace.tracing.v1.AddFeedbackRequest\x1a\x1d.headrace.tracing.v1.Feedbackb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_protos.tracing.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRACINGSERVICE']._serialized_start=109
-  _globals['_TRACINGSERVICE']._serialized_end=860
+  _globals['_TRACINGSERVICE']._serialized_end=1036
 # @@protoc_insertion_point(module_scope)

@@ -71,6 +71,16 @@ class TracingServiceStub:
                 request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesResponse.FromString,
                 _registered_method=True)
+        self.GetDrift = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/GetDrift',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.GetDriftRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.GetDriftResponse.FromString,
+                _registered_method=True)
+        self.KeepTrace = channel.unary_unary(
+                '/headrace.tracing.v1.TracingService/KeepTrace',
+                request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.KeepTraceRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.TraceSummary.FromString,
+                _registered_method=True)
         self.AddFeedback = channel.unary_unary(
                 '/headrace.tracing.v1.TracingService/AddFeedback',
                 request_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.AddFeedbackRequest.SerializeToString,
@@ -127,7 +137,22 @@ class TracingServiceServicer:
 
     def EraseTraces(self, request, context):
         """EraseTraces deletes a tenant's traces, or those of one of its users: spans, contents and feedback. Needs the scope
-        `admin`. Errors: PERMISSION_DENIED, INVALID_ARGUMENT (no tenant).
+        `admin`; a user's also the user, or a key with `assert_identity` or `read_all` that asks for itself. Errors: PERMISSION_DENIED, INVALID_ARGUMENT (no tenant).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDrift(self, request, context):
+        """GetDrift holds the requests of some days against those of a time before, by model and collection.
+        Errors: INVALID_ARGUMENT (a field out of its bounds).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepTrace(self, request, context):
+        """KeepTrace keeps what there is of a trace's spans until the trace itself goes. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +203,16 @@ def add_TracingServiceServicer_to_server(servicer, server):
                     servicer.EraseTraces,
                     request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesRequest.FromString,
                     response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesResponse.SerializeToString,
+            ),
+            'GetDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDrift,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.GetDriftRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.GetDriftResponse.SerializeToString,
+            ),
+            'KeepTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepTrace,
+                    request_deserializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.KeepTraceRequest.FromString,
+                    response_serializer=headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.TraceSummary.SerializeToString,
             ),
             'AddFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.AddFeedback,
@@ -376,6 +411,60 @@ class TracingService:
             '/headrace.tracing.v1.TracingService/EraseTraces',
             headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesRequest.SerializeToString,
             headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.EraseTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/GetDrift',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.GetDriftRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.GetDriftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.tracing.v1.TracingService/KeepTrace',
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.KeepTraceRequest.SerializeToString,
+            headrace__protos_dot_tracing_dot_v1_dot_messages__pb2.TraceSummary.FromString,
             options,
             channel_credentials,
             insecure,
