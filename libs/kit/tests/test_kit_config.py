@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from decimal import Decimal
+from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from headrace_kit.config import Config, ConfigInvalid, ConfigStore, Secrets, Snapshot, parse
 from headrace_kit.config.deployments import Price
 from headrace_kit.config.rollouts import candidate_spec, merge_patch
 from headrace_kit.config.schema import json_schema, reference
+from headrace_kit.config.snapshot import TAGS
 from headrace_kit.errors import NotReady
 
 GOOD = """\
@@ -200,3 +205,62 @@ def test_every_field_of_the_schema_is_described():
             described = {"description", "const", "$ref"} & field.keys()
             assert described, f"{name}.{key} has no description"
     assert "| `drain_s` | number | `20` |" in reference()
+
+
+def hash_of(**sections):
+    return Snapshot(Config.model_validate(sections), Path("headrace.yaml")).hash
+
+
+def test_an_option_that_a_version_adds_does_not_rename_a_config_without_it():
+    """Services of two versions agree on the name, so that a gateway does not wait for what will never come."""
+
+    class Newer(Config):
+        novelty: int = 3
+
+    told = {"services": {"gateway": {"drain_s": 7}}}
+    newer = Snapshot(Newer.model_validate(told), Path("headrace.yaml"))
+    assert newer.hash == hash_of(**told)
+    assert Snapshot(Newer.model_validate({**told, "novelty": 4}), Path("headrace.yaml")).hash != newer.hash
+
+
+def test_a_default_that_is_written_down_changes_no_hash_and_a_kind_alone_does():
+    assert hash_of() == hash_of(services={})
+    assert hash_of(services={"gateway": {"drain_s": 7}}) != hash_of(services={"gateway": {"drain_s": 8}})
+    pii, secrets = ({"p": {"input": [{"check": check}]}} for check in ("pii", "secrets"))
+    assert hash_of(guardrails=pii) != hash_of(guardrails=secrets)
+
+
+def test_each_kind_of_a_section_has_a_tag_in_its_hash():
+    seen, unions = set(), []
+
+    def walk(kind):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if kind not in seen:
+                seen.add(kind)
+                for field in kind.model_fields.values():
+                    walk(field.annotation)
+            return
+        members = [one for one in get_args(kind) if isinstance(one, type) and issubclass(one, BaseModel)]
+        if len(members) > 1:
+            unions.append(members)
+        for one in get_args(kind):
+            walk(one)
+
+    walk(Config)
+    assert len(unions) > 3
+    for members in unions:
+        assert all(member.model_fields.keys() & TAGS for member in members), members
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"acl": "required", "sources": {"a": {"kind": "folder", "path": "/data"}}}, "sources.a needs an acl"),
+        ({"sources": {"a": {"kind": "web"}}}, "name pages, or a sitemap"),
+        ({"sources": {"a": {"kind": "s3", "bucket": "b12", "access_key": {"secret": "x"}}}}, "belong together"),
+        ({"sources": {"a": {"kind": "ftp", "path": "/data"}}}, "kind"),
+    ],
+)
+def test_sources_that_cannot_be_read_or_would_show_too_much_are_refused(section, told):
+    with pytest.raises(ConfigInvalid, match=told):
+        parse(json.dumps({"tenants": {"red": {}}, "collections": {"c": {"tenant": "red", **section}}}))

@@ -8,13 +8,14 @@ import inspect
 import grpc
 import pytest
 from google.rpc import status_pb2
+from grpc.aio import AioRpcError, Metadata
 
 from headrace_kit.errors import INTERNAL_MESSAGE, NotFound
 from headrace_kit.hosting import Servicing
 from headrace_kit.hosting.ray_app import WithoutLifespan, route_prefix
 from headrace_kit.hosting.ray_calls import mark_direct_calls, serve_methods
 from headrace_kit.rpc import metadata
-from headrace_kit.rpc.status import end_with, to_status
+from headrace_kit.rpc.status import end_with, from_rpc_error, to_status
 from headrace_protos.gateway.v1 import messages_pb2, service_pb2_grpc
 from headrace_protos.guardrails.v1 import messages_pb2 as guardrails_pb2
 from headrace_protos.guardrails.v1 import service_pb2_grpc as guardrails_grpc
@@ -32,6 +33,9 @@ def context_class():
 
         def set_code(self, code):
             self._code = code
+
+        def trailing_metadata(self):
+            return self._trailing
 
         def set_details(self, details):
             self._details = details
@@ -73,7 +77,7 @@ class Gateway(service_pb2_grpc.GatewayServiceServicer):
             for text in ("a", "b"):
                 yield messages_pb2.GenerateChunk(text=text)
             if request.model == "missing":
-                error = NotFound("no such model")
+                error = NotFound("no such model", param="model")
                 await end_with(grpc_context, to_status(error, "r1"), error)
         finally:
             self.closed = True
@@ -152,7 +156,10 @@ async def test_a_stream_that_came_through_rays_proxy_raises_as_the_proxy_learns_
         async for chunk in serve_methods([gateway()])["GenerateStream"](asked("missing"), grpc_context=context):
             said.append(chunk.text)
     assert said == ["a", "b"]
-    assert ended(context)[:2] == (grpc.StatusCode.NOT_FOUND, "no such model")
+    code, details, _ = ended(context)
+    assert (code, details.split(" [")[0]) == (grpc.StatusCode.NOT_FOUND, "no such model")
+    error = from_rpc_error(AioRpcError(code, Metadata(), Metadata(), details))  # as it arrives: without the trailers
+    assert (type(error), str(error), error.param) == (NotFound, "no such model", "model")
 
 
 async def test_a_cancelled_stream_closes_the_servicers_at_once():

@@ -22,10 +22,12 @@ from headrace_kit.config.deployments import (
     tasks,
 )
 from headrace_kit.config.deployments.capabilities import refusals
+from headrace_kit.config.evaluations import Evaluation
 from headrace_kit.config.guardrails import Policy
 from headrace_kit.config.models import Model
 from headrace_kit.config.nearest import nearest
-from headrace_kit.config.rollouts import Rollout, candidate_spec
+from headrace_kit.config.rollout_steps import PairJudge
+from headrace_kit.config.rollouts import Rollout, ServiceCandidate, Target, candidate_spec, service_of
 from headrace_kit.config.routing import PoolEntry, unserved
 from headrace_kit.config.services import Services, Stores, Telemetry
 from headrace_kit.config.tenants import Tenant
@@ -40,7 +42,11 @@ class Config(Section):
     catalogue: dict[Name, CatalogueEntry] = Field(default_factory=dict, description="Model files and their sources.")
     deployments: dict[Name, Deployment] = Field(default_factory=dict, description="Models on engines.")
     models: dict[Name, Model] = Field(default_factory=dict, description="What product teams name.")
-    rollouts: dict[Name, Rollout] = Field(default_factory=dict, description="Swaps in progress, by model.")
+    rollouts: dict[Target, Rollout] = Field(
+        default_factory=dict,
+        description="Swaps in progress, by model; `service/gateway`: a new release of the gateway.",
+    )
+    evals: dict[Name, Evaluation] = Field(default_factory=dict, description="Suites that rollouts may run.")
     guardrails: dict[Name, Policy] = Field(default_factory=dict, description="Policies.")
     collections: dict[Name, Collection] = Field(default_factory=dict, description="Collections that always exist.")
     services: Services = Field(default_factory=Services, description="Settings of single services.")
@@ -55,16 +61,23 @@ class Config(Section):
         for name, model in self.models.items():
             self.check_model(model, ("models", name))
         for name, rollout in self.rollouts.items():
+            if service_of(name) is not None:
+                self.check_service_rollout(rollout, ("rollouts", name))
+                continue
             _known(name, self.models, "models", ("rollouts", name))
-            where = ("rollouts", name, "candidate")
-            try:
-                candidate = self.candidate(name, rollout.candidate)
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise _failure((*where, *first["loc"]), first["msg"]) from None
-            self.check_model(candidate, where)
-            self.check_candidate(name, candidate, where)
+            for arm, patch in rollout.patches().items():
+                where = ("rollouts", name, arm)
+                try:
+                    candidate = self.candidate(name, patch)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    raise _failure((*where, *first["loc"]), first["msg"]) from None
+                self.check_model(candidate, where)
+                self.check_candidate(name, candidate, where)
             self.check_rollout(rollout, ("rollouts", name))
+        for name, evaluation in self.evals.items():
+            if self.tenants:
+                _known(evaluation.tenant, self.tenants, "tenants", ("evals", name, "tenant"))
         for name, policy in self.guardrails.items():
             self._check_policy(policy, ("guardrails", name))
         for name, collection in self.collections.items():
@@ -178,6 +191,12 @@ class Config(Section):
             _known(model.guardrails, self.guardrails, "guardrails", (*where, "guardrails"))
         for collection in model.collections:
             _known(collection, self.collections, "collections", (*where, "collections"))
+        if model.rewrite is not None:
+            rewriter = self.services.retrieval.rewriter
+            if rewriter is None:
+                raise _failure((*where, "rewrite"), "rewriting needs a model: set services.retrieval.rewriter")
+            place = ("services", "retrieval", "rewriter")
+            _known(rewriter, self._doing("generate"), "deployments that generate", place)
         self._check_cache(model, (*where, "cache"))
         self._check_signals(model, where)
 
@@ -258,6 +277,48 @@ class Config(Section):
         if rollout.shadow.similarity is not None:
             embedding = self._doing("embed")
             _known(rollout.shadow.similarity, embedding, "embedding deployments", (*where, "shadow", "similarity"))
+        if rollout.shadow.judge is not None:
+            self._check_judge(rollout.shadow.judge, (*where, "shadow", "judge"))
+        elif rollout.analysis is not None and "judge" in rollout.analysis.pairs:
+            raise _failure(
+                (*where, "analysis", "pairs", "judge"), "nothing compares answers: name a model in shadow.judge"
+            )
+        for number, step in enumerate(rollout.steps):
+            if step.evaluate is not None:
+                _known(step.evaluate, self.evals, "evals", (*where, "steps", number, "evaluate"))
+
+    def _check_judge(self, judge: PairJudge, where: tuple[str | int, ...]) -> None:
+        generating = [name for name, model in self.models.items() if self.task(model) == "generate"]
+        _known(judge.model, generating, "models that generate", (*where, "model"))
+        if self.tenants:
+            _known(judge.tenant, self.tenants, "tenants", (*where, "tenant"))
+        allowed = self.tenants.get(judge.tenant, Tenant()).allow_models
+        if allowed is not None and judge.model not in allowed:
+            raise _failure(
+                (*where, "tenant"), f"tenants.{judge.tenant}.allow_models has no {judge.model!r}, so it cannot be asked"
+            )
+
+    def check_service_rollout(self, rollout: Rollout, where: tuple[str | int, ...]) -> ServiceCandidate:
+        """Check the rollout of one of our services; its candidate. Raises PydanticCustomError with `where`."""
+        try:
+            candidate = ServiceCandidate.model_validate(rollout.candidate)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _failure(
+                (*where, "candidate", *first["loc"]), f"a service's candidate has `release` alone: {first['msg']}"
+            ) from None
+        for number, step in enumerate(rollout.steps):
+            for option in ("shadow", "evaluate"):
+                if getattr(step, option):
+                    raise _failure(
+                        (*where, "steps", number, option),
+                        "only a weight puts requests on a release of a service: none is copied, no suite is asked",
+                    )
+        if rollout.fresh_baseline is not None:
+            raise _failure((*where, "fresh_baseline"), "a release of a service is compared with the one that runs")
+        if rollout.analysis is not None and rollout.analysis.pairs:
+            raise _failure((*where, "analysis", "pairs"), "there are no shadows of a service to compare")
+        return candidate
 
     def candidate(self, name: str, patch: Mapping[str, Any]) -> Model:
         """The model `name` with a rollout's merge patch applied.

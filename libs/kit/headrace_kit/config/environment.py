@@ -30,6 +30,15 @@ class Environment(BaseSettings):
     cache_dir: Path = Field(default_factory=_user_cache, description="Folder of downloaded model files.")
     runtime: Literal["process", "ray"] = Field("process", description="What hosts the services.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    release: str = Field(
+        "",
+        max_length=200,
+        description="What runs here, as rollouts of a service name it: the tag or digest of its image. Default: the "
+        "version of the package.",
+    )
+    track: Literal["stable", "canary"] = Field(
+        "stable", description="Which of a service's two groups of pods this one is of, where a new release is tried."
+    )
     linger_s: float = Field(
         0,
         ge=0,

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.caching import Cache
 from headrace_kit.config.cascades import Accept, Learned, LowConfidence
+from headrace_kit.config.grounding import Grounding, Rewrite
 from headrace_kit.config.resilience import Resilience
 from headrace_kit.config.routing import PoolEntry, Routing, When
 
@@ -73,7 +74,20 @@ class Model(Resilience):
     guardrails: Name | None = Field(None, description="Policy over input, retrieved text and output.")
     collections: tuple[Name, ...] = Field((), description="Collections that every answer is grounded in.")
     passages: int = Field(4, ge=1, le=50, description="Passages put into the prompt.")
+    passage_window: int = Field(
+        0, ge=0, le=40, description="Pieces of its document on either side that come with each passage."
+    )
+    passage_section: bool = Field(
+        False,
+        description="Bring all that stands under a passage's headings; with `passage_window` no farther than that.",
+    )
     rerank: bool = Field(True, description="Order passages by the cross-encoder before the best are taken.")
+    rewrite: Rewrite | None = Field(
+        None, description="How questions are rewritten before passages are searched for. Default: not at all."
+    )
+    grounding: Grounding = Field(
+        default_factory=Grounding, description="How its answers are held to the passages that they are grounded in."
+    )
     cache: Cache | None = Field(None, description="Answers that are given again instead of made again. Default: none.")
     timeout_ms: int = Field(120_000, ge=100, le=3_600_000, description="Longest time for an answer, in milliseconds.")
 

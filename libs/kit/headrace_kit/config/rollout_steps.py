@@ -23,6 +23,11 @@ class Step(Section):
         description="Share of the baseline's requests that the candidate gets a copy of, off their path. Nobody sees "
         "its answers; they are compared with those that were given.",
     )
+    evaluate: Name | None = Field(
+        None,
+        description="A suite of `evals:` that candidate and baseline are both asked before anybody is on the "
+        "candidate: a step of weight 0%. Passed, the next step begins; failed, the rollout is rolled back.",
+    )
     at_least: Duration = Field(0, description="Least time in this step before the next.")
     at_most: Duration | None = Field(
         None,
@@ -38,8 +43,10 @@ class Step(Section):
     def _order(self) -> Step:
         if self.at_most is not None and self.at_most < self.at_least:
             raise ValueError("at_most is shorter than at_least")
-        if not (self.weight or self.shadow or self.at_least or self.approval):
-            raise ValueError("the step does nothing: give it a weight, a shadow, at_least or approval")
+        if not (self.weight or self.shadow or self.at_least or self.approval or self.evaluate):
+            raise ValueError("the step does nothing: give it a weight, a shadow, evaluate, at_least or approval")
+        if self.evaluate is not None and self.weight:
+            raise ValueError("a step that evaluates comes before anybody is on the candidate: leave its weight out")
         if self.weight == 10_000 and self.shadow:
             raise ValueError("with weight 100% no request is left to copy: leave shadow out")
         return self
@@ -101,6 +108,33 @@ class Freeze(Section):
         return self
 
 
+class PairJudge(Section):
+    """A model that says which of two answers to one request is better: `analysis.pairs.judge` is judged by it.
+
+    It is asked twice, with the answers' places swapped; verdicts that differ are a tie. First it makes the comparisons
+    that people made, and what it gets wrong there is taken into account: see the guide.
+    """
+
+    model: Name = Field(description="Model that judges, under `models:`. It must be able to answer by a JSON schema.")
+    labels: str = Field(
+        min_length=1,
+        max_length=500,
+        description="File of comparisons that people made, beside the config, a line each: "
+        '`{"input", "a", "b", "prefers": "a"|"b"|"tie"}`. Answers should be such as the two arms give.',
+    )
+    tenant: Name = Field(description="For whom the judge is asked about the labels, and who pays for that.")
+    criteria: str = Field(
+        "Which answer is more correct and more helpful?",
+        min_length=1,
+        max_length=2_000,
+        description="What it is to look at.",
+    )
+    share: Percent = Field(10_000, ge=1, description="Share of the copies that it judges.")
+    usd_per_hour: float = Field(
+        1.0, gt=0, le=100_000, description="Most that it may cost in an hour on live answers, per gateway, in USD."
+    )
+
+
 class Shadow(Section):
     """What copies of requests may take. They never delay the request that they are a copy of."""
 
@@ -113,3 +147,4 @@ class Shadow(Section):
     similarity: Name | None = Field(
         None, description="Deployment that embeds both answers, to tell how much they mean the same. Default: none."
     )
+    judge: PairJudge | None = Field(None, description="A model that compares both answers. Default: none.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from headrace_kit.config.base import Duration, Name, Percent, SecretRef, Section
 
@@ -55,6 +56,18 @@ class Idempotency(Section):
     )
 
 
+class Notify(Section):
+    """Where to tell people of what happened: a POST of JSON, at least once."""
+
+    url: str | SecretRef = Field(description="Address, or the secret that holds it: those of Slack are secrets.")
+    shape: Literal["plain", "slack"] = Field(
+        "plain", description="`plain`: fields. `slack`: a message for an incoming webhook of Slack."
+    )
+    secret: Name | None = Field(
+        None, description="Name of the secret that the header `x-headrace-signature` is made with. Default: not signed."
+    )
+
+
 class Gateway(Service):
     """The front door."""
 
@@ -96,10 +109,21 @@ class Gateway(Service):
         description="A stream that had nothing to send for so many seconds sends a comment, so that nothing between it "
         "and the caller takes it for dead. Keep below the idle timeout of proxies.",
     )
+    release: str | None = Field(
+        None,
+        max_length=200,
+        description="Release that the stable gateways run. A rollout of `service/gateway` to it is adopted. The chart "
+        "sets it.",
+    )
     console_session: Duration = Field(
         43_200, ge=60, le=2_592_000, description="How long somebody who logged in at the console stays logged in."
     )
     idempotency: Idempotency = Field(default_factory=Idempotency, description="Requests with an idempotency key.")
+    notify: tuple[Notify, ...] = Field(
+        (),
+        max_length=8,
+        description="Who is told when a share of a team's budget is spent (`alerts`): once each, over all gateways.",
+    )
     webhook_hosts: tuple[str, ...] = Field(
         (),
         max_length=64,
@@ -157,6 +181,24 @@ class Inference(Service):
     )
 
 
+class Memory(Section):
+    """What is kept of people, in collections of the kind `memory`."""
+
+    context_tokens: int = Field(
+        2000,
+        ge=64,
+        le=1_000_000,
+        description="Tokens of a conversation that are given as they were said; older turns are summed up.",
+    )
+    summary_tokens: int = Field(256, ge=16, le=8192, description="Longest summary of older turns, in tokens.")
+    conversation_retention: Duration = Field(
+        30 * 86_400, ge=60, description="A conversation is erased so long after its last turn."
+    )
+    fact_retention: Duration = Field(
+        365 * 86_400, ge=60, description="A fact that does not say when it expires is erased so long after it was kept."
+    )
+
+
 class Retrieval(Service):
     """Documents and search."""
 
@@ -170,6 +212,15 @@ class Retrieval(Service):
     model_timeout: Duration = Field(
         10, gt=0, le=300, description="Longest wait for the embedding or reranking model while searching."
     )
+    rewriter: Name | None = Field(
+        None, description="Deployment that rewrites queries, at temperature 0. Default: none, and rewriting is refused."
+    )
+    rewrite_timeout: Duration = Field(
+        5,
+        gt=0,
+        le=60,
+        description="Longest wait for all rewriting of a query. Then it is searched for with what there is by then.",
+    )
     embed_batch: int = Field(16, ge=1, le=1024, description="Passages per call to inference while ingesting.")
     max_file_bytes: int = Field(
         52_428_800,
@@ -177,6 +228,7 @@ class Retrieval(Service):
         le=1_073_741_824,
         description="Largest upload, in bytes, all of its files together.",
     )
+    memory: Memory = Field(default_factory=Memory, description="What is kept of people.")
     parsers: int = Field(2, ge=1, le=64, description="Files that are read at one time. Read at the start.")
     parse_timeout: Duration = Field(
         60, ge=1, le=3600, description="Longest that reading a file may take, in CPU time. Read at the start."
@@ -201,6 +253,65 @@ class Guardrails(Service):
     mask_ttl: Duration = Field(3600, ge=60, le=604_800, description="How long a conversation's masked values are kept.")
 
 
+class Forward(Section):
+    """A system that gets spans too, redacted as they are stored: OTLP over HTTP, as protobuf."""
+
+    url: str | SecretRef = Field(
+        description="Its whole address, for example `http://tempo:4318/v1/traces`, or the secret that holds it."
+    )
+    headers: dict[str, str | SecretRef] = Field(
+        default_factory=dict, max_length=16, description="What it wants to see, for example `authorization`."
+    )
+    tenants: tuple[Name, ...] = Field((), max_length=256, description="Only these tenants' spans. Default: all.")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str | SecretRef) -> str | SecretRef:
+        if isinstance(url, str) and not re.match(r"^https?://[^/\s]+/\S+$", url):
+            raise ValueError(f"{url!r} is not an address like http://tempo:4318/v1/traces, its path included")
+        return url
+
+
+class Thin(Section):
+    """Which traces keep their spans, decided when they are over.
+
+    Kept are those with an error, with feedback, longer than `slow`, with an answer that a cascade rejected, and those
+    that somebody asked to keep. Of the others, `keep` says. What goes are spans and contents; sums stay exact.
+    """
+
+    keep: Percent = Field(10_000, description="Share of the plain traces that keep their spans. 100%: nothing goes.")
+    after: Duration = Field(
+        3600, ge=1, le=86_400, description="How long a trace gets no new span until it is decided about."
+    )
+    slow: Duration = Field(10, ge=0, description="Traces that take at least so long are kept.")
+    keep_rollouts: bool = Field(
+        True, description="Whether traces that a rollout looks at are kept, both arms while it runs."
+    )
+
+
+class Drift(Section):
+    """When requests of the last days differ from those before: by model and collection, once a day is over (UTC)."""
+
+    days: int = Field(1, ge=1, le=31, description="Days that are looked at together.")
+    reference_days: int = Field(7, ge=1, le=90, description="Days before those, that they are held against.")
+    least: int = Field(100, ge=10, le=1_000_000, description="Requests that each side needs.")
+    psi: float = Field(
+        0.2, ge=0, le=10, description="From which population stability index on a difference matters, chance taken off."
+    )
+    alpha: float = Field(
+        0.01, gt=0, le=0.5, description="Largest share of false alarms among the alarms of a day, on average."
+    )
+    kept_days: int = Field(
+        90, ge=8, le=400, description="Days that the counts are kept, longer than the traces they were counted from."
+    )
+
+    @model_validator(mode="after")
+    def _kept(self) -> Drift:
+        if self.days + self.reference_days > self.kept_days:
+            raise ValueError("days and reference_days are more than kept_days: nothing would be left to compare with")
+        return self
+
+
 class Tracing(Service):
     """Traces."""
 
@@ -216,24 +327,59 @@ class Tracing(Service):
         description="How long contents are kept as they were sent, encrypted, where `trace_content` is `full`; at most "
         "a day longer. What is redacted stays as long as the trace.",
     )
-
-
-class Notify(Section):
-    """Where to tell of what rollouts do: a POST of JSON for each start, step, hold, approval and end, at least once."""
-
-    url: str | SecretRef = Field(description="Address, or the secret that holds it: those of Slack are secrets.")
-    shape: Literal["plain", "slack"] = Field(
-        "plain", description="`plain`: the rollout's fields. `slack`: a message for an incoming webhook of Slack."
+    disk_buffer_bytes: int = Field(
+        256 * 2**20,
+        ge=0,
+        le=2**40,
+        description="How much may wait on disk, in `tracing/spool` of the data folder, while PostgreSQL is away or "
+        "slow: spans as they will be stored, packed. Beyond it senders are told to come again. 0: always.",
     )
-    secret: Name | None = Field(
-        None, description="Name of the secret that the header `x-headrace-signature` is made with. Default: not signed."
+    thin: Thin = Field(default_factory=Thin, description="Which traces keep their spans when they are over.")
+    drift: Drift = Field(default_factory=Drift, description="When requests are told to have drifted.")
+    forward: tuple[Forward, ...] = Field((), max_length=8, description="Who gets spans too. A change needs a restart.")
+
+
+_NAMED = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+
+
+class Routes(Section):
+    """Where a service's weights are: routes of the Gateway API, in the Kubernetes namespace of the rollout service.
+
+    Each rule of theirs that names both Services shares requests out between them.
+    """
+
+    http: str | None = Field(None, pattern=_NAMED, description="Name of the HTTPRoute.")
+    grpc: str | None = Field(None, pattern=_NAMED, description="Name of the GRPCRoute.")
+    stable: str = Field(pattern=_NAMED, description="Name of the Service of what runs.")
+    canary: str = Field(pattern=_NAMED, description="Name of the Service of the candidate.")
+    set_weights: bool = Field(
+        True,
+        description="Whether the rollout service sets the weights. Otherwise somebody else does, like Argo Rollouts; "
+        "they are only read, outcomes are judged by them, and the weights of steps mean nothing.",
     )
+    settle: Duration = Field(
+        5,
+        ge=0,
+        le=300,
+        description="How long proxies take at most to follow a change of weights. What comes meanwhile is not judged.",
+    )
+    ready_within: Duration = Field(
+        600, ge=1, le=86_400, description="A candidate none of whose pods is ready by then is rolled back."
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Routes:
+        if self.http is None and self.grpc is None:
+            raise ValueError("name at least one route: http or grpc")
+        return self
 
 
 class Rollout(Service):
     """Model swaps."""
 
-    notify: tuple[Notify, ...] = Field((), max_length=8, description="Who is told what rollouts do.")
+    notify: tuple[Notify, ...] = Field(
+        (), max_length=8, description="Who is told of each start, step, hold, approval and end of a rollout."
+    )
     webhook_hosts: tuple[str, ...] = Field(
         (),
         max_length=64,
@@ -241,6 +387,18 @@ class Rollout(Service):
     )
 
     lease: Duration = Field(15, ge=1, le=300, description="How long a grant of weights holds without renewal.")
+    model_rollouts: bool = Field(
+        False,
+        description="Follow `ModelRollout` resources of the Kubernetes namespace that the service runs in; the chart "
+        "turns it on, with the rights that it takes. A change needs a restart.",
+    )
+    model_rollouts_lease: Name = Field(
+        "headrace-rollout", description="Name of the `Lease` by which one replica of the service follows them."
+    )
+    routes: dict[Literal["gateway"], Routes] = Field(
+        default_factory=dict,
+        description="Where the weights of a new release of a service are. A change needs a restart.",
+    )
 
 
 class Services(Section):

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
 from watchfiles import awatch
 
 from headrace_kit.config.document import Config
@@ -18,13 +20,20 @@ from headrace_kit.config.load import ConfigInvalid, load
 
 _log = logging.getLogger(__name__)
 _LOOK_MS = 5000
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+TAGS = frozenset({"check", "engine", "kind"})
+"""Fields that tell the kinds of a section apart: they count also where a kind's own is its default."""
 KEPT = 8
 """Snapshots that a service keeps, so that requests admitted under an older one can end under it."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A validated config. Two files that mean the same have the same hash."""
+    """A validated config. Two files that mean the same have the same hash.
+
+    What is as by default does not count, so that services of two versions, one of which knows more options, agree on
+    the name of a config that uses none of them: a gateway waits for its services to have the config that it has.
+    """
 
     config: Config
     path: Path
@@ -32,7 +41,7 @@ class Snapshot:
     @cached_property
     def hash(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        canonical = json.dumps(self.config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(_meant(self.config), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -130,6 +139,24 @@ class ConfigStore:
     def _folders(self) -> set[Path]:
         path = self._current.path
         return {folder for folder in (path.absolute().parent, path.resolve().parent) if folder.is_dir()}
+
+
+def _meant(value: Any) -> Any:
+    """What a section says beyond its defaults, and of which kind it is, as JSON has it."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            name: _meant(one)
+            for name, one in value
+            if name in TAGS or one != fields[name].get_default(call_default_factory=True)
+        }
+    if isinstance(value, Mapping):
+        return {_ANY.dump_python(key, mode="json"): _meant(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_meant(one) for one in value]
+    return (
+        sorted(_ANY.dump_python(value, mode="json")) if isinstance(value, Set) else _ANY.dump_python(value, mode="json")
+    )
 
 
 def _stamp(path: Path) -> tuple[Path, int]:

@@ -98,6 +98,17 @@ class Tenant(Section):
         None, description="What its traces keep of content. Default: what `telemetry.content` says."
     )
 
+    trace_sample: Percent | None = Field(
+        None,
+        description="Share of its requests that are traced, where the caller has not decided that. Default: what "
+        "`telemetry.sample` says.",
+    )
+
+    trace_keep: Percent | None = Field(
+        None,
+        description="Share of its plain traces that keep their spans. Default: what `services.tracing.thin.keep` says.",
+    )
+
     @model_validator(mode="after")
     def _periods_apart(self) -> Tenant:
         if len({budget.per for budget in self.budget}) < len(self.budget):

@@ -13,9 +13,11 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+from google.rpc import status_pb2
 
 from headrace_kit.hosting.service import Servicing
-from headrace_kit.rpc.status import end_with, to_status
+from headrace_kit.rpc import metadata
+from headrace_kit.rpc.status import end_with, in_words, to_status
 
 Method = Callable[..., Any]
 
@@ -46,8 +48,9 @@ def serve_methods(servicers: Iterable[Servicing]) -> dict[str, Method]:
 def mark_direct_calls(context_class: Any) -> None:
     """Have the contexts that this process makes tell that HAProxy brought their call straight to the replica.
 
-    The other way in is Ray's Python proxy, HAProxy's stand-in while no replica is up. It makes the context in its own
-    process and learns a stream's status from an exception alone, so on that way a stream that fails must raise.
+    The other way in is Ray's Python proxy, HAProxy's stand-in while it knows of no replica. It makes the context in its
+    own process and learns a stream's status from an exception alone, so on that way a stream that fails must raise,
+    and its typed error travels in the status's message.
 
     Args:
         context_class: `ray.serve.grpc_util.RayServegRPCContext`.
@@ -108,6 +111,7 @@ def _streaming(name: str, handler: grpc.RpcMethodHandler) -> Method:
         except Exception as error:
             await _end(grpc_context, error)
             if not getattr(grpc_context, _DIRECT, False):
+                _put_in_words(grpc_context)
                 raise
         finally:
             # Serve throws CancelledError in here when the client has gone: the method must see it at once.
@@ -126,3 +130,9 @@ async def _end(context: Any, error: Exception) -> None:
     except Exception as raised:
         if raised is not error:
             raise
+
+
+def _put_in_words(context: Any) -> None:
+    for key, value in context.trailing_metadata() or ():
+        if key == metadata.STATUS_DETAILS:
+            context.set_details(in_words(status_pb2.Status.FromString(value)))

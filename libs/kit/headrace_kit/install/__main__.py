@@ -1,4 +1,4 @@
-"""`python -m headrace_kit.install secrets|database`: one step of an installation. Harmless to repeat."""
+"""`python -m headrace_kit.install secrets|database|resources`: one step of an installation. Harmless to repeat."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ def main() -> None:
     make.add_argument("--label", action="append", default=[], help="key=value of the Secrets")
     database = steps.add_parser("database", help="make roles, database and extension")
     database.add_argument("--patience-s", type=float, default=300, help="longest wait for the server (default: 300)")
+    steps.add_parser("resources", help="let ModelRollout resources go, before the service that they wait for goes")
     given = parser.parse_args()
     try:
-        _secrets(given) if given.step == "secrets" else _database(given.patience_s)
+        if given.step == "secrets":
+            _secrets(given)
+        elif given.step == "database":
+            _database(given.patience_s)
+        else:
+            _resources()
     except (HeadraceError, KubeError) as error:
         sys.exit(f"headrace: {error}")
 
@@ -53,6 +59,11 @@ def _secrets(given: argparse.Namespace) -> None:
             labels,
         )
         print(f"{given.signing}: {', '.join(added) or 'nothing was missing'}")
+
+
+def _resources() -> None:
+    done = Kube.in_cluster().let_go("headrace.dev", "v1alpha1", "modelrollouts", "headrace.dev/rollout")
+    print(f"ModelRollout resources that wait for nobody now: {', '.join(done) or 'none'}")
 
 
 def _database(patience_s: float) -> None:

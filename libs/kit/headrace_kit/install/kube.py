@@ -68,6 +68,22 @@ class Kube:
         path = f"/api/v1/namespaces/{self.namespace}/secrets/{name}"
         self._call("PATCH", path, {"data": _encoded(data)}, kind="application/merge-patch+json")
 
+    def let_go(self, group: str, version: str, plural: str, finalizer: str) -> list[str]:
+        """Take a finalizer off all objects of a kind in the namespace. Returns their names; none without the kind."""
+        place = f"/apis/{group}/{version}/namespaces/{self.namespace}/{plural}"
+        found = self._call("GET", place, None, missing=404) or {}
+        done = []
+        for one in found.get("items", ()):
+            metadata = one["metadata"]
+            left = [name for name in metadata.get("finalizers") or () if name != finalizer]
+            if len(left) < len(metadata.get("finalizers") or ()):
+                body = {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}}
+                self._call(
+                    "PATCH", f"{place}/{metadata['name']}", body, kind="application/merge-patch+json", missing=404
+                )
+                done.append(metadata["name"])
+        return done
+
     def _call(
         self, method: str, path: str, body: Any, *, missing: int = 0, kind: str = "application/json"
     ) -> dict[str, Any] | None:

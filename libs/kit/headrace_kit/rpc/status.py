@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from grpc.aio import AioRpcError, Metadata
+from grpc.aio import AioRpcError
 
 from headrace_kit import errors
 from headrace_kit.rpc import metadata
@@ -33,6 +37,7 @@ _WITHOUT_DETAILS: dict[type[errors.HeadraceError], str] = {
     errors.DeadlineExceeded: "the deadline passed before the answer was there",
     errors.ClientGone: "the call was cancelled",
 }
+_IN_WORDS = f" [{metadata.STATUS_DETAILS}: "
 _BY_CODE = {cls.code: cls for cls in errors.STATUS if cls is not errors.HeadraceError}
 
 
@@ -61,9 +66,20 @@ def trailers(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:
     return ((metadata.STATUS_DETAILS, status.SerializeToString()),)
 
 
+def in_words(status: status_pb2.Status) -> str:
+    """The status's message with its details behind it, for a way on which trailers are lost and the message is not."""
+    details = status_pb2.Status(code=status.code, details=status.details).SerializeToString()
+    return f"{status.message}{_IN_WORDS}{base64.b64encode(details).decode()}]"
+
+
+def has_details(error: AioRpcError) -> bool:
+    """Whether the server itself said what was wrong, so that the call did reach it."""
+    return _detail(error) is not None
+
+
 def from_rpc_error(error: AioRpcError) -> errors.HeadraceError:
     """The typed error behind a failed call, from its details where the server sent them, else from its code."""
-    detail = _detail(error.trailing_metadata())
+    detail = _detail(error)
     cls = _FALLBACK.get(error.code(), errors.Upstream)
     if detail is None:
         # Without details the failure is the connection's or the host's, and its text, which may hold addresses, is
@@ -78,23 +94,29 @@ def from_rpc_error(error: AioRpcError) -> errors.HeadraceError:
     if fitting:
         cls = next((candidate for candidate in fitting if candidate.code == detail.code), fitting[0])
     return cls(
-        error.details() or "",
+        (error.details() or "").partition(_IN_WORDS)[0],
         code=detail.code,
         param=detail.param or None,
         retry_after_s=detail.retry_after_ms / 1000 if detail.retry_after_ms else None,
     )
 
 
-def _detail(trailing: Metadata | None) -> ErrorDetail | None:
-    for key, value in trailing or ():
-        if key == metadata.STATUS_DETAILS:
-            with contextlib.suppress(Exception):
-                status = status_pb2.Status.FromString(value)
-                for packed in status.details:
-                    detail = ErrorDetail()
-                    if packed.Unpack(detail):
-                        return detail
+def _detail(error: AioRpcError) -> ErrorDetail | None:
+    for value in _details_sent(error):
+        with contextlib.suppress(DecodeError):
+            for packed in status_pb2.Status.FromString(value).details:
+                detail = ErrorDetail()
+                if packed.Unpack(detail):
+                    return detail
     return None
+
+
+def _details_sent(error: AioRpcError) -> Iterator[bytes]:
+    for key, value in error.trailing_metadata() or ():
+        if key == metadata.STATUS_DETAILS:
+            yield value
+    with contextlib.suppress(binascii.Error):
+        yield base64.b64decode((error.details() or "").partition(_IN_WORDS)[2].removesuffix("]"), validate=True)
 
 
 async def end_with(context: Any, status: status_pb2.Status, error: BaseException) -> None:

@@ -51,14 +51,23 @@ class Postgres:
         await self._pool.close(timeout=2)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, *, pipelined: bool = False) -> AsyncIterator[Connection]:
         """A connection in a transaction: committed at the end, rolled back on an exception.
+
+        Args:
+            pipelined: statements are sent without waiting for each one's answer, until rows are fetched; an error
+                may be raised only then.
 
         Raises:
             NotReady: the database cannot be reached, or went away.
         """
-        async with self._connection() as connection, connection.transaction():
-            yield connection
+        async with self._connection() as connection:
+            if not pipelined:
+                async with connection.transaction():
+                    yield connection
+                return
+            async with connection.pipeline(), connection.transaction():
+                yield connection
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

@@ -9,7 +9,7 @@ from math import ceil, lcm
 
 from pydantic import Field
 
-from headrace_kit.config.base import Name, Section
+from headrace_kit.config.base import Duration, Name, Section
 
 NANO = 1_000_000_000
 
@@ -89,7 +89,20 @@ class BaseDeployment(Section):
     )
 
 
-class TritonDeployment(BaseDeployment):
+class WakingDeployment(BaseDeployment):
+    """A deployment on a server that may be stopped while nobody needs it."""
+
+    wakes_within: Duration | None = Field(
+        None,
+        ge=1,
+        le=3_600,
+        description="Its server may be stopped: requests wait for so long, or until their deadline, while somebody "
+        "starts it, KEDA for one, by the metric `headrace_inference_wanted`. A request whose deadline is sooner than "
+        "the last start took is refused at once. Default: the server always runs.",
+    )
+
+
+class TritonDeployment(WakingDeployment):
     """A deployment that a Triton runs."""
 
     triton_address: str | None = Field(

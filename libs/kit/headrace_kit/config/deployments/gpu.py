@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Duration, SecretRef
-from headrace_kit.config.deployments.base import TritonDeployment
+from headrace_kit.config.deployments.base import TritonDeployment, WakingDeployment
 from headrace_kit.config.deployments.language import LanguageDeployment
 
 
@@ -28,7 +28,7 @@ class TritonGpuDeployment(LanguageDeployment, TritonDeployment):
         return self
 
 
-class ServerDeployment(LanguageDeployment):
+class ServerDeployment(LanguageDeployment, WakingDeployment):
     """A language model on a server of its own that speaks OpenAI's API and that we host: vLLM, SGLang, NIM or TGI."""
 
     engine: Literal["vllm", "sglang", "nim", "tgi"] = Field(description="What the server is.")
