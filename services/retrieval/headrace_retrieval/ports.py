@@ -13,14 +13,20 @@ from headrace_retrieval.domain.metadata import Filter
 from headrace_retrieval.domain.model import (
     Collection,
     CollectionSpec,
+    DeadLetter,
     DocumentInfo,
     IndexSpec,
+    IndexVersion,
     Job,
     NewDocument,
     Passage,
     StoredDocument,
 )
+from headrace_retrieval.domain.people import Conversation, Erased, Fact, Remembered, Said
 from headrace_retrieval.domain.rights import Caller
+from headrace_retrieval.domain.sources import Counts, Known, SourceState, SyncTask
+from headrace_retrieval.domain.spending import Generated
+from headrace_retrieval.domain.widening import Wider
 from headrace_retrieval.parsing.parsed import Parsed
 
 
@@ -36,6 +42,9 @@ class Models(Protocol):
             BadInput: a text cannot be embedded; a retry will not help.
             HeadraceError: the model cannot be reached, is busy, or did not answer within `limit_s`.
         """
+
+    async def generate(self, deployment: str, system: str, user: str, *, max_tokens: int, limit_s: float) -> Generated:
+        """An answer at temperature 0. Raises HeadraceError."""
 
     async def rerank(self, deployment: str, query: str, texts: Sequence[str], *, limit_s: float) -> list[float]:
         """A score a text, in order; higher is better. Raises HeadraceError."""
@@ -90,6 +99,9 @@ class Lexical(Protocol):
     def loaded(self) -> frozenset[int]:
         """Index versions that it has."""
 
+    def at_most(self, index_id: int, readers: frozenset[str] | None, wanted: Filter) -> int:
+        """How many passages can pass rights and filter, at most; quick, and never too low but for what it lags."""
+
 
 class Replica(Protocol):
     """How this replica's lexical index stands to the record."""
@@ -117,6 +129,19 @@ class CollectionStore(Protocol):
     async def delete(self, collection: Collection) -> None:
         """Take it out of every search at once; its rows are removed in the background."""
 
+    async def versions(self, collection: Collection) -> list[IndexVersion]:
+        """Its index versions, the active one first."""
+
+    async def build(self, collection: Collection, wanted: IndexSpec, *, again: bool) -> UUID | None:
+        """Build an index version, in the place of another one that is being built; the job that does.
+
+        One that is being built as wanted goes on. None where the active one is as wanted, unless `again` asks for it
+        nevertheless. Raises NotFound where the collection is gone.
+        """
+
+    async def cancel(self, collection: Collection) -> bool:
+        """Give up the index version that is being built; False where there is none."""
+
     async def sync(self, wanted: Sequence[CollectionSpec]) -> None:
         """Make the config's collections what they should be.
 
@@ -140,20 +165,162 @@ class DocumentStore(Protocol):
     async def delete(self, tenant: str, collection: Collection, document_id: str) -> bool:
         """Remove a document and all that was made of it; False when there is none."""
 
+
+class JobStore(Protocol):
+    """Jobs in the record. Each method is one transaction."""
+
     async def job(self, tenant: str, job: UUID) -> Job | None:
         """A job of the tenant."""
+
+    async def jobs(self, tenant: str, collection: Collection, state: str, before: UUID | None, limit: int) -> list[Job]:
+        """A collection's jobs, newest first, from behind `before`; empty `state`: all. Without their errors."""
+
+    async def dead(self, caller: Caller, collection: Collection, after: int, limit: int) -> list[DeadLetter]:
+        """What was given up and neither replaced nor deleted since, as far as the caller may read it, oldest first."""
+
+    async def retry(self, tenant: str, collection: Collection, items: Sequence[int] | None) -> tuple[int, list[int]]:
+        """Put dead letters (None: all) back into the queue; how many, and the items that are not there.
+
+        With an item that is not there, none is put back.
+        """
+
+    async def drop(
+        self, tenant: str, collection: Collection, items: Sequence[int] | None
+    ) -> tuple[int, list[int], str]:
+        """Take back the texts of dead letters (None: all); how many, the items that are not there, and a document.
+
+        The document is one that is missing only in an index version that is being built. With it, or with an item that
+        is not there, none is dropped.
+        """
+
+
+class SourceStore(Protocol):
+    """Sources in the record. Each method is one transaction."""
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds that a lease holds without being renewed."""
+
+    async def states(self, tenant: str, collection: Collection) -> Mapping[str, SourceState]:
+        """How the sources stand that were ever synchronised, by name; kind and schedule are the config's to tell."""
+
+    async def refusals(
+        self, tenant: str, collection: Collection, source: str, after: str, limit: int
+    ) -> list[tuple[str, str]]:
+        """Entries with a key greater than `after` that are no documents, each with the reason, by key."""
+
+    async def ask(self, tenant: str, collection: Collection, source: str) -> None:
+        """Queue a synchronisation, unless one waits or runs."""
+
+    async def plan(self, tenant: str, collection: str, source: str, every_s: float) -> None:
+        """Queue one where the last was queued longer than `every_s` ago, or never."""
+
+    async def claim(self) -> SyncTask | None:
+        """Lease one that waits, or whose worker died."""
+
+    async def renew(self, task: SyncTask) -> bool:
+        """Keep the lease; False where another process has it."""
+
+    async def progress(self, task: SyncTask, counts: Counts) -> None:
+        """Note how far it is. Raises NotReady where another process has the lease."""
+
+    async def finish(self, task: SyncTask, error: str = "") -> None:
+        """It is done; with `error`, it failed."""
+
+    async def put_back(self, task: SyncTask) -> None:
+        """Let another process go on with it."""
+
+    async def known(self, task: SyncTask, keys: Sequence[str]) -> Mapping[str, Known]:
+        """What is known of entries, by key."""
+
+    async def saw(self, task: SyncTask, entries: Sequence[Known]) -> None:
+        """Note entries as seen by the task's run."""
+
+    async def vanished(self, task: SyncTask, limit: int) -> list[str]:
+        """Keys of entries that the task's run, which has seen all, has not seen."""
+
+    async def forget(self, task: SyncTask, keys: Sequence[str]) -> None:
+        """Forget entries."""
+
+
+class MemoryStore(Protocol):
+    """Facts of people in the record. Each method is one transaction."""
+
+    async def known(self, tenant: str, collection: Collection, person: str) -> Remembered:
+        """What there is of a person."""
+
+    async def consent(self, tenant: str, collection: Collection, person: str, granted: bool) -> int:
+        """Note a consent, or take it back; how many facts were erased with it."""
+
+    async def keep(self, tenant: str, collection: Collection, person: str, documents: Sequence[NewDocument]) -> UUID:
+        """Store facts and a job that makes them searchable; returns the job. Raises Forbidden without a consent."""
+
+    async def facts(self, tenant: str, collection: Collection, person: str, after: str, limit: int) -> list[Fact]:
+        """A person's facts with an id greater than `after`, by id."""
+
+    async def forget(self, tenant: str, collection: Collection, person: str, document_id: str) -> bool:
+        """Erase a fact; False when there is none."""
+
+    async def erase(self, tenant: str, person: str) -> Erased:
+        """Remove everything of a person from all of the tenant's memories, and look for what is left."""
+
+    async def expire(self, conversation_s: float) -> int:
+        """Erase some of what has expired, and of the conversations that had no turn for so long; how many."""
+
+
+class ConversationStore(Protocol):
+    """Conversations in the record. Each method is one transaction that sees one person's."""
+
+    async def append(
+        self, tenant: str, collection: Collection, person: str, id: str, turns: Sequence[tuple[str, str, int]]
+    ) -> None:
+        """Add turns, each a role, a text and its tokens; the first ones begin the conversation."""
+
+    async def get(self, tenant: str, collection: Collection, person: str, id: str) -> Conversation | None:
+        """A conversation."""
+
+    async def newest(
+        self, tenant: str, collection: Collection, person: str, id: str, after: int, tokens: int
+    ) -> list[Said]:
+        """Turns with a number greater than `after`, newest first, as many as have `tokens` together."""
+
+    async def after(self, tenant: str, collection: Collection, person: str, id: str, number: int) -> list[Said]:
+        """All turns with a greater number, oldest first."""
+
+    async def sum_up(
+        self, tenant: str, collection: Collection, person: str, id: str, before: int, upto: int, summary: str
+    ) -> bool:
+        """Put a summary up to turn `upto` in the place of the one up to `before`; False where that is another now."""
+
+    async def page(
+        self, tenant: str, collection: Collection, person: str, after: str, limit: int
+    ) -> list[Conversation]:
+        """A person's conversations with an id greater than `after`, by id."""
+
+    async def delete(self, tenant: str, collection: Collection, person: str, id: str) -> bool:
+        """Erase a conversation; False when there is none."""
 
 
 class PassageView(Protocol):
     """Passages as one caller sees them, in one transaction."""
 
     async def nearest(
-        self, index_ids: Sequence[int], vector: bytes, wanted: Filter, limit: int
+        self, index_ids: Sequence[int], vector: bytes, wanted: Filter, limit: int, few: Sequence[int] = ()
     ) -> list[tuple[UUID, float]]:
-        """Passages by cosine similarity to `vector`, most similar first."""
+        """Passages by cosine similarity to `vector`, most similar first.
+
+        Args:
+            few: those of the index versions of which few passages can pass rights and filter; they are looked at one
+                by one.
+        """
 
     async def read(self, index_ids: Sequence[int], chunk_ids: Sequence[UUID]) -> Mapping[UUID, Passage]:
         """Those of the passages that are there and that the caller may read."""
+
+    async def widen(
+        self, index_ids: Sequence[int], passages: Sequence[Passage], wider: Wider
+    ) -> Mapping[UUID, Passage]:
+        """The passages with what stands around them in their documents, as far as the caller may read it."""
 
 
 class PassageStore(Protocol):
@@ -241,6 +408,22 @@ class WorkQueue(Protocol):
 
     async def waiting(self) -> int:
         """Tasks that are not finished."""
+
+
+class Graphs(Protocol):
+    """What makes the vector search of large index versions quick, kept up in the background."""
+
+    async def changed(self, after: int) -> tuple[int, frozenset[int]]:
+        """The newest change, and the index versions that changed after `after`; below 0, all that there are."""
+
+    async def tend(self, index_id: int) -> bool:
+        """Do the next part of what an index version needs; whether there is more to do.
+
+        Another replica that is at it is left to it. Raises NotReady.
+        """
+
+    async def drop_lost(self) -> None:
+        """Remove graphs of index versions that are gone."""
 
 
 @dataclass(frozen=True, slots=True)

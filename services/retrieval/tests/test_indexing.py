@@ -88,6 +88,22 @@ def worker(queue: Queue, model: Model, batch: int = 4) -> Worker:
     return Worker(queue, model, Metrics(CollectorRegistry()), embed_batch=lambda: batch, published=lambda: None)
 
 
+async def test_texts_that_may_not_be_sent_to_the_model_are_given_up_with_the_reason():
+    queue, model = Queue(task(1), task(2, tenant="blue")), Model()
+    bound = Worker(
+        queue,
+        model,
+        Metrics(CollectorRegistry()),
+        embed_batch=lambda: 4,
+        published=lambda: None,
+        permits=lambda tenant, deployment: (tenant, deployment) != ("blue", "minilm"),
+    )
+    assert await bound.step()
+    assert queue.published == [[1]] and list(queue.failed) == [2]
+    assert "residency" in queue.failed[2]
+    assert {tenant for tenant, _ in model.calls} == {"red"}
+
+
 async def test_passages_of_several_documents_fill_calls_and_keep_their_order():
     queue, model = Queue(task(1), task(2), task(3, tenant="blue"), texts={2: "Long sentence here. " * 20}), Model()
     assert await worker(queue, model).step()

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from headrace_kit.errors import Upstream
 from headrace_kit.rpc.call import Identity, current_call
 from headrace_kit.rpc.client import Outbound, Peer
+from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, Sampling
 from headrace_protos.inference.v1 import messages_pb2, service_pb2_grpc
+from headrace_retrieval.domain.spending import Generated, Tokens
 
 _SERVICE = "/headrace.inference.v1.InferenceService"
 IDEMPOTENT = (f"{_SERVICE}/Embed", f"{_SERVICE}/Rerank")
@@ -28,6 +30,23 @@ class InferenceModels:
         if len(vectors) != len(texts) or any(not vector or len(vector) != len(vectors[0]) for vector in vectors):
             raise Upstream(f"{deployment} answered {len(vectors)} vectors for {len(texts)} texts")
         return vectors
+
+    async def generate(self, deployment: str, system: str, user: str, *, max_tokens: int, limit_s: float) -> Generated:
+        """See the port."""
+        request = messages_pb2.GenerateRequest(
+            deployment=deployment,
+            messages=[
+                Message(role="system", parts=[ContentPart(text=system)]),
+                Message(role="user", parts=[ContentPart(text=user)]),
+            ],
+            sampling=Sampling(max_tokens=max_tokens, temperature=0),
+        )
+        answer = await self._peer.unary(self._stub.Generate, request, _outbound("", limit_s))
+        used = answer.usage
+        return Generated(
+            str(answer.choices[0].text) if answer.choices else "",
+            Tokens(used.input_tokens, used.cached_input_tokens, used.output_tokens),
+        )
 
     async def rerank(self, deployment: str, query: str, texts: Sequence[str], *, limit_s: float) -> list[float]:
         """See the port."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import tantivy
 
+from headrace_retrieval.adapters.function_words import FUNCTION_WORDS
 from headrace_retrieval.domain.metadata import Filter
 from headrace_retrieval.ports import IndexedPassage
 
@@ -25,15 +26,16 @@ _UNSPACED = re.compile(
 )
 
 
-def _analyzer() -> tantivy.TextAnalyzer:
-    return (
+def _analyzer(left_out: Sequence[str] = ()) -> tantivy.TextAnalyzer:
+    builder = (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
         .filter(tantivy.Filter.remove_long(_LONGEST_WORD))
         .filter(tantivy.Filter.lowercase())
         .filter(tantivy.Filter.ascii_fold())
-        .filter(tantivy.Filter.stemmer("English"))
-        .build()
     )
+    if left_out:
+        builder = builder.filter(tantivy.Filter.custom_stopword(list(left_out)))
+    return builder.filter(tantivy.Filter.stemmer("English")).build()
 
 
 def _schema() -> tantivy.Schema:
@@ -53,6 +55,7 @@ class TantivyIndex:
 
     def __init__(self) -> None:
         self._analyzer = _analyzer()
+        self._query_analyzer = _analyzer(FUNCTION_WORDS)
         self._schema = _schema()
         self._indexes: dict[int, tantivy.Index] = {}
 
@@ -67,8 +70,12 @@ class TantivyIndex:
         return await asyncio.to_thread(_search, index, query, limit) if query is not None else []
 
     def query(self, text: str, readers: frozenset[str] | None, wanted: Filter) -> tantivy.Query | None:
-        """The whole query, rights and filter inside; None when `text` has no words."""
-        words = Counter(self._analyzer.analyze(_spaced(text)))
+        """The whole query, rights and filter inside; None when `text` has no words.
+
+        Function words count only where there are no others.
+        """
+        spaced = _spaced(text)
+        words = Counter(self._query_analyzer.analyze(spaced)) or Counter(self._analyzer.analyze(spaced))
         if not words:
             return None
         kind, schema = tantivy.Query, self._schema
@@ -111,6 +118,18 @@ class TantivyIndex:
     def loaded(self) -> frozenset[int]:
         """See the port."""
         return frozenset(self._indexes)
+
+    def at_most(self, index_id: int, readers: frozenset[str] | None, wanted: Filter) -> int:
+        """See the port. Read from the counts that each term of the index has."""
+        index = self._indexes.get(index_id)
+        if index is None:
+            return 0
+        searcher = index.searcher()
+        counts = [searcher.num_docs]
+        if readers is not None:
+            counts.append(sum(searcher.doc_freq("readers", reader) for reader in readers))
+        counts += [sum(searcher.doc_freq("terms", term) for term in group) for group in wanted]
+        return min(counts)
 
     def passages(self) -> int:
         """How many passages it holds."""

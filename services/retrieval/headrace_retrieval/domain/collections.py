@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from headrace_kit.errors import BadInput, Conflict, Forbidden, NotFound
-from headrace_retrieval.domain.model import Collection, CollectionSpec
+from headrace_retrieval.domain.model import MEMORY, Collection, CollectionSpec
 from headrace_retrieval.domain.rights import Caller
 from headrace_retrieval.ports import CollectionStore, Wake
 
@@ -83,6 +83,32 @@ class Collections:
         collection = (await self.find(caller, [name], param))[0]
         if collection.spec.tenant != caller.tenant:
             raise Forbidden(f"collection {name!r} is shared with you for reading only", param=param)
+        return collection
+
+    async def filled(self, caller: Caller, name: str, param: str) -> Collection:
+        """A collection of the caller's own tenant, to put documents in or take them out.
+
+        Raises:
+            NotFound, Forbidden: as `own`.
+            BadInput: it is a memory.
+        """
+        collection = await self.own(caller, name, param)
+        if collection.spec.kind == MEMORY:
+            raise BadInput(
+                f"{name!r} is a memory: what it keeps of people comes and goes by /v1/memory/{{user}}", param=param
+            )
+        return collection
+
+    async def memory(self, caller: Caller, name: str, param: str) -> Collection:
+        """A memory of the caller's own tenant.
+
+        Raises:
+            NotFound, Forbidden: as `own`.
+            BadInput: it is not a memory.
+        """
+        collection = await self.own(caller, name, param)
+        if collection.spec.kind != MEMORY:
+            raise BadInput(f"{name!r} is a collection of documents, not a memory", param=param)
         return collection
 
     async def delete(self, caller: Caller, name: str) -> None:

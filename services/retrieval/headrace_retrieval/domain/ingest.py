@@ -10,7 +10,8 @@ from headrace_kit.errors import BadInput, DeadlineExceeded, NotFound
 from headrace_retrieval.domain.collections import Collections
 from headrace_retrieval.domain.documents import check_batch, check_id
 from headrace_retrieval.domain.files import Upload, read_files
-from headrace_retrieval.domain.model import Collection, DocumentInfo, Job, NewDocument, StoredDocument
+from headrace_retrieval.domain.jobs import Jobs
+from headrace_retrieval.domain.model import Collection, DocumentInfo, NewDocument, StoredDocument
 from headrace_retrieval.domain.rights import Caller
 from headrace_retrieval.ports import DocumentStore, Parser, Replica, Wake
 
@@ -37,6 +38,7 @@ class Ingest:
         store: DocumentStore,
         replica: Replica,
         parser: Parser,
+        jobs: Jobs,
         *,
         queued: Wake,
         changed: Wake,
@@ -45,6 +47,7 @@ class Ingest:
         self._store = store
         self._replica = replica
         self._parser = parser
+        self._jobs = jobs
         self._queued = queued
         self._changed = changed
 
@@ -59,10 +62,10 @@ class Ingest:
 
         Raises:
             NotFound, Forbidden: the collection is not the caller's to change.
-            BadInput: a document is refused; then none is stored.
+            BadInput: it is a memory, or a document is refused; then none is stored.
         """
         check_batch(ids)
-        collection = await self._collections.own(caller, name, "collection")
+        collection = await self._collections.filled(caller, name, "collection")
         job = await self._store.accept(caller.tenant, collection, check(collection))
         self._queued()
         self._changed()
@@ -73,11 +76,11 @@ class Ingest:
 
         Raises:
             NotFound, Forbidden: the collection is not the caller's to change.
-            BadInput: a file is refused.
+            BadInput: it is a memory, or a file is refused.
         """
         ids = [file.document_id for file in upload.files]
         check_batch(ids, "files")
-        collection = await self._collections.own(caller, upload.collection, "collection")
+        collection = await self._collections.filled(caller, upload.collection, "collection")
         return await self.accept(
             caller, upload.collection, ids, await read_files(self._parser, upload.files, collection)
         )
@@ -92,7 +95,7 @@ class Ingest:
         try:
             async with asyncio.timeout(None if remaining_s is None else max(0.0, remaining_s - _MARGIN_S)):
                 # Any replica may do the work, so the record is asked.
-                while not (found := await self.job(caller, job)).finished:  # noqa: ASYNC110
+                while not (found := await self._jobs.one(caller, job)).finished:  # noqa: ASYNC110
                     await asyncio.sleep(WATCH_S)
                 await self._replica.caught_up()
         except TimeoutError:
@@ -106,13 +109,6 @@ class Ingest:
                 f"{document!r}: {reason}",
                 param="documents",
             )
-
-    async def job(self, caller: Caller, job: UUID) -> Job:
-        """A job of the caller's tenant. Raises NotFound."""
-        found = await self._store.job(caller.tenant, job)
-        if found is None:
-            raise NotFound(f"there is no job {job}", param="job")
-        return found
 
     async def get(self, caller: Caller, name: str, document_id: str) -> StoredDocument:
         """A document that the caller may read. Raises NotFound, BadInput."""
@@ -135,7 +131,7 @@ class Ingest:
     async def delete(self, caller: Caller, name: str, document_id: str) -> None:
         """Remove a document; searches do not see it from then on. Raises NotFound, BadInput, Forbidden."""
         check_id(document_id, "document_id")
-        collection = await self._collections.own(caller, name, "collection")
+        collection = await self._collections.filled(caller, name, "collection")
         if not await self._store.delete(caller.tenant, collection, document_id):
             raise NotFound(f"there is no document {document_id!r} in {name!r}", param="document_id")
         self._changed()

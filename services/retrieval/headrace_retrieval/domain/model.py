@@ -10,7 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from headrace_retrieval.domain.metadata import Filter
+from headrace_retrieval.domain.ordering import Freshness
+from headrace_retrieval.domain.rewriting import Rewrite
 from headrace_retrieval.domain.rights import Acl
+from headrace_retrieval.domain.spending import NOTHING, Tokens
 
 
 class Mode(StrEnum):
@@ -19,6 +22,10 @@ class Mode(StrEnum):
     HYBRID = "hybrid"
     BM25 = "bm25"
     VECTOR = "vector"
+
+
+DOCUMENTS, MEMORY = "documents", "memory"
+"""Kinds of collections: what a team shares, and what is kept of people, each for oneself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +38,33 @@ class IndexSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexVersion:
+    """An index version that exists: the active one, or the one that is being built. `job` builds or built it."""
+
+    spec: IndexSpec
+    building: bool
+    job: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """What is wanted of a collection."""
+    """What is wanted of a collection. `kind` stays as it was made."""
 
     tenant: str
     name: str
     acl_required: bool
     shared_with: tuple[str, ...]
     index: IndexSpec
+    kind: str = DOCUMENTS
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
     """A collection that exists.
 
-    `index_id` names its active index version. `dimensions` is None until the first passage is embedded.
+    `index_id` names its active index version. `dimensions` is None until the first passage is embedded. `mean` is the
+    mean of its vectors (float32, little-endian), None until there is one.
     """
 
     id: UUID
@@ -55,13 +74,15 @@ class Collection:
     created_at: datetime
     index_id: int
     dimensions: int | None = None
+    mean: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
     """A document as it was sent, checked. `acl` None: it came without one.
 
-    `page_starts` says where each page starts in `text`; empty: it has no pages.
+    `page_starts` says where each page starts in `text`; empty: it has no pages. `person` is whose fact it is, empty in
+    other collections than memories; from `expires_at` on it is not found.
     """
 
     id: str
@@ -73,6 +94,8 @@ class NewDocument:
     acl: Acl | None
     content_hash: bytes
     page_starts: tuple[int, ...] = ()
+    person: str = ""
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +127,10 @@ class DocumentInfo:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How far an ingestion is. `state` is `queued`, `running`, `done` or `failed` (at least one document failed)."""
+    """How far an ingestion, or the building of an index version, is.
+
+    `state` is `queued`, `running`, `done` or `failed` (at least one document failed); `kind` is `ingest` or `reindex`.
+    """
 
     id: UUID
     collection: str
@@ -112,6 +138,9 @@ class Job:
     documents: int
     done: int
     errors: tuple[tuple[str, str], ...]
+    kind: str
+    failed: int
+    created_at: datetime
 
     @property
     def finished(self) -> bool:
@@ -120,8 +149,25 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A document that was given up. `building`: it is missing in an index version that is being built."""
+
+    item: int
+    job: UUID
+    document_id: str
+    reason: str
+    attempts: int
+    failed_at: datetime
+    building: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """A checked search. `collections` are names; `top_k` is how many passages are wanted."""
+    """A checked search. `collections` are names; `top_k` is how many passages are wanted.
+
+    `diversity` from 0 to 1 puts back what is like something better, see `varied`; `freshness` what is old.
+    `window` and `section` bring what stands around a passage, see `Wider`.
+    """
 
     collections: tuple[str, ...]
     text: str
@@ -129,6 +175,11 @@ class Query:
     mode: Mode
     rerank: bool
     filter: Filter = ()
+    diversity: float = 0.0
+    freshness: Freshness | None = None
+    window: int = 0
+    section: bool = False
+    rewrite: Rewrite = field(default_factory=Rewrite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +216,12 @@ class Hit:
 class Found:
     """What a search found, best first, and the epoch of each collection that was read.
 
-    `degraded` names the stages that were left out because a part was away: `vector`, `rerank`.
+    `degraded` names the stages that were left out because a part was away: `rewrite`, `vector`, `rerank`. `queries` is
+    what was searched for, where the query was rewritten, and `rewriting` what that took.
     """
 
     hits: tuple[Hit, ...]
     epochs: Mapping[str, int]
     degraded: frozenset[str] = field(default_factory=frozenset)
+    queries: tuple[str, ...] = ()
+    rewriting: Tokens = NOTHING

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 PUBLIC = "public"
 READ_ALL = "read_all"
+ASSERT_IDENTITY = "assert_identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,14 @@ class Caller:
     """For whom a call is.
 
     `read_all` is the key's scope. It counts for the tenant's own collections, and only while the key asks for itself:
-    a key that names a user or groups gets what these may read.
+    a key that names a user or groups gets what these may read. `speaks` is the key's right to say for whom it asks.
     """
 
     tenant: str
     user: str = ""
     groups: tuple[str, ...] = ()
     read_all: bool = False
+    speaks: bool = False
 
     @property
     def readers(self) -> frozenset[str]:
@@ -51,6 +53,11 @@ class Caller:
     def whole_tenant(self) -> bool:
         """Whether every document of the tenant's own collections may be read."""
         return self.read_all and not self.user and not self.groups
+
+    def may_act_for(self, person: str) -> bool:
+        """Whether what is kept of a person may be seen and changed."""
+        itself = not self.user and not self.groups
+        return self.user == person or (itself and (self.read_all or self.speaks))
 
 
 def readers_of(acl: Acl | None, acl_required: bool) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,19 +23,28 @@ from headrace_kit.errors import (
     Upstream,
 )
 from headrace_retrieval.chunking.chunker import Piece, chunk, context
+from headrace_retrieval.domain.residency import Permits, anywhere
 from headrace_retrieval.metrics import Metrics
 from headrace_retrieval.ports import Cut, Models, Task, Work, WorkQueue
 
 _log = logging.getLogger(__name__)
 
-CLAIM = 64
+CLAIM = 256
 """Documents that one worker takes at a time."""
 
 LOAD_BYTES = 4_000_000
 """Text that is held at a time, at most; a larger document is held alone."""
 
-GROUP_PASSAGES = 128
-"""Passages after which documents are published, so that a slow model's work shows, and is kept, as it goes."""
+GROUP_PASSAGES, MOST_GROUP_PASSAGES = 128, 1024
+"""Passages after which documents are published, so that a slow model's work shows, and is kept, as it goes.
+
+As long as a group takes less than `QUICK_S` the next is twice as large, up to the second number.
+"""
+
+CUT_CHARS = 50_000
+"""Characters that are cut into passages at a time, beside the calls that are being served."""
+
+QUICK_S = 1.0
 
 POLL_S = 1.0
 EMBED_LIMIT_S = 120.0
@@ -71,6 +81,7 @@ class Worker:
     Args:
         embed_batch: reads how many passages go into one call.
         published: called when something became searchable.
+        permits: whether a tenant's texts may be sent to a deployment; a document that may not is given up.
     """
 
     def __init__(
@@ -81,14 +92,17 @@ class Worker:
         *,
         embed_batch: Callable[[], int],
         published: Callable[[], None],
+        permits: Permits = anywhere,
     ) -> None:
         self._queue = queue
         self._models = models
         self._metrics = metrics
         self._embed_batch = embed_batch
         self._published = published
+        self._permits = permits
         self._woken = asyncio.Event()
         self._delay_s = _FIRST_DELAY_S
+        self._group_passages = GROUP_PASSAGES
         self._cleaned = self._counted = float("-inf")
 
     def wake(self) -> None:
@@ -124,8 +138,12 @@ class Worker:
             left = list(tasks)
             try:
                 async for group in self._groups(tasks):
+                    began = time.monotonic()
                     try:
                         await self._index(group)
+                        quick = time.monotonic() - began < QUICK_S
+                        larger = min(2 * self._group_passages, MOST_GROUP_PASSAGES)
+                        self._group_passages = larger if quick else GROUP_PASSAGES
                     except AWAY:
                         if group[0].work.task.attempt <= SUSPICIOUS:
                             raise
@@ -149,20 +167,21 @@ class Worker:
     async def _groups(self, tasks: Sequence[Task]) -> AsyncIterator[list[_Prepared]]:
         """Tasks with their passages, in groups to be published together."""
         group: list[_Prepared] = []
+        passages = 0
         rest = list(tasks)
         while rest:
             before = len(rest)
             works, rest = await self._queue.load(rest, LOAD_BYTES)
             self._metrics.documents.labels("overtaken").inc(before - len(works) - len(rest))
-            for work in works:
-                prepared = await _prepare(work)
-                if group and (_suspicious(work) or _suspicious(group[-1].work)):
+            async for prepared in _prepared(works):
+                if group and (_suspicious(prepared.work) or _suspicious(group[-1].work)):
                     yield group
-                    group = []
+                    group, passages = [], 0
                 group.append(prepared)
-                if sum(len(one.pieces) for one in group) >= GROUP_PASSAGES:
+                passages += len(prepared.pieces)
+                if passages >= self._group_passages:
                     yield group
-                    group = []
+                    group, passages = [], 0
         if group:
             yield group
 
@@ -196,6 +215,11 @@ class Worker:
         waiting: dict[tuple[str, str], list[tuple[tuple[int, int], str]]] = {}
         for number, prepared in enumerate(group):
             work = prepared.work
+            if not self._permits(work.task.tenant, work.index.embedding):
+                raise BadInput(
+                    f"the collection is embedded by {work.index.embedding!r}, which is not where this tenant's "
+                    "texts may be computed (residency, tags); give the collection another embedding"
+                )
             texts = waiting.setdefault((work.index.embedding, work.task.tenant), [])
             for position, piece in enumerate(prepared.pieces):
                 texts.append(((number, position), context(work.title, piece.headings, piece.text)))
@@ -274,16 +298,35 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise
 
 
-async def _prepare(work: Work) -> _Prepared:
-    pieces = await asyncio.to_thread(
-        chunk,
-        work.text,
-        markdown=work.markdown,
-        max_tokens=work.index.max_tokens,
-        overlap_tokens=work.index.overlap_tokens,
-        page_starts=work.page_starts,
-    )
-    return _Prepared(work, pieces)
+async def _prepared(works: Sequence[Work]) -> AsyncIterator[_Prepared]:
+    """Cut documents, in order: many small ones at a time in a thread, which costs more to reach than one of them."""
+    part: list[Work] = []
+    size = 0
+    for work in works:
+        part.append(work)
+        size += len(work.text)
+        if size >= CUT_CHARS:
+            for prepared in await asyncio.to_thread(_cut, part):
+                yield prepared
+            part, size = [], 0
+    for prepared in await asyncio.to_thread(_cut, part) if part else ():
+        yield prepared
+
+
+def _cut(works: Sequence[Work]) -> list[_Prepared]:
+    return [
+        _Prepared(
+            work,
+            chunk(
+                work.text,
+                markdown=work.markdown,
+                max_tokens=work.index.max_tokens,
+                overlap_tokens=work.index.overlap_tokens,
+                page_starts=work.page_starts,
+            ),
+        )
+        for work in works
+    ]
 
 
 def _suspicious(work: Work) -> bool:

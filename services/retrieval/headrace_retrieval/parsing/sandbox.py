@@ -48,7 +48,10 @@ class Sandbox:
         )
         try:
             async with asyncio.timeout(2 * self._limit_s):
-                out, _ = await process.communicate(content)
+                try:
+                    out, _ = await process.communicate(content)
+                except RuntimeError:  # uvloop: the child had closed its input before it was written to
+                    out = b""
         except TimeoutError:
             raise Refused(f"reading it takes longer than {self._limit_s:g} s; split it") from None
         finally:

@@ -35,12 +35,13 @@ class Accepted:
 
 @dataclass(slots=True)
 class _Stored:
-    """A document on its way; `published` is the revision that was searchable before."""
+    """A document on its way; `published` is the revision that was searchable before, `known` that there was any."""
 
     document: NewDocument
     readers: frozenset[str]
     pk: int = 0
     published: int | None = None
+    known: bool = False
     revision: int = 0
     old_readers: frozenset[str] = frozenset()
     searchable: bool = False
@@ -85,18 +86,29 @@ async def _upsert(connection: Connection, collection: UUID, stored: dict[str, _S
     """Make the documents' rows, or lock those that are there, in the order of ids."""
     cursor = await connection.execute(
         """
-        INSERT INTO documents AS d (collection_id, id, readers)
-        SELECT %s, u.id, u.readers::text[] FROM unnest(%s::text[], %s::text[]) AS u (id, readers)
+        INSERT INTO documents AS d (collection_id, id, readers, person, expires_at)
+        SELECT %s, u.id, u.readers::text[], u.person, u.expires_at
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[]) AS u (id, readers, person, expires_at)
         ORDER BY u.id COLLATE "C"
         ON CONFLICT (collection_id, id) DO UPDATE
-            SET readers = CASE WHEN d.published IS NULL THEN excluded.readers ELSE d.readers END
-        RETURNING d.id, d.pk, d.published, d.readers
+            SET readers = CASE WHEN d.published IS NULL THEN excluded.readers ELSE d.readers END,
+                expires_at = excluded.expires_at
+        RETURNING d.id, d.pk, d.published, d.latest IS NOT NULL, d.readers
         """,
-        [collection, *columns([(id, text_array(one.readers)) for id, one in stored.items()], 2)],
+        [
+            collection,
+            *columns(
+                [
+                    (id, text_array(one.readers), one.document.person or None, one.document.expires_at)
+                    for id, one in stored.items()
+                ],
+                4,
+            ),
+        ],
     )
-    for id, pk, published, readers in await cursor.fetchall():
+    for id, pk, published, known, readers in await cursor.fetchall():
         one = stored[id]
-        one.pk, one.published, one.old_readers = pk, published, frozenset(readers)
+        one.pk, one.published, one.known, one.old_readers = pk, published, known, frozenset(readers)
 
 
 async def _insert_revisions(connection: Connection, collection: UUID, stored: Sequence[_Stored]) -> None:
@@ -106,8 +118,8 @@ async def _insert_revisions(connection: Connection, collection: UUID, stored: Se
                                readers, content_hash, page_starts)
         SELECT u.pk, %s, u.title, u.text, u.content_type, u.metadata::jsonb, u.filter_terms::text[], u.acl::jsonb,
                u.readers::text[], u.content_hash, u.page_starts::integer[]
-        FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-                    %s::bytea[], %s::text[])
+        FROM unnest(%s::bigint[], %b::text[], %b::text[], %s::text[], %b::text[], %s::text[], %b::text[], %s::text[],
+                    %b::bytea[], %s::text[])
              AS u (pk, title, text, content_type, metadata, filter_terms, acl, readers, content_hash, page_starts)
         RETURNING document_pk, id
         """,
@@ -157,14 +169,26 @@ async def _adopt(connection: Connection, same: Sequence[_Stored]) -> None:
         (one.pk, one.published, one.revision, text_array(one.readers), text_array(one.document.filter_terms))
         for one in same
     ]
-    for change in (
-        "UPDATE chunks SET revision_id = u.revision, readers = u.readers::text[], filter_terms = u.filter_terms::text[]"
-        " {} WHERE chunks.revision_id = u.published",
-        "UPDATE vectors SET readers = u.readers::text[], filter_terms = u.filter_terms::text[]"
-        " {} WHERE vectors.document_pk = u.pk",
-        "UPDATE documents SET published = u.revision, readers = u.readers::text[] {} WHERE documents.pk = u.pk",
+    given = columns(rows, 5)
+    for keys, change in (
+        (
+            given[1],
+            "UPDATE chunks SET revision_id = u.revision, readers = u.readers::text[],"
+            " filter_terms = u.filter_terms::text[]"
+            " {} WHERE chunks.revision_id = u.published AND chunks.revision_id = ANY(%s)",
+        ),
+        (
+            given[0],
+            "UPDATE vectors SET readers = u.readers::text[], filter_terms = u.filter_terms::text[]"
+            " {} WHERE vectors.document_pk = u.pk AND vectors.document_pk = ANY(%s)",
+        ),
+        (
+            given[0],
+            "UPDATE documents SET published = u.revision, readers = u.readers::text[]"
+            " {} WHERE documents.pk = u.pk AND documents.pk = ANY(%s)",
+        ),
     ):
-        await connection.execute(change.format(_ADOPTED), columns(rows, 5))
+        await connection.execute(change.format(_ADOPTED), [*given, keys])
 
 
 async def _close(connection: Connection, closed: Sequence[tuple[_Stored, frozenset[str]]]) -> None:
@@ -182,27 +206,37 @@ async def _close(connection: Connection, closed: Sequence[tuple[_Stored, frozens
             f"""
             UPDATE {table} SET readers = u.readers::text[]
             FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS u (pk, published, readers)
-            WHERE {table}.{key} = u.{value}
+            WHERE {table}.{key} = u.{value} AND {table}.{key} = ANY(%s)
             """,  # noqa: S608  (names from the lines above)
-            rows,
+            [*rows, rows[1 if value == "published" else 0]],
         )
 
 
 async def _settle(connection: Connection, stored: Sequence[_Stored]) -> None:
     """Name the newest revisions, and drop those that waited and were overtaken; the worker skips what is not there."""
-    rows = columns([(one.pk, one.revision, None if one.searchable else one.published) for one in stored], 3)
-    newest = "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS u (pk, revision, kept)"
+    # The keys stand in the conditions once more: the policies' conditions let the planner expect hardly any row of the
+    # table, and compare each that there is with each that is given.
+    pks = [one.pk for one in stored]
     await connection.execute(
-        f"UPDATE documents SET latest = u.revision, updated_at = now() FROM {newest} WHERE documents.pk = u.pk",  # noqa: S608
-        rows,
+        """
+        UPDATE documents SET latest = u.revision, updated_at = now()
+        FROM unnest(%s::bigint[], %s::bigint[]) AS u (pk, revision)
+        WHERE documents.pk = u.pk AND documents.pk = ANY(%s)
+        """,
+        [pks, [one.revision for one in stored], pks],
     )
-    await connection.execute(
-        f"""
-        DELETE FROM revisions USING {newest}
-        WHERE revisions.document_pk = u.pk AND revisions.id <> u.revision AND revisions.id IS DISTINCT FROM u.kept
-        """,  # noqa: S608
-        rows,
-    )
+    known = [one for one in stored if one.known]
+    if known:
+        rows = columns([(one.pk, one.revision, None if one.searchable else one.published) for one in known], 3)
+        await connection.execute(
+            """
+            DELETE FROM revisions
+            USING unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS u (pk, revision, kept)
+            WHERE revisions.document_pk = u.pk AND revisions.document_pk = ANY(%s)
+              AND revisions.id <> u.revision AND revisions.id IS DISTINCT FROM u.kept
+            """,
+            [*rows, rows[0]],
+        )
 
 
 def _json(value: object) -> str:

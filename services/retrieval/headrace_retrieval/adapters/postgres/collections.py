@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from headrace_kit.errors import NotFound
 from headrace_kit.stores.postgres import Connection
 from headrace_retrieval.adapters.postgres.session import Database, become_system
-from headrace_retrieval.domain.model import Collection, CollectionSpec, IndexSpec
+from headrace_retrieval.domain.model import Collection, CollectionSpec, IndexSpec, IndexVersion
 from headrace_retrieval.domain.rights import Caller, readers_of
 
-_SELECT = """
-SELECT c.id, c.tenant, c.name, c.acl = 'required', c.shared_with, c.source, c.epoch, c.created_at,
-       i.id, i.embedding, i.max_tokens, i.overlap_tokens, i.dimensions
+SELECT = """
+SELECT c.id, c.tenant, c.name, c.acl = 'required', c.shared_with, c.kind, c.source, c.epoch, c.created_at,
+       i.id, i.embedding, i.max_tokens, i.overlap_tokens, i.dimensions, i.mean
 FROM collections c JOIN indexes i ON i.collection_id = c.id AND i.state = 'active'
 WHERE c.deleted_at IS NULL
 """
 _SYNC_LOCK = 7021932482
+_log = logging.getLogger(__name__)
 
 
 class PostgresCollections:
@@ -58,6 +62,38 @@ class PostgresCollections:
                 )
                 await note_index(connection, collection.id)
 
+    async def versions(self, collection: Collection) -> list[IndexVersion]:
+        """See the port."""
+        async with self._database.reading(Caller(collection.spec.tenant)) as connection:
+            cursor = await connection.execute(
+                """
+                SELECT embedding, max_tokens, overlap_tokens, state = 'building' AS building, job_id, created_at
+                FROM indexes WHERE collection_id = %s ORDER BY building
+                """,
+                [collection.id],
+            )
+            return [IndexVersion(IndexSpec(*row[:3]), *row[3:]) for row in await cursor.fetchall()]
+
+    async def build(self, collection: Collection, wanted: IndexSpec, *, again: bool) -> UUID | None:
+        """See the port."""
+        async with self._database.system() as connection:
+            existing = await _locked(connection, collection)
+            building = await _building(connection, existing.id)
+            if building and building.spec == wanted and building.job is not None:
+                return building.job
+            if existing.spec.index == wanted and not again:
+                return None
+            await _give_up(connection, building)
+            return await _build(connection, existing, wanted)
+
+    async def cancel(self, collection: Collection) -> bool:
+        """See the port."""
+        async with self._database.system() as connection:
+            existing = await _locked(connection, collection)
+            building = await _building(connection, existing.id)
+            await _give_up(connection, building)
+            return building is not None
+
     async def sync(self, wanted: Sequence[CollectionSpec]) -> None:
         """See the port."""
         async with self._database.system() as connection:
@@ -82,38 +118,52 @@ async def note_index(connection: Connection, collection_id: UUID) -> None:
 
 
 async def _select(connection: Connection, condition: str, *args: Any) -> list[Collection]:
-    cursor = await connection.execute(_SELECT + condition, args)
-    return [_collection(row) for row in await cursor.fetchall()]
+    cursor = await connection.execute(SELECT + condition, args)
+    return [collection_of(row) for row in await cursor.fetchall()]
 
 
-def _collection(row: Sequence[Any]) -> Collection:
-    id, tenant, name, acl_required, shared_with, source, epoch, created_at, index_id, *index, dimensions = row
-    spec = CollectionSpec(tenant, name, acl_required, tuple(shared_with), IndexSpec(*index))
-    return Collection(id, spec, source, epoch, created_at, index_id, dimensions)
+def collection_of(row: Sequence[Any]) -> Collection:
+    id, tenant, name, acl_required, shared_with, kind, source, epoch, created_at, index_id, *index, dimensions, mean = (
+        row
+    )
+    spec = CollectionSpec(tenant, name, acl_required, tuple(shared_with), IndexSpec(*index), kind)
+    return Collection(id, spec, source, epoch, created_at, index_id, dimensions, mean)
 
 
 async def _insert(connection: Connection, spec: CollectionSpec, source: str) -> None:
     id = uuid7()
     cursor = await connection.execute(
         """
-        INSERT INTO collections (id, tenant, name, acl, shared_with, source) VALUES (%s, %s, %s, %s, %s, %s)
+        INSERT INTO collections (id, tenant, name, acl, shared_with, source, kind) VALUES (%s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (tenant, name) WHERE deleted_at IS NULL DO NOTHING
         """,
-        [id, spec.tenant, spec.name, _acl(spec), list(spec.shared_with), source],
+        [id, spec.tenant, spec.name, _acl(spec), list(spec.shared_with), source, spec.kind],
     )
     if cursor.rowcount:
         await _insert_index(connection, id, spec.index, "active")
 
 
-async def _insert_index(connection: Connection, collection_id: UUID, spec: IndexSpec, state: str) -> None:
+async def _insert_index(
+    connection: Connection, collection_id: UUID, spec: IndexSpec, state: str, job: UUID | None = None
+) -> None:
     await connection.execute(
-        "INSERT INTO indexes (collection_id, embedding, max_tokens, overlap_tokens, state) VALUES (%s, %s, %s, %s, %s)",
-        [collection_id, spec.embedding, spec.max_tokens, spec.overlap_tokens, state],
+        """
+        INSERT INTO indexes (collection_id, embedding, max_tokens, overlap_tokens, state, job_id)
+        VALUES (%s, %s, %s, %s, %s, %s)
+        """,
+        [collection_id, spec.embedding, spec.max_tokens, spec.overlap_tokens, state, job],
     )
 
 
 async def _change(connection: Connection, existing: Collection, spec: CollectionSpec) -> None:
     old = existing.spec
+    if old.kind != spec.kind:
+        _log.warning(
+            "the config changes what the collection %s is for (%s to %s), which it cannot: take it out of the config, "
+            "delete it, and put it back",
+            *(spec.name, old.kind, spec.kind),
+        )
+        return
     if existing.source != "config":
         await connection.execute("UPDATE collections SET source = 'config' WHERE id = %s", [existing.id])
     if old == spec and not await _building(connection, existing.id):
@@ -149,31 +199,60 @@ async def _reopen(connection: Connection, collection_id: UUID, acl_required: boo
     await note_index(connection, collection_id)
 
 
-async def _building(connection: Connection, collection_id: UUID) -> tuple[int, IndexSpec] | None:
+@dataclass(frozen=True, slots=True)
+class _Building:
+    """An index version that is being built."""
+
+    id: int
+    job: UUID | None
+    spec: IndexSpec
+
+
+async def _locked(connection: Connection, collection: Collection) -> Collection:
+    """The collection as it is now; nobody stores documents in it until the transaction ends. Raises NotFound."""
+    found = await _select(connection, "AND c.id = %s FOR UPDATE OF c", collection.id)
+    if not found:
+        raise NotFound(f"there is no collection {collection.spec.name!r}", param="collection")
+    # Again: an index version may have taken over while the lock was waited for.
+    return (await _select(connection, "AND c.id = %s", collection.id))[0]
+
+
+async def _building(connection: Connection, collection_id: UUID) -> _Building | None:
     cursor = await connection.execute(
-        "SELECT id, embedding, max_tokens, overlap_tokens FROM indexes WHERE collection_id = %s AND state = 'building'",
+        """
+        SELECT id, job_id, embedding, max_tokens, overlap_tokens FROM indexes
+        WHERE collection_id = %s AND state = 'building'
+        """,
         [collection_id],
     )
     row = await cursor.fetchone()
-    return (row[0], IndexSpec(*row[1:])) if row else None
+    return _Building(row[0], row[1], IndexSpec(*row[2:])) if row else None
 
 
 async def _rebuild(connection: Connection, existing: Collection, wanted: IndexSpec) -> None:
     """Build another index version, unless the active one, or the one being built, is as wanted."""
     building = await _building(connection, existing.id)
-    if building and building[1] == wanted:
+    if building and building.spec == wanted:
         return
+    await _give_up(connection, building)
+    if existing.spec.index != wanted:
+        await _build(connection, existing, wanted)
+
+
+async def _give_up(connection: Connection, building: _Building | None) -> None:
     if building:
-        await connection.execute("DELETE FROM job_items WHERE index_id = %s AND state <> 'done'", [building[0]])
-        await connection.execute("DELETE FROM indexes WHERE id = %s", [building[0]])
-    if existing.spec.index == wanted:
-        return
-    await _insert_index(connection, existing.id, wanted, "building")
+        await connection.execute("DELETE FROM job_items WHERE index_id = %s AND state <> 'done'", [building.id])
+        await connection.execute("DELETE FROM indexes WHERE id = %s", [building.id])
+
+
+async def _build(connection: Connection, existing: Collection, wanted: IndexSpec) -> UUID:
+    """Begin to build an index version; returns the job."""
     job = uuid7()
     await connection.execute(
         "INSERT INTO jobs (id, tenant, collection_id, kind) VALUES (%s, %s, %s, 'reindex')",
         [job, existing.spec.tenant, existing.id],
     )
+    await _insert_index(connection, existing.id, wanted, "building", job)
     await connection.execute(
         """
         INSERT INTO job_items (job_id, tenant, collection_id, document_id, revision_id, index_id)
@@ -183,6 +262,7 @@ async def _rebuild(connection: Connection, existing: Collection, wanted: IndexSp
         """,
         [job, existing.spec.tenant, existing.id],
     )
+    return job
 
 
 def _acl(spec: CollectionSpec) -> str:

@@ -13,7 +13,7 @@ from headrace_kit.errors import NotFound
 from headrace_kit.stores.postgres import Connection
 from headrace_retrieval.adapters.postgres.accept import store
 from headrace_retrieval.adapters.postgres.session import Database, columns
-from headrace_retrieval.domain.model import Collection, DocumentInfo, Job, NewDocument, StoredDocument
+from headrace_retrieval.domain.model import Collection, DocumentInfo, NewDocument, StoredDocument
 from headrace_retrieval.domain.rights import Acl, Caller
 
 
@@ -33,36 +33,8 @@ class PostgresDocuments:
         A document whose text is what is searchable already only changes its rights and metadata, at once. One whose
         text differs stays searchable as it was until the new text is, but to nobody who may not read the new text.
         """
-        job = uuid7()
         async with self._database.writing(tenant) as connection:
-            indexes, acl_required = await _lock_collection(connection, collection)
-            await connection.execute(
-                "INSERT INTO jobs (id, tenant, collection_id, kind) VALUES (%s, %s, %s, 'ingest')",
-                [job, tenant, collection.id],
-            )
-            accepted = await store(connection, collection.id, acl_required, documents)
-            await connection.execute(
-                """
-                INSERT INTO job_items
-                    (job_id, tenant, collection_id, document_id, revision_id, index_id, state, finished_at)
-                SELECT %s, %s, %s, u.document, u.revision, i.id,
-                       CASE WHEN u.searchable AND i.active THEN 'done' ELSE 'queued' END,
-                       CASE WHEN u.searchable AND i.active THEN now() END
-                FROM unnest(%s::text[], %s::bigint[], %s::boolean[])
-                     WITH ORDINALITY AS u (document, revision, searchable, position)
-                CROSS JOIN unnest(%s::bigint[], %s::boolean[]) AS i (id, active)
-                ORDER BY u.position
-                """,
-                [
-                    *(job, tenant, collection.id),
-                    *columns([(one.document_id, one.revision, one.searchable) for one in accepted.documents], 3),
-                    *columns(indexes, 2),
-                ],
-            )
-            if accepted.rights_changed:
-                await raise_epoch(connection, [collection.id])
-            await note_documents(connection, [(collection.id, pk) for pk in accepted.touched])
-        return job
+            return await take_in(connection, tenant, collection, documents)
 
     async def get(self, caller: Caller, collection: Collection, document_id: str) -> StoredDocument | None:
         """See the port."""
@@ -71,7 +43,7 @@ class PostgresDocuments:
                 """
                 SELECT d.id, r.text, r.title, r.content_type, r.metadata, r.acl, r.page_starts
                 FROM documents d JOIN revisions r ON r.id = coalesce(d.published, d.latest)
-                WHERE d.collection_id = %s AND d.id = %s
+                WHERE d.collection_id = %s AND d.id = %s AND (d.expires_at IS NULL OR d.expires_at > now())
                 """,
                 [collection.id, document_id],
             )
@@ -90,7 +62,8 @@ class PostgresDocuments:
                        (SELECT count(*) FROM chunks c WHERE c.document_pk = d.pk AND c.index_id = %s),
                        d.published IS NOT NULL, d.updated_at
                 FROM documents d JOIN revisions r ON r.id = coalesce(d.published, d.latest)
-                WHERE d.collection_id = %s AND d.id > %s ORDER BY d.id LIMIT %s
+                WHERE d.collection_id = %s AND d.id > %s AND (d.expires_at IS NULL OR d.expires_at > now())
+                ORDER BY d.id LIMIT %s
                 """,
                 [collection.index_id, collection.id, after, limit],
             )
@@ -114,29 +87,45 @@ class PostgresDocuments:
             await note_documents(connection, [(collection.id, row[0])])
         return True
 
-    async def job(self, tenant: str, job: UUID) -> Job | None:
-        """See the port."""
-        async with self._database.reading(Caller(tenant)) as connection:
-            cursor = await connection.execute(
-                """
-                SELECT c.name, count(i.id), count(i.id) FILTER (WHERE i.state = 'done'),
-                       count(i.id) FILTER (WHERE i.state = 'queued'),
-                       coalesce(bool_or(i.attempts > 0 OR i.state <> 'queued'), false)
-                FROM jobs j JOIN collections c ON c.id = j.collection_id LEFT JOIN job_items i ON i.job_id = j.id
-                WHERE j.id = %s GROUP BY c.name
-                """,
-                [job],
-            )
-            row = await cursor.fetchone()
-            if row is None:
-                return None
-            cursor = await connection.execute(
-                "SELECT document_id, error FROM job_items WHERE job_id = %s AND state = 'failed' ORDER BY id", [job]
-            )
-            errors = tuple((document, error) for document, error in await cursor.fetchall())
-        name, documents, done, queued, begun = row
-        state = ("running" if begun else "queued") if queued else ("failed" if errors else "done")
-        return Job(job, name, state, documents, done, errors)
+
+async def take_in(
+    connection: Connection, tenant: str, collection: Collection, documents: Sequence[NewDocument]
+) -> UUID:
+    """Store documents, and a job for them, in an open transaction that holds a share of the collection's lock.
+
+    Raises:
+        NotFound: the collection is gone.
+        Conflict: a document has no ACL, and the collection has begun to want one.
+    """
+    job = uuid7()
+    indexes, acl_required = await lock_collection(connection, collection)
+    await connection.execute(
+        "INSERT INTO jobs (id, tenant, collection_id, kind) VALUES (%s, %s, %s, 'ingest')",
+        [job, tenant, collection.id],
+    )
+    accepted = await store(connection, collection.id, acl_required, documents)
+    await connection.execute(
+        """
+        INSERT INTO job_items
+            (job_id, tenant, collection_id, document_id, revision_id, index_id, state, finished_at)
+        SELECT %s, %s, %s, u.document, u.revision, i.id,
+               CASE WHEN u.searchable AND i.active THEN 'done' ELSE 'queued' END,
+               CASE WHEN u.searchable AND i.active THEN now() END
+        FROM unnest(%s::text[], %s::bigint[], %s::boolean[])
+             WITH ORDINALITY AS u (document, revision, searchable, position)
+        CROSS JOIN unnest(%s::bigint[], %s::boolean[]) AS i (id, active)
+        ORDER BY u.position
+        """,
+        [
+            *(job, tenant, collection.id),
+            *columns([(one.document_id, one.revision, one.searchable) for one in accepted.documents], 3),
+            *columns(indexes, 2),
+        ],
+    )
+    if accepted.rights_changed:
+        await raise_epoch(connection, [collection.id])
+    await note_documents(connection, [(collection.id, pk) for pk in accepted.touched])
+    return job
 
 
 async def share_collections(connection: Connection, collections: Sequence[UUID]) -> None:
@@ -171,10 +160,11 @@ async def note_documents(connection: Connection, changed: Sequence[tuple[UUID, i
         )
 
 
-async def _lock_collection(connection: Connection, collection: Collection) -> tuple[list[tuple[int, bool]], bool]:
+async def lock_collection(connection: Connection, collection: Collection) -> tuple[list[tuple[int, bool]], bool]:
     """Keep a collection's rules and index versions as they are until the transaction ends.
 
-    Returns its index versions, each with whether it is the active one, and whether documents need an ACL.
+    Returns its index versions, each with whether it is the active one, and whether documents need an ACL. Raises
+    NotFound.
     """
     await share_collections(connection, [collection.id])
     cursor = await connection.execute("SELECT acl = 'required' FROM collections WHERE id = %s", [collection.id])

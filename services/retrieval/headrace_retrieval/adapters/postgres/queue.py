@@ -22,6 +22,11 @@ OUTBOX_KEPT = "1 day"
 _DELETE_BATCH = 2000
 _VECTORS_A_STATEMENT = 500
 
+# What an index version still lacks. A failure of a text that was replaced or deleted since lacks nothing.
+_LACKS = """(t.state = 'queued' OR t.state = 'failed' AND EXISTS (
+    SELECT FROM documents d
+    WHERE d.collection_id = t.collection_id AND d.id = t.document_id AND d.latest = t.revision_id))"""
+
 
 class PostgresQueue:
     """`WorkQueue` on PostgreSQL.
@@ -145,18 +150,19 @@ class PostgresQueue:
         """See the port. A version with a failed document does not take over: the old one has that document."""
         async with self._database.system() as connection:
             cursor = await connection.execute(
-                """
+                f"""
                 SELECT c.id, i.id FROM collections c JOIN indexes i ON i.collection_id = c.id AND i.state = 'building'
                 WHERE c.deleted_at IS NULL
-                  AND NOT EXISTS (SELECT FROM job_items t WHERE t.index_id = i.id AND t.state <> 'done')
+                  AND NOT EXISTS (SELECT FROM job_items t WHERE t.index_id = i.id AND {_LACKS})
                 FOR UPDATE OF c SKIP LOCKED
-                """
+                """  # noqa: S608  (a constant)
             )
             promoted = 0
             for collection, index in await cursor.fetchall():
                 # Again under the lock: a document may have been stored since.
                 cursor = await connection.execute(
-                    "SELECT 1 FROM job_items WHERE index_id = %s AND state <> 'done' LIMIT 1", [index]
+                    f"SELECT 1 FROM job_items t WHERE t.index_id = %s AND {_LACKS} LIMIT 1",  # noqa: S608
+                    [index],
                 )
                 if await cursor.fetchone() is None:
                     await _switch(connection, collection, index)
@@ -184,7 +190,7 @@ class PostgresQueue:
             await connection.execute(
                 f"""
                 DELETE FROM jobs j WHERE j.created_at < now() - interval '{JOBS_KEPT}'
-                  AND NOT EXISTS (SELECT FROM job_items i WHERE i.job_id = j.id AND i.state = 'queued')
+                  AND NOT EXISTS (SELECT FROM job_items t WHERE t.job_id = j.id AND {_LACKS})
                 """  # noqa: S608  (a constant)
             )
         async with self._database.system() as connection:
@@ -254,13 +260,16 @@ async def _lock(connection: Connection, cuts: Sequence[Cut]) -> list[_Fresh]:
 
 async def _replace(connection: Connection, fresh: Sequence[_Fresh]) -> None:
     """Put documents' passages in the place of the old ones, each in its index version."""
-    await connection.execute(
-        """
-        DELETE FROM chunks USING unnest(%s::bigint[], %s::bigint[]) AS u (pk, index_id)
-        WHERE chunks.document_pk = u.pk AND chunks.index_id = u.index_id
-        """,
-        columns([(one.pk, one.cut.task.index_id) for one in fresh], 2),
-    )
+    # A document of which nothing is searchable yet has no passages in the active version.
+    replaced = [one for one in fresh if one.published is not None or not one.active]
+    if replaced:
+        await connection.execute(
+            """
+            DELETE FROM chunks USING unnest(%s::bigint[], %s::bigint[]) AS u (pk, index_id)
+            WHERE chunks.document_pk = u.pk AND chunks.index_id = u.index_id AND chunks.document_pk = ANY(%s)
+            """,
+            [*columns([(one.pk, one.cut.task.index_id) for one in replaced], 2), [one.pk for one in replaced]],
+        )
     rows = [
         (uuid7(), one, ordinal, piece, vector)
         for one in fresh
@@ -272,8 +281,8 @@ async def _replace(connection: Connection, fresh: Sequence[_Fresh]) -> None:
                             headings, text, readers, filter_terms)
         SELECT u.id, u.index_id, r.collection_id, r.document_pk, r.id, u.ordinal, u.span_start, u.span_end, u.page,
                u.headings::text[], u.text, r.readers, r.filter_terms
-        FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::text[],
-                    %s::text[])
+        FROM unnest(%b::uuid[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::text[],
+                    %b::text[])
              AS u (id, index_id, revision, ordinal, span_start, span_end, page, headings, text)
         JOIN revisions r ON r.id = u.revision
         """,
@@ -312,20 +321,26 @@ async def _replace(connection: Connection, fresh: Sequence[_Fresh]) -> None:
 async def _show(connection: Connection, fresh: Sequence[_Fresh]) -> list[UUID]:
     """Make revisions the ones that readers see. Returns the collections where one took the place of another."""
     shown = [one for one in fresh if one.published != one.cut.task.revision]
-    rows = columns([(one.pk, one.cut.task.revision) for one in shown], 2)
+    replaced = [one for one in shown if one.published is not None]
+    given = columns([(one.pk, one.cut.task.revision) for one in shown], 2)
     newest = "unnest(%s::bigint[], %s::bigint[]) AS u (pk, revision)"
     await connection.execute(
         f"""
         UPDATE documents SET published = r.id, readers = r.readers FROM {newest} JOIN revisions r ON r.id = u.revision
-        WHERE documents.pk = u.pk
+        WHERE documents.pk = u.pk AND documents.pk = ANY(%s) AND r.id = ANY(%s)
         """,  # noqa: S608  (a constant)
-        rows,
+        [*given, *given],
     )
-    await connection.execute(
-        f"DELETE FROM revisions USING {newest} WHERE revisions.document_pk = u.pk AND revisions.id < u.revision",  # noqa: S608
-        rows,
-    )
-    return [one.cut.task.collection_id for one in shown if one.published is not None]
+    # Storing keeps no older revision but the one that is searchable.
+    if replaced:
+        await connection.execute(
+            f"""
+            DELETE FROM revisions USING {newest}
+            WHERE revisions.document_pk = u.pk AND revisions.id < u.revision AND revisions.document_pk = ANY(%s)
+            """,  # noqa: S608  (a constant)
+            [*columns([(one.pk, one.cut.task.revision) for one in replaced], 2), [one.pk for one in replaced]],
+        )
+    return [one.cut.task.collection_id for one in replaced]
 
 
 async def _switch(connection: Connection, collection: UUID, index: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ class Database:
 
     @asynccontextmanager
     async def reading(self, caller: Caller) -> AsyncIterator[Connection]:
-        """A transaction that sees what `caller` may read. Raises NotReady when the database is away."""
-        async with self._postgres.transaction() as connection:
+        """A transaction that sees what `caller` may read, pipelined. Raises NotReady when the database is away."""
+        async with self._postgres.transaction(pipelined=True) as connection:
             await _say(
                 connection,
                 tenant=caller.tenant,
@@ -60,7 +61,27 @@ class Database:
     async def writing(self, tenant: str) -> AsyncIterator[Connection]:
         """A transaction that sees and changes all of one tenant's own collections, no more. Raises NotReady."""
         async with self._postgres.transaction() as connection:
-            await _say(connection, tenant=tenant, whole="on")
+            await _say(connection, tenant=tenant, whole="on", fresh_plans=True)
+            yield connection
+
+    @asynccontextmanager
+    async def remembering(self, tenant: str, person: str, *, whole: bool = False) -> AsyncIterator[Connection]:
+        """A transaction that sees and changes one person's consents and conversations, and no other's.
+
+        Args:
+            whole: as `writing` besides, to keep and erase facts.
+
+        Raises:
+            NotReady: the database is away.
+        """
+        async with self._postgres.transaction() as connection:
+            await _say(
+                connection,
+                tenant=tenant,
+                readers=text_array({f"u:{person}"}),
+                whole="on" if whole else "",
+                fresh_plans=whole,
+            )
             yield connection
 
     @asynccontextmanager
@@ -73,12 +94,21 @@ class Database:
 
 async def become_system(connection: Connection) -> None:
     """Widen the rest of a transaction to the service's own work."""
-    await _say(connection, system="on")
+    await _say(connection, system="on", fresh_plans=True)
 
 
-async def _say(connection: Connection, **settings: str) -> None:
-    calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
-    values = [part for name, value in settings.items() for part in (f"headrace.{name}", value)]
+async def _say(connection: Connection, *, fresh_plans: bool = False, **settings: str) -> None:
+    """Say for whom a transaction is.
+
+    Args:
+        fresh_plans: plan each statement for the rows that it is given. A plan that was kept from when a table was empty
+            looks at every row of it for each one of a thousand documents.
+    """
+    said = {f"headrace.{name}": value for name, value in settings.items()}
+    if fresh_plans:
+        said["plan_cache_mode"] = "force_custom_plan"
+    calls = ", ".join("set_config(%s, %s, true)" for _ in said)
+    values = [part for setting in said.items() for part in setting]
     await connection.execute("SELECT " + calls, values)
 
 
@@ -90,5 +120,11 @@ def columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
 
 def text_array(values: Iterable[str], *, ordered: bool = False) -> str:
     """A PostgreSQL array literal; sorted unless the order is the caller's."""
-    dumped = ListDumper(list).dump(list(values) if ordered else sorted(values))
+    return _literal(tuple(values if ordered else sorted(values)))
+
+
+@lru_cache(maxsize=1024)
+def _literal(values: tuple[str, ...]) -> str:
+    # Most rows have one of a few sets of rights, and no headings, filter terms or pages at all.
+    dumped = ListDumper(list).dump(list(values)) if values else None
     return bytes(dumped or b"{}").decode()
