@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
+from headrace_kit.config.rollout_steps import PairJudge
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.rollout.v1 import messages_pb2, service_pb2_grpc
+from headrace_rollout.domain.evaluation import Evaluation
 from headrace_rollout.domain.grants import Grant, Grants
 from headrace_rollout.domain.operations import Operations
 from headrace_rollout.domain.records import Record, canonical
@@ -42,21 +44,19 @@ class RolloutServicer(service_pb2_grpc.RolloutServiceServicer):
     ) -> messages_pb2.ListRolloutsResponse:
         """Rollouts, newest first."""
         records = await self._operations.rollouts(ended=request.all, who=call.caller)
-        verdicts = await self._operations.verdicts(records)
-        return messages_pb2.ListRolloutsResponse(
-            rollouts=[_rollout(record, verdicts.get(record.id, ())) for record in records]
-        )
+        return messages_pb2.ListRolloutsResponse(rollouts=await self._whole(records))
 
     @rpc(callers=CALLERS)
     async def GetRollout(self, request: messages_pb2.GetRolloutRequest, call: Call) -> messages_pb2.Rollout:
         """One rollout."""
         record = await self._operations.get(request.id, call.caller)
-        return _rollout(record, (await self._operations.verdicts([record])).get(record.id, ()))
+        return (await self._whole([record]))[0]
 
     @rpc(callers=CALLERS)
     async def Start(self, request: messages_pb2.StartRequest, call: Call) -> messages_pb2.Rollout:
         """A rollout beside the config file."""
-        return _rollout(await self._operations.start(request.model, request.spec_json, call.caller))
+        made = await self._operations.start(request.model, request.spec_json, call.caller, queue=request.queue)
+        return _rollout(made)
 
     @rpc(callers=CALLERS)
     async def Promote(self, request: messages_pb2.PromoteRequest, call: Call) -> messages_pb2.Rollout:
@@ -72,8 +72,7 @@ class RolloutServicer(service_pb2_grpc.RolloutServiceServicer):
     async def Explain(self, request: messages_pb2.ExplainRequest, call: Call) -> messages_pb2.Explanation:
         """How a rollout came where it is."""
         record, story, points = await self._operations.explain(request.id, call.caller)
-        verdicts = (await self._operations.verdicts([record])).get(record.id, ())
-        told = messages_pb2.Explanation(rollout=_rollout(record, verdicts))
+        told = messages_pb2.Explanation(rollout=(await self._whole([record]))[0])
         for transition in story.transitions:
             became = transition.record
             line = told.transitions.add(
@@ -99,6 +98,12 @@ class RolloutServicer(service_pb2_grpc.RolloutServiceServicer):
         """Back to the baseline."""
         return _rollout(await self._operations.abort(request.id, request.reason, call.caller))
 
+    async def _whole(self, records: Sequence[Record]) -> list[messages_pb2.Rollout]:
+        """Rollouts with what is known of them."""
+        verdicts = await self._operations.verdicts(records)
+        suites = await self._operations.evaluations(records)
+        return [_rollout(record, verdicts.get(record.id, ()), suites.get(record.id)) for record in records]
+
 
 def _grant(grant: Grant) -> messages_pb2.Grant:
     return messages_pb2.Grant(
@@ -115,9 +120,23 @@ def _grant(grant: Grant) -> messages_pb2.Grant:
                 shadow_concurrency=split.limits.concurrency,
                 shadow_nano_usd_per_hour=round(split.limits.usd_per_hour * 1e9),
                 shadow_similarity=split.limits.similarity or "",
+                shadow_judge=_judge(split.limits.judge),
+                fresh=split.fresh,
+                fresh_json=split.fresh_json,
             )
             for split in grant.splits
         ],
+    )
+
+
+def _judge(judge: PairJudge | None) -> messages_pb2.PairJudge | None:
+    if judge is None:
+        return None
+    return messages_pb2.PairJudge(
+        model=judge.model,
+        criteria=judge.criteria,
+        share=judge.share,
+        nano_usd_per_hour=round(judge.usd_per_hour * 1e9),
     )
 
 
@@ -125,7 +144,9 @@ def _verdict(told: Mapping[str, Any]) -> messages_pb2.Verdict:
     return messages_pb2.Verdict(**told)
 
 
-def _rollout(record: Record, verdicts: Iterable[Mapping[str, Any]] = ()) -> messages_pb2.Rollout:
+def _rollout(
+    record: Record, verdicts: Iterable[Mapping[str, Any]] = (), suite: Evaluation | None = None
+) -> messages_pb2.Rollout:
     made = messages_pb2.Rollout(
         id=record.id,
         model=record.model,
@@ -143,4 +164,16 @@ def _rollout(record: Record, verdicts: Iterable[Mapping[str, Any]] = ()) -> mess
     )
     made.created_at.FromDatetime(record.created_at)
     made.step_started_at.FromDatetime(record.step_started_at)
+    if suite is not None:
+        made.evaluation.CopyFrom(
+            messages_pb2.Evaluation(
+                suite=suite.suite,
+                step=suite.step,
+                state=suite.state,
+                done=suite.done,
+                total=suite.total,
+                why=suite.why,
+                checks=[_verdict(check) for check in suite.checks],
+            )
+        )
     return made

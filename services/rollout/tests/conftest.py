@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace_evals.suite import Label, Loaded, SuiteInvalid
 from headrace_kit.config import Config
 from headrace_kit.rpc import Identity
 from headrace_rollout.adapters.memory import MemoryEvents, MemoryRolloutStore
@@ -27,8 +28,9 @@ def make_config(rollout: dict | None = None, model: dict | None = None) -> Confi
     return Config.model_validate(
         {
             "deployments": {name: {"engine": "triton-scripted", "price": price} for name in ("small", "large", "huge")},
-            "models": {"assistant": model or {"deployment": "small"}},
+            "models": {"assistant": model or {"deployment": "small"}, "referee": {"deployment": "small"}},
             "rollouts": {"assistant": rollout} if rollout else {},
+            "evals": {"golden": {"file": "evals/golden.yaml", "tenant": "dev"}},
         }
     )
 
@@ -41,6 +43,8 @@ class World:
     config: Config = field(default_factory=make_config)
     now_s: float = 1000.0
     telling: bool = False
+    suites: dict[str, Loaded] = field(default_factory=dict)
+    comparisons: dict[str, list[Label]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.admin = Identity("gateway", key_id="key-1", scopes=frozenset({"admin"}))
@@ -49,8 +53,20 @@ class World:
         self.grants = Grants(lambda: LEASE_S, metrics, lambda: self.now_s)
         self.controller = self.new_controller(metrics)
         self.operations = Operations(
-            self.store, self.controller, lambda: Desired(self.config), metrics, lambda: self.telling
+            self.store, self.controller, lambda: Desired(self.config), metrics, self, lambda: self.telling
         )
+
+    def load(self, name: str) -> Loaded:
+        """A suite by its name; `suites` has them."""
+        if name not in self.suites:
+            raise SuiteInvalid(f"there is no file of {name}")
+        return self.suites[name]
+
+    def labels(self, file: str) -> list[Label]:
+        """Comparisons that people made; `comparisons` has them."""
+        if file not in self.comparisons:
+            raise SuiteInvalid(f"{file}: there is no such file")
+        return self.comparisons[file]
 
     def new_controller(self, metrics: Metrics | None = None) -> Controller:
         """A controller as after a restart: it remembers nothing."""

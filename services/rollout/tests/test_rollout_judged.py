@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import datetime
 
 import pytest
+from pydantic import ValidationError
 
 from headrace_kit.config.rollouts import Rollout
-from headrace_kit.errors import Conflict, NotReady
+from headrace_kit.errors import BadInput, Conflict, NotReady
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_rollout.domain.records import State, canonical
 from headrace_rollout.domain.verdicts import Action
@@ -302,6 +304,69 @@ async def test_a_shadow_that_answers_worse_is_rolled_back_before_anybody_sees_it
         await world.pass_time(1, look_every_s=1)
     assert world.record(traffic.id).state is State.ROLLED_BACK
     assert "pairs.json" in world.record(traffic.id).reason
+
+
+FRESH = [{"weight": "25%", "at_least": "60s"}, {"weight": "50%", "at_least": "10s"}, {"weight": "100%"}]
+
+
+async def test_beside_a_fresh_baseline_the_old_one_is_not_compared(world):
+    errors = ERRORS | {"errors": {"max_increase": "20%"}}
+    traffic = await begun(world, swap(FRESH, errors, fresh_baseline={"deployment": "huge"}))
+    (split,) = world.grants.current().splits
+    assert (split.weight, split.fresh, split.fresh_json) == (2500, 2500, '{"deployment":"huge"}')
+    for _ in range(300):
+        if world.record(traffic.id).state is not State.RUNNING:
+            break
+        weight = world.record(traffic.id).weight / 10_000
+        for _ in range(10):
+            place = traffic.random.random()
+            arm = "candidate" if place < weight else "fresh" if place >= 1 - weight else "baseline"
+            # caches of the old one are warm: beside it, everybody would look bad
+            fails = traffic.random.random() < (0.0 if arm == "baseline" else 0.2)
+            traffic.send(traffic.event(arm=arm, failure="error" if fails else ""))
+        await world.pass_time(1, look_every_s=1)
+    assert world.record(traffic.id).state is State.PROMOTED
+
+
+async def test_beside_a_fresh_baseline_a_worse_candidate_is_rolled_back(world):
+    traffic = await begun(world, swap(FRESH, fresh_baseline={}))
+    for _ in range(100):
+        if world.record(traffic.id).state is not State.RUNNING:
+            break
+        for _ in range(10):
+            arm = ("candidate", "fresh", "baseline", "baseline")[traffic.random.randrange(4)]
+            fails = traffic.random.random() < (0.6 if arm == "candidate" else 0.1)
+            traffic.send(traffic.event(arm=arm, failure="error" if fails else ""))
+        await world.pass_time(1, look_every_s=1)
+    assert world.record(traffic.id).state is State.ROLLED_BACK
+    (told,) = [verdict for verdict in world.store.kept[1][traffic.id] if verdict["metric"] == "errors"]
+    assert told["n_baseline"] == sum(event_arm(sent) == "fresh" for sent in traffic.sent)
+
+
+def event_arm(payload: bytes) -> str:
+    return str(RequestEvent.FromString(payload).arm)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"steps": [{"weight": "60%"}, {"weight": "100%"}], "fresh_baseline": {}},
+            r"steps\[0\].weight is 60%: above 50%",
+        ),
+        ({"steps": TWO, "fresh_baseline": {"guardrails": None}}, "'guardrails' makes it another model"),
+    ],
+)
+def test_a_fresh_baseline_that_could_not_be_compared_is_refused(more, message):
+    with pytest.raises(ValidationError, match=message):
+        Rollout.model_validate({"candidate": {"deployment": "large"}, **more})
+
+
+async def test_a_fresh_baseline_on_an_unknown_deployment_is_refused_with_its_place(world):
+    spec = json.dumps(swap(FRESH, fresh_baseline={"deployment": "hugee"}))
+    with pytest.raises(BadInput, match="fresh_baseline") as refused:
+        await world.operations.start("assistant", spec, world.admin)
+    assert refused.value.param.startswith("spec_json.fresh_baseline")
 
 
 async def test_approval_lets_one_step_go_on(world):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from headrace_kit.config.services import Notify
+from headrace_kit.telling import PAUSES_S, Teller
 from headrace_kit.webhooks import Refused, signature
-from headrace_rollout.domain.news import PAUSES_S, Teller, shaped
-from headrace_rollout.metrics import Metrics
+from headrace_rollout.domain.news import shaped
 
 SWAP = {
     "candidate": {"deployment": "large"},
@@ -45,7 +44,8 @@ def told(world):
         world.waited.append(seconds)
 
     secrets = {"hook": "s3cret", "slack": "https://hooks.slack.example/T0/B0\n"}
-    teller = Teller(world.store, lambda: world.targets, world.inbox, secrets.get, Metrics(CollectorRegistry()), wait)
+    world.ended = []
+    teller = Teller(world.store.news, shaped, lambda: world.targets, world.inbox, secrets.get, world.ended.append, wait)
 
     async def tell():
         while await teller.tell():
@@ -111,6 +111,7 @@ async def test_a_receiver_that_is_away_is_tried_again_and_then_given_up(world, t
     messages = await told()
     assert [body["event"] for _, body, _ in messages] == ["running"]
     assert world.waited == [*PAUSES_S, PAUSES_S[0]]
+    assert world.ended == ["failed", "sent"]
 
 
 @pytest.mark.parametrize("target", [{"url": "https://x.example", "secret": "none"}, {"url": {"secret": "none"}}])

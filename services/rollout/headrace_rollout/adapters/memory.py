@@ -14,6 +14,8 @@ from google.protobuf.message import DecodeError
 
 from headrace_kit.errors import NotReady
 from headrace_protos.common.v1.event_pb2 import RequestEvent, RequestEvents
+from headrace_rollout.adapters.memory_evaluations import MemoryEvaluations
+from headrace_rollout.domain.evaluation import Evaluation
 from headrace_rollout.domain.hearing import Heard
 from headrace_rollout.domain.records import Record, Transition, Truth
 from headrace_rollout.domain.verdicts import Decision
@@ -31,6 +33,7 @@ class MemoryRolloutStore:
         self.transitions: list[Transition] = []
         self.decisions: list[Decision] = []
         self.told: list[Mapping[str, Any]] = []
+        self.suites = MemoryEvaluations()
         self.kept: tuple[Heard | None, dict[str, list[dict[str, Any]]]] = (None, {})
         self.time = datetime(2030, 1, 1, tzinfo=UTC)
         self.away = False
@@ -46,7 +49,7 @@ class MemoryRolloutStore:
         """See `RolloutStore`."""
         self._reach()
         async with self._lock:
-            work = MemoryWork(dict(self.records), self.time, self.kept)
+            work = MemoryWork(dict(self.records), self.time, self.kept, self.suites)
             yield work
             self._reach()
             self.records = work.records
@@ -86,6 +89,11 @@ class MemoryRolloutStore:
         """See `RolloutStore`."""
         self._reach()
         return {id_: verdicts for id_, verdicts in self.kept[1].items() if id_ in ids}
+
+    async def evaluations(self, ids: Collection[str]) -> dict[str, Evaluation]:
+        """See `RolloutStore`."""
+        self._reach()
+        return self.suites.last(ids)
 
     async def story(self, id_: str) -> Story:
         """See `RolloutStore`."""
@@ -137,8 +145,13 @@ class MemoryWork:
     """`Work` on a copy, which becomes the store's at the end."""
 
     def __init__(
-        self, records: dict[str, Record], now: datetime, kept: tuple[Heard | None, dict[str, list[dict[str, Any]]]]
+        self,
+        records: dict[str, Record],
+        now: datetime,
+        kept: tuple[Heard | None, dict[str, list[dict[str, Any]]]],
+        suites: MemoryEvaluations,
     ) -> None:
+        self.suites = suites
         self.records = records
         self.decisions: list[Decision] = []
         self.told: list[Mapping[str, Any]] = []
@@ -163,6 +176,14 @@ class MemoryWork:
         """See `Work`."""
         return {id_ for id_ in ids if id_ in self.records and not self.records[id_].standing}
 
+    async def warm(self) -> list[Record]:
+        """See `Work`."""
+        return [record for record in self.records.values() if record.warm and not record.standing]
+
+    async def cooled(self, id_: str) -> None:
+        """See `Work`."""
+        self.records[id_] = replace(self.records[id_], warm=False)
+
     async def apply(self, transition: Transition) -> None:
         """See `Work`."""
         self.records[transition.record.id] = transition.record
@@ -179,6 +200,14 @@ class MemoryWork:
     async def publish(self, news: Mapping[str, Any]) -> None:
         """See `Work`."""
         self.told.append(news)
+
+    async def evaluations(self, ids: Collection[str]) -> dict[str, Evaluation]:
+        """See `Work`."""
+        return self.suites.last(ids)
+
+    async def calibrations(self, ids: Collection[str]) -> dict[str, Evaluation]:
+        """See `Work`."""
+        return self.suites.calibrations(ids)
 
     async def heard_revision(self) -> int:
         """See `Work`."""

@@ -12,27 +12,29 @@ from psycopg.types.json import Json, Jsonb
 
 from headrace_kit.config.rollouts import Rollout as Spec
 from headrace_kit.stores.postgres import Connection, Postgres
+from headrace_rollout.adapters.postgres_evaluations import CALIBRATIONS, LAST, PostgresEvaluations, last_of
+from headrace_rollout.domain.evaluation import Evaluation
 from headrace_rollout.domain.hearing import Heard
 from headrace_rollout.domain.records import Record, State, Transition, Truth, canonical
 from headrace_rollout.domain.verdicts import Action, Decision
-from headrace_rollout.ports import Story
+from headrace_rollout.ports import CALIBRATION, Story
 
 _WRITER = 0x726F6C6C
 """Key of the advisory lock of the only writer."""
 
 _COLUMNS = (
     "id, model, spec, source, salt, state, reason, created_at, step_started_at, step, served_s, counted_at, overlay, "
-    "holds, held_s, missing_s, approved"
+    "holds, held_s, missing_s, approved, warm"
 )
 _NAMES = tuple(_COLUMNS.split(", "))
-_STANDING = "(state IN ('pending', 'running') OR overlay)"
+_STANDING = "(state IN ('queued', 'pending', 'running') OR overlay)"
 _SAVE = f"""
 INSERT INTO rollout.rollouts ({_COLUMNS}) VALUES ({", ".join(["%s"] * len(_NAMES))})
 ON CONFLICT (id) DO UPDATE SET
   source = excluded.source, state = excluded.state, reason = excluded.reason, overlay = excluded.overlay,
   step = excluded.step, step_started_at = excluded.step_started_at, served_s = excluded.served_s,
   counted_at = excluded.counted_at, holds = excluded.holds, held_s = excluded.held_s, missing_s = excluded.missing_s,
-  approved = excluded.approved
+  approved = excluded.approved, warm = excluded.warm
 """  # noqa: S608  (constants only)
 _LOG = """
 INSERT INTO rollout.transitions (rollout_id, at, was, state, step, weight, overlay, source, reason, actor)
@@ -75,6 +77,17 @@ class PostgresWork:
             (list(ids),),
         )
         return {id_ for (id_,) in await rows.fetchall()}
+
+    async def warm(self) -> list[Record]:
+        """See `Work`."""
+        rows = await self._connection.execute(
+            f"SELECT {_COLUMNS} FROM rollout.rollouts WHERE warm AND NOT {_STANDING}"  # noqa: S608
+        )
+        return [_record(row) for row in await rows.fetchall()]
+
+    async def cooled(self, id_: str) -> None:
+        """See `Work`."""
+        await self._connection.execute("UPDATE rollout.rollouts SET warm = false WHERE id = %s", (id_,))
 
     async def apply(self, transition: Transition) -> None:
         """See `Work`."""
@@ -123,6 +136,15 @@ class PostgresWork:
         """See `Work`."""
         await self._connection.execute("INSERT INTO rollout.news (told) VALUES (%s)", (Jsonb(dict(news)),))
 
+    async def evaluations(self, ids: Collection[str]) -> dict[str, Evaluation]:
+        """See `Work`."""
+        return last_of(await (await self._connection.execute(LAST, (list(ids),))).fetchall()) if ids else {}
+
+    async def calibrations(self, ids: Collection[str]) -> dict[str, Evaluation]:
+        """See `Work`."""
+        found = await self._connection.execute(CALIBRATIONS, (list(ids), CALIBRATION))
+        return last_of(await found.fetchall())
+
     async def heard_revision(self) -> int:
         """See `Work`."""
         row = await (await self._connection.execute("SELECT revision FROM rollout.heard")).fetchone()
@@ -167,6 +189,7 @@ class PostgresRolloutStore:
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
+        self.suites = PostgresEvaluations(postgres)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[PostgresWork]:
@@ -217,6 +240,10 @@ class PostgresRolloutStore:
             "SELECT rollout_id, verdicts FROM rollout.analyses WHERE rollout_id = ANY(%s)", list(ids)
         )
         return dict(rows)
+
+    async def evaluations(self, ids: Collection[str]) -> dict[str, Evaluation]:
+        """See `RolloutStore`."""
+        return await self.suites.last(ids)
 
     async def story(self, id_: str) -> Story:
         """See `RolloutStore`."""
@@ -278,6 +305,7 @@ def _values(record: Record) -> tuple[Any, ...]:
         record.held_s,
         record.missing_s,
         record.approved,
+        record.warm,
     )
 
 

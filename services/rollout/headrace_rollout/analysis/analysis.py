@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from headrace_evals.agreement import Agreement
 from headrace_kit.config.rollout_analysis import Analysis as Spec
 from headrace_kit.config.rollout_analysis import Errors, Failures, Increase
 from headrace_rollout.analysis.betting import Array, Integers
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.history import History
 from headrace_rollout.analysis.judge import Allowance, Judge
+from headrace_rollout.analysis.judged_pairs import JUDGED, JudgedPairs
 from headrace_rollout.analysis.keys import Epochs, FirstTime, hash_of
 from headrace_rollout.analysis.observed import Outcome, Pair, State, Verdict
 from headrace_rollout.analysis.quantities import QuantityJudge
@@ -72,7 +74,8 @@ class Analysis:
             elif name.startswith("scores."):
                 self._live.append(ScoreJudge(name, metric.margin, allowance, self._epochs))
             else:
-                self._paired[name.removeprefix("pairs.")] = PairJudge(name, metric.margin, allowance)
+                kind = JudgedPairs if name == JUDGED else PairJudge
+                self._paired[name.removeprefix("pairs.")] = kind(name, metric.margin, allowance)
 
     @property
     def judges(self) -> tuple[Judge, ...]:
@@ -94,10 +97,22 @@ class Analysis:
     def observe_pair(self, pair: Pair) -> None:
         """Scores of both arms' answers to one request. Those of other metrics than the config's are left out."""
         self.begin(pair.at)
-        if pair.metric in self._paired and math.isfinite(pair.baseline) and math.isfinite(pair.candidate):
+        judge = self._paired.get(pair.metric)
+        if pair.failed:
+            if isinstance(judge, JudgedPairs):
+                self._pairs.append(replace(pair, baseline=math.nan, candidate=math.nan))
+        elif judge is not None and math.isfinite(pair.baseline) and math.isfinite(pair.candidate):
             self._pairs.append(pair)
         if len(self._pairs) >= PENDING:
             self._judge_pairs()
+
+    def calibrate(self, found: Agreement | None, why: str = "") -> None:
+        """What is known of the model that compares pairs: what it made of people's comparisons, or why that is not
+        known yet. Until it is, its pairs count for nothing. The first agreement stays."""
+        for judge in self._paired.values():
+            if isinstance(judge, JudgedPairs):
+                self._judge_pairs()
+                judge.calibrate(found, why)
 
     def verdicts(self, now: float) -> tuple[Verdict, ...]:
         """What is known at `now`, seconds: of each metric, then of segments that are harmed. Ask as often as wanted."""

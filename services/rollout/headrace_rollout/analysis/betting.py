@@ -33,7 +33,7 @@ class Fortune:
     Warmuth 1998).
     """
 
-    CASH = 0.05
+    CASH = 0.02
     FLOW = 0.003
     """Part of the cash that flows at a time."""
 
@@ -86,7 +86,7 @@ class EventBets(Fortune):
     What a last win brings beyond it would be lost (the overshoot of Wald's test).
     """
 
-    AIM = 1.28
+    AIM = 1.24
     """By how much a win may bring more than the best bet in the long run does, to need one win less."""
 
     def __init__(self, alpha: float, prior: Sequence[float]) -> None:

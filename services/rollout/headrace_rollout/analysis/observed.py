@@ -42,13 +42,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Scores, from 0 to 1, of both arms' answers to the same request. `metric` is its name under `analysis.pairs`."""
+    """Scores, from 0 to 1, of both arms' answers to the same request. `metric` is its name under `analysis.pairs`.
+
+    With `failed` the grader was asked and could not tell; the scores say nothing then.
+    """
 
     metric: str
     key: str
     at: float
     baseline: float
     candidate: float
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import EventBets
+from headrace_rollout.analysis.betting import Array, EventBets, Flags
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.judge import FIRST, Allowance
 from headrace_rollout.analysis.keys import Counts, Epochs
 from headrace_rollout.analysis.shares import ShareJudge
 
-INCREASES = (2.5, 7.0)
-PRIOR = (3.0, 1.0)
+INCREASES = (1.2, 3.0, 8.0)
+PRIOR = (1.0, 8.0, 2.0)
 """How much more often it may happen on the candidate, in margins, and how likely each is held to be before."""
 LEAST_MARGIN = 0.005
 """A margin for these increases where there is none."""
+GUESS = 400
+"""Requests that the guess counts as that the baseline fails as often as its margin: an increase is a multiple of its
+rate, which few requests tell only badly, and a bet at odds that jump about with it wins less."""
 
 LEVELS = 5
 """Keys are bet on when it happens to them for the 1st, 2nd, 4th, 8th and 16th time."""
@@ -55,9 +58,10 @@ class RateJudge(ShareJudge):
             self.last_at = float(chunk.at[chunk.candidate].max())
         places = np.flatnonzero(failed)
         labels = _labels(chunk, places) if len(places) else {}
-        ratios = 1 + np.asarray(INCREASES) * max(self.margin, LEAST_MARGIN) / self._baseline_rate()
+        requests, failures = self._of_baseline(chunk, failed)
         for place in places.tolist():
             on_candidate = bool(chunk.candidate[place])
+            ratios = self._ratios(requests[place], failures[place])
             bet = self._counts.hit(int(chunk.keys[place]), on_candidate, int(chunk.epochs[place]))
             if bet is None:
                 continue
@@ -75,9 +79,18 @@ class RateJudge(ShareJudge):
     def _rate(self) -> float:
         return self._mean(0.5, 50)
 
-    def _baseline_rate(self) -> float:
+    def _of_baseline(self, chunk: Chunk, failed: Flags) -> tuple[Array, Array]:
+        """How many requests the baseline served before each outcome of the chunk, and how many of them failed."""
         n0, m0 = self._difference.counts[0], self._difference.means()[0]
-        return float((n0 * m0 + 0.5) / (n0 + 50))
+        served = (~chunk.candidate).astype(float)
+        lost = served * failed
+        return n0 + np.cumsum(served) - served, n0 * m0 + np.cumsum(lost) - lost
+
+    def _ratios(self, requests: float, failures: float) -> Array:
+        """The alternatives, as multiples of the baseline's rate, from what it did so far."""
+        margin = max(self.margin, LEAST_MARGIN)
+        rate = (failures + margin * GUESS) / (requests + GUESS)
+        return 1 + np.asarray(INCREASES) * margin / rate
 
     def values(self) -> str:
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()

@@ -92,6 +92,7 @@ class PairJudge(Judge):
         self._within = TemperedBets(allowance.whole, self._line.prior)
         self._repeats = Repeats(epochs, 1)
         self._sums = np.zeros(5)
+        self._within_margin = margin
 
     def add(self, keys: Any, at: Any, baseline: Any, candidate: Any) -> None:
         """Pairs, as columns."""
@@ -104,9 +105,13 @@ class PairJudge(Judge):
         reached = self._repeats.add(keys, arms, epochs, worse[:, None], np.full(1, self._mean()))
         for level, means in enumerate(reached, start=1):
             self.harm[level].follow(self._bets(means.scores[:, 0], np.ones(len(means.scores))))
-        won = self._line(self.margin - worse, np.full(len(worse), 1 - self.margin))
-        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
+        self._bet_within(worse)
         self._sums += [len(worse), worse.sum(), (worse**2).sum(), baseline.sum(), candidate.sum()]
+
+    def _bet_within(self, worse: Any) -> None:
+        line = self._within_margin
+        won = self._line(line - worse, np.full(len(worse), 1 - line))
+        self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
 
     def _mean(self) -> float:
         return float(self._sums[1] / max(self._sums[0], 1))

@@ -7,17 +7,20 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from headrace_kit.errors import NotReady
+from headrace_rollout.domain.candidates import Candidates, Readiness, at_once
 from headrace_rollout.domain.desired import Desired
 from headrace_rollout.domain.grants import Grants
 from headrace_rollout.domain.hearing import Hearing
 from headrace_rollout.domain.machine import Changes, Clock, look
 from headrace_rollout.domain.news import of_hold, of_transition
-from headrace_rollout.domain.records import Transition
-from headrace_rollout.domain.verdicts import Action
+from headrace_rollout.domain.records import Record, Transition
+from headrace_rollout.domain.routing import Routing
+from headrace_rollout.domain.verdicts import Action, Findings
 from headrace_rollout.metrics import Metrics
 from headrace_rollout.ports import RolloutStore
 
@@ -56,6 +59,12 @@ class Controller:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._away = False
+        self.candidates: Candidates | None = None
+        """Makes candidates ready; None: they are."""
+        self.routing: Routing | None = None
+        """Puts requests on releases of services; None: no service has routes."""
+        self.followers: list[Callable[[Iterable[Record]], None]] = []
+        """Hear of all standing rollouts at each look, in every replica."""
 
     async def start(self) -> None:
         """Begin to look."""
@@ -85,7 +94,14 @@ class Controller:
                 desired = self._desired()
                 ended = await work.ended([wanted.id for wanted in desired.by_model.values()])
                 found = await self._hearing.listen(work, standing)
-                changes = look(standing, ended, desired, Clock(work.now, self._lease_s()), new_salt, found)
+                for id_, suite in (await work.evaluations([one.id for one in standing if one.evaluates])).items():
+                    found[id_] = replace(found.get(id_, Findings()), evaluation=suite)
+                ready: Callable[[Record], Readiness] = at_once if self.candidates is None else self.candidates.ready
+                if self.routing is not None:
+                    ready = self.routing.ready_or(ready)
+                    for id_, (broken, unserved) in self.routing.findings(standing).items():
+                        found[id_] = replace(found.get(id_, Findings()), broken=broken, unserved=unserved)
+                changes = look(standing, ended, desired, Clock(work.now, self._lease_s()), new_salt, found, ready)
                 for record in changes.counted:
                     await work.count(record)
                 for transition in changes.transitions:
@@ -95,6 +111,11 @@ class Controller:
                 if self._telling():
                     for news in told(changes):
                         await work.publish(news)
+                if self.candidates is not None:
+                    stands = await work.standing()
+                    for id_ in self.candidates.cool(await work.warm(), stands):
+                        await work.cooled(id_)
+                    self.candidates.forget(stands)
                 decided = bool(changes.transitions or changes.decisions)
                 await self._hearing.keep(work, await work.standing() if decided else standing, found, decided=decided)
         if work is not None:
@@ -107,7 +128,10 @@ class Controller:
         """Read the truth and tell the gateways. Raises as `tick`."""
         # The lease counts from before the question: the answer is true at some moment after it.
         asked_at = self._clock()
-        self._grants.learn(await self._store.truth(), asked_at)
+        truth = await self._store.truth()
+        for follow in self.followers:
+            follow(truth.records)
+        self._grants.learn(truth, asked_at)
 
     async def _forever(self) -> None:
         while True:

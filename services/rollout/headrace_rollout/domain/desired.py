@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,13 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from headrace_kit.config import Config
+from headrace_kit.config.deployments import outside
 from headrace_kit.config.nearest import nearest
 from headrace_kit.config.rollouts import Rollout as Spec
+from headrace_kit.config.rollouts import service_of
+from headrace_kit.config.used import stage_deployments, texts, used_deployments
 from headrace_kit.errors import BadInput
-from headrace_rollout.domain.records import rollout_id
+from headrace_rollout.domain.records import Record, rollout_id
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,31 @@ class Desired:
 
     def adopted(self, wanted: Wanted) -> bool:
         """Whether the config's own model already is the candidate."""
+        if service_of(wanted.model) == "gateway":
+            return self._config.services.gateway.release == str(wanted.spec.candidate["release"])
         model = self._config.models.get(wanted.model)
         return model is not None and self._config.candidate(wanted.model, wanted.spec.candidate) == model
+
+    def candidate_deployments(self, record: Record) -> list[str]:
+        """The deployments of inference that a candidate and a fresh baseline ask; none where the config no longer
+        allows them."""
+        if record.service or self.problem(Wanted(record.model, record.spec)):
+            return []
+        names: dict[str, None] = {}
+        for patch in record.spec.patches().values():
+            names |= dict.fromkeys(stage_deployments(self._config.candidate(record.model, patch)))
+        return [name for name in names if not outside(self._config.deployments[name])]
+
+    def unneeded(self, record: Record, standing: Iterable[Record]) -> list[str]:
+        """Of a candidate's deployments those that nothing names but this rollout, which is over."""
+        if not record.spec.unload:
+            return []
+        others = [other.spec for other in standing if other.id != record.id]
+        others += [wanted.spec for wanted in self.by_model.values() if wanted.id != record.id]
+        needed = set(used_deployments(self._config))
+        for spec in others:
+            needed.update(texts(spec.model_dump(mode="json")))
+        return [name for name in self.candidate_deployments(record) if name not in needed]
 
     def check(self, wanted: Wanted) -> None:
         """Check a rollout against the config.
@@ -57,19 +83,39 @@ class Desired:
         Raises:
             BadInput: there is no such model, or the candidate is none; `param` names the field.
         """
+        if service_of(wanted.model) is not None:
+            self._check_service(wanted)
+            return
         if wanted.model not in self._config.models:
             raise BadInput(
                 f"model {wanted.model!r} is not in the config{nearest(wanted.model, self._config.models)}",
                 param="model",
             )
+        arm = "candidate"
         try:
-            candidate = self._config.candidate(wanted.model, wanted.spec.candidate)
-            self._config.check_model(candidate, ("candidate",))
-            self._config.check_candidate(wanted.model, candidate, ("candidate",))
+            for arm, patch in wanted.spec.patches().items():
+                made = self._config.candidate(wanted.model, patch)
+                self._config.check_model(made, (arm,))
+                self._config.check_candidate(wanted.model, made, (arm,))
             self._config.check_rollout(wanted.spec, ())
         except ValidationError as error:
             first = error.errors()[0]
-            raise _bad(("candidate", *first["loc"]), first["msg"]) from error
+            raise _bad((arm, *first["loc"]), first["msg"]) from error
+        except PydanticCustomError as error:
+            context = error.context or {}
+            raise _bad(context.get("where", (arm,)), error.message()) from error
+
+    def _check_service(self, wanted: Wanted) -> None:
+        service = service_of(wanted.model)
+        if service not in self._config.services.rollout.routes:
+            known = ", ".join(f"service/{name}" for name in self._config.services.rollout.routes) or "none"
+            raise BadInput(
+                f"{wanted.model!r} has no routes that share out its requests: services.rollout.routes has {known}; the "
+                f"chart sets them with `gateway.canary.enabled` and a route",
+                param="model",
+            )
+        try:
+            self._config.check_service_rollout(wanted.spec, ())
         except PydanticCustomError as error:
             context = error.context or {}
             raise _bad(context.get("where", ("candidate",)), error.message()) from error

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace_kit.config.rollout_steps import Shadow
 from headrace_rollout.domain.records import Record, Truth
@@ -16,8 +17,8 @@ from headrace_rollout.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A share of a model's sticky keys for its candidate, which is a JSON merge patch, and a share of the baseline's
-    requests that are copied to it; both in 1/10000."""
+    """A share of a model's sticky keys for its candidate, which is a JSON merge patch, a share of the baseline's
+    requests that are copied to it, and a share of keys for a baseline as young as the candidate; all in 1/10000."""
 
     rollout_id: str
     model: str
@@ -26,6 +27,8 @@ class Split:
     candidate_json: str
     shadow: int = 0
     limits: Shadow = field(default_factory=Shadow)
+    fresh: int = 0
+    fresh_json: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Grants:
         self._read_at = 0.0
         self._news = asyncio.Event()
         self._closed = False
+        self.in_force: Callable[[Record], int] = lambda record: record.weight
+        """The weight that a rollout's outcomes are judged by, in 1/10000."""
 
     def sure(self) -> bool:
         """Whether the truth is known, and was read within a lease."""
@@ -64,11 +69,17 @@ class Grants:
         """Take the truth as it was at `read_at`, on the clock; older ones than known are left aside."""
         if self._truth is not None and truth.version < self._truth.version:
             return
-        was_sure, changed = self.sure(), self._truth is None or truth.version != self._truth.version
+        splits = tuple(
+            _split(record, self.in_force(record))
+            for record in truth.records
+            if record.weight or record.shadow or record.evaluates
+        )
+        known = self._truth is not None and truth.version == self._truth.version
+        was_sure, changed = self.sure(), not known or splits != self._splits
         self._truth = truth
         self._read_at = max(self._read_at, read_at)
         if changed:
-            self._splits = tuple(_split(record) for record in truth.records if record.weight or record.shadow)
+            self._splits = splits
             self._metrics.show((split.model, split.rollout_id, split.weight) for split in self._splits)
         if changed or not was_sure:
             self._tell()
@@ -105,6 +116,21 @@ class Grants:
         return self._read_at + self._lease_s() - self._clock()
 
 
-def _split(record: Record) -> Split:
-    candidate = json.dumps(record.spec.candidate, sort_keys=True, separators=(",", ":"))
-    return Split(record.id, record.model, record.salt, record.weight, candidate, record.shadow, record.spec.shadow)
+def _split(record: Record, weight: int) -> Split:
+    spec = record.spec
+    fresh = spec.fresh_share(weight)
+    return Split(
+        record.id,
+        record.model,
+        record.salt,
+        weight,
+        _json(spec.candidate),
+        record.shadow,
+        spec.shadow,
+        fresh,
+        _json(spec.fresh_baseline) if fresh else "",
+    )
+
+
+def _json(patch: dict[str, Any] | None) -> str:
+    return json.dumps(patch, sort_keys=True, separators=(",", ":"))

@@ -14,6 +14,7 @@ from headrace_kit.errors import NotReady
 from headrace_kit.events import advance
 from headrace_protos.common.v1.event_pb2 import RequestEvent, RequestEvents
 from headrace_rollout.analysis import Analysis, Outcome, Pair
+from headrace_rollout.domain.calibrating import judge_of, known
 from headrace_rollout.domain.records import WHOLE, Record
 from headrace_rollout.domain.verdicts import Findings, told
 from headrace_rollout.metrics import Metrics
@@ -27,7 +28,7 @@ _CLOCKS = timedelta(seconds=60)
 """The stream's clock may differ so much from the database's."""
 
 _FORGET_S = 86_400.0
-_ARMS = frozenset({"baseline", "candidate"})
+_ARMS = frozenset({"baseline", "candidate", "fresh"})
 
 
 @dataclass(slots=True)
@@ -114,6 +115,7 @@ class Hearing:
                 memory.analyses[id_] = Analysis(record.spec.analysis)
         for gone in [id_ for id_ in memory.analyses if id_ not in judged]:
             del memory.analyses[gone]
+        await self._calibrate(work, memory, judged)
         complete = await self._read(memory, judged, work.now)
         found = {}
         for id_, record in judged.items():
@@ -173,6 +175,13 @@ class Hearing:
         logs = {log_id: (int(entry[0]), list(entry[1]), float(entry[2])) for log_id, entry in heard.logs.items()}
         return _Memory(heard.revision, Place(heard.cursor, logs), analyses, work.now)
 
+    async def _calibrate(self, work: Work, memory: _Memory, judged: Mapping[str, Record]) -> None:
+        """Tell the analyses how much their judges err, or why that is not known yet."""
+        with_judge = [id_ for id_, record in judged.items() if judge_of(record) is not None]
+        calibrations = await work.calibrations(with_judge) if with_judge else {}
+        for id_ in with_judge:
+            memory.analyses[id_].calibrate(*known(calibrations.get(id_)))
+
     async def _read(self, memory: _Memory, judged: Mapping[str, Record], now: datetime) -> bool:
         """Read on; whether that was to the end."""
         if self._deaf_until is not None and now < self._deaf_until <= now + timedelta(seconds=_AGAIN_S):
@@ -202,15 +211,19 @@ class Hearing:
         at = event.time.seconds + event.time.nanos / 1e9
         if not memory.place.new(event.log_id, event.sequence, at):
             return
-        if event.kind != RequestEvent.KIND_FINISHED or event.rollout_id not in judged or event.cache == "hit":
+        if event.kind != RequestEvent.KIND_FINISHED or event.rollout_id not in judged:
             return
+        if event.cache == "hit" and judged[event.rollout_id].service is None:
+            return  # the cache answered, not the model; a release of the gateway has its cache too
         analysis = memory.analyses[event.rollout_id]
         if event.shadow:
             for pair in pairs_of(event, at):
                 analysis.observe_pair(pair)
             self._metrics.outcomes.labels(event.rollout_id, "shadow").inc()
         elif event.arm in _ARMS and 0 < event.weight < WHOLE:
-            analysis.observe(outcome_of(event, at))
+            chance = chance_of(event, judged[event.rollout_id])
+            if chance is not None:
+                analysis.observe(outcome_of(event, at, chance))
             self._metrics.outcomes.labels(event.rollout_id, event.arm).inc()
 
 
@@ -221,7 +234,16 @@ def _events(shipment: bytes) -> Iterable[RequestEvent]:
         return ()
 
 
-def outcome_of(event: RequestEvent, at: float) -> Outcome:
+def chance_of(event: RequestEvent, record: Record) -> float | None:
+    """The chance that the key of a request was on the candidate, of the two arms that are compared; None where its arm
+    is none of them: beside a fresh baseline, which has as many keys as the candidate, the old one is not compared."""
+    fresh = record.spec.fresh_share(event.weight)
+    if not fresh:
+        return None if event.arm == "fresh" else event.weight / WHOLE
+    return None if event.arm == "baseline" else event.weight / (event.weight + fresh)
+
+
+def outcome_of(event: RequestEvent, at: float, chance: float) -> Outcome:
     """The outcome that a finished request was. Times of a request that failed are not known: it had no answer."""
     failed = event.failure or None
     total_ms = ttft_ms = tpot_ms = tokens = None
@@ -236,7 +258,7 @@ def outcome_of(event: RequestEvent, at: float) -> Outcome:
         arm="candidate" if event.arm == "candidate" else "baseline",
         key=event.unit,
         at=at,
-        weight=event.weight / WHOLE,
+        weight=chance,
         failed=failed,
         ttft_ms=ttft_ms,
         tpot_ms=tpot_ms,
@@ -251,7 +273,7 @@ def outcome_of(event: RequestEvent, at: float) -> Outcome:
 def pairs_of(event: RequestEvent, at: float) -> Iterator[Pair]:
     """What graders said of a shadow's answer beside the one that was given."""
     for score in event.pairs:
-        yield Pair(metric=score.metric, key=event.unit, at=at, baseline=score.baseline, candidate=score.candidate)
+        yield Pair(score.metric, event.unit, at, score.baseline, score.candidate, score.failed)
 
 
 def _at(moment: datetime) -> str:

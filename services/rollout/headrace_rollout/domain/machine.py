@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from headrace_kit.errors import Conflict
+from headrace_rollout.domain.candidates import Readiness, at_once
 from headrace_rollout.domain.desired import Desired, Wanted
 from headrace_rollout.domain.records import Record, State, Transition
-from headrace_rollout.domain.stepping import closed_until, decide, missing
+from headrace_rollout.domain.stepping import closed_until, decide, evaluation_of, missing
 from headrace_rollout.domain.verdicts import Action, Decision, Findings, told
 
 NOTHING_FOUND: Mapping[str, Findings] = {}
 _LATE = "its at_most "
+MOST_QUEUED = 100
+"""Rollouts of a model that may stand when another one is queued."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ def look(
     clock: Clock,
     new_salt: Callable[[], str],
     findings: Mapping[str, Findings] = NOTHING_FOUND,
+    ready: Callable[[Record], Readiness] = at_once,
 ) -> Changes:
     """Bring the standing rollouts one move closer to what the config wants.
 
@@ -50,12 +55,13 @@ def look(
     more than going on does, so it may be cut off anywhere and be done again.
 
     Args:
-        standing: all rollouts that are live or overlays.
+        standing: all rollouts that are live, overlays, or queued.
         ended: of the ids that the config wants, those that have ended.
         desired: the config.
         clock: the time.
         new_salt: draws a salt.
         findings: what is known of rollouts that are judged, by id; one that is not in it is judged by time alone.
+        ready: whether a candidate that is about to start can be served.
     """
     standing = list(standing)
     new_ids = {wanted.id for wanted in desired.by_model.values()} - {record.id for record in standing} - set(ended)
@@ -73,8 +79,15 @@ def look(
             after |= {transition.record.id: transition.record for transition in changes.transitions}
     changed = {transition.record.id for transition in changes.transitions}
     for record in list(after.values()):
-        if record.state is State.PENDING:
-            started = _start(record, after.values(), clock)
+        if record.state is State.QUEUED and record.id not in changed:
+            moved = _next_in_line(record, after.values(), clock)
+            if moved is not None:
+                changes.transitions.append(moved)
+                after[record.id] = moved.record
+        elif record.state is State.PENDING:
+            started = _start(record, after.values(), clock, ready)
+            if started is not None and started.record.state is State.ROLLED_BACK:
+                changes.decisions.append(_decision(record, clock, Action.ROLL_BACK, started.reason, Findings()))
             if started is not None:
                 changes.transitions.append(started)
                 after[record.id] = started.record
@@ -111,13 +124,36 @@ def ask(
     return [*transitions, Transition(new, None, now, f"asked for by {source}", actor)]
 
 
+def claim(record: Record, source: str, now: datetime, actor: str) -> Transition:
+    """Somebody else asks for a rollout that stands, and has it from now on."""
+    return Transition(replace(record, source=source), record.state, now, f"asked for by {source} too", actor)
+
+
+def queue(
+    wanted: Wanted, standing: Iterable[Record], actor: str, now: datetime, new_salt: Callable[[], str]
+) -> list[Transition]:
+    """A new rollout behind those of its model that stand; where there is none it is the first.
+
+    Raises:
+        Conflict: the queue is full.
+    """
+    in_front = _in_front([record for record in standing if record.model == wanted.model])
+    if len(in_front) >= MOST_QUEUED:
+        raise Conflict(f"{MOST_QUEUED} rollouts of the model {wanted.model!r} stand already: abort one", param="model")
+    [asked] = ask(wanted, (), "api", actor, now, new_salt)
+    if not in_front:
+        return [asked]
+    reason = _waits_for(in_front)
+    return [replace(asked, record=replace(asked.record, state=State.QUEUED, reason=reason), reason=reason)]
+
+
 def promote(record: Record, now: datetime, actor: str) -> Transition:
     """To 100% at once.
 
     Raises:
         Conflict: it does not run.
     """
-    if record.state is State.PENDING:
+    if record.state in (State.PENDING, State.QUEUED):
         raise Conflict(f"rollout {record.id} has not started: {record.reason}", param="id")
     if record.state is not State.RUNNING:
         raise Conflict(f"rollout {record.id} has ended: it is {record.state}", param="id")
@@ -177,7 +213,35 @@ def _follow_config(record: Record, desired: Desired, clock: Clock, new_ids: Coll
     return None
 
 
-def _start(record: Record, standing: Iterable[Record], clock: Clock) -> Transition | None:
+def _next_in_line(record: Record, standing: Iterable[Record], clock: Clock) -> Transition | None:
+    others = [other for other in standing if other.model == record.model and other.id != record.id]
+    in_front = _in_front([other for other in others if other.state is not State.QUEUED or _earlier(other, record)])
+    if not in_front:
+        return _to(record, State.PENDING, clock.now, "its turn has come: nothing is in front of it", "controller")
+    reason = _waits_for(in_front)
+    if record.reason == reason:
+        return None
+    return _to(replace(record, reason=reason), State.QUEUED, clock.now, reason, "controller")
+
+
+def _earlier(one: Record, other: Record) -> bool:
+    return (one.created_at, one.id) < (other.created_at, other.id)
+
+
+def _in_front(records: Iterable[Record]) -> list[Record]:
+    """Those that stand, the next to go last."""
+    standing = [record for record in records if record.standing]
+    return sorted(standing, key=lambda record: (record.state is State.QUEUED, record.created_at, record.id))
+
+
+def _waits_for(in_front: list[Record]) -> str:
+    more = f" and {len(in_front) - 1} more" if len(in_front) > 1 else ""
+    return f"waits in the queue behind rollout {in_front[0].id}{more}"
+
+
+def _start(
+    record: Record, standing: Iterable[Record], clock: Clock, ready: Callable[[Record], Readiness]
+) -> Transition | None:
     in_the_way = [other.id for other in standing if other.overlay and other.model == record.model]
     if in_the_way:
         reason = (
@@ -189,14 +253,23 @@ def _start(record: Record, standing: Iterable[Record], clock: Clock) -> Transiti
     if closed := closed_until(record, clock.now):
         reason = f"waits: {closed}"
         return None if record.reason == reason else _to(record, State.PENDING, clock.now, reason, "controller")
-    started = _entered(record, 0, clock)
+    readiness = ready(record)
+    if readiness.failed:
+        reason = f"its candidate cannot be served: {readiness.failed}"
+        return _to(replace(record, warm=True), State.ROLLED_BACK, clock.now, reason, "controller")
+    if not readiness.ready:
+        waiting = replace(record, reason=f"waits: {readiness.waits}")
+        if not readiness.waits or record.reason == waiting.reason:
+            return None
+        return _to(waiting, State.PENDING, clock.now, waiting.reason, "controller")
+    started = _entered(replace(record, warm=True), 0, clock)
     return _to(started, State.RUNNING, clock.now, _step_reason(started), "controller")
 
 
 def _go_on(record: Record, clock: Clock, found: Findings, changes: Changes) -> None:
     passed = (clock.now - (record.counted_at or clock.now)).total_seconds()
     # A longer gap means that grants had lapsed and nobody was on the candidate; a clock set back is no time at all.
-    counts = passed if 0 < passed <= clock.lease_s else 0.0
+    counts = passed if 0 < passed <= clock.lease_s and not found.unserved else 0.0
     lacks = bool(missing(record, found))
     record = replace(
         record,
@@ -227,7 +300,9 @@ def _go_on(record: Record, clock: Clock, found: Findings, changes: Changes) -> N
 
 
 def _decision(record: Record, clock: Clock, action: Action, reason: str, found: Findings) -> Decision:
-    verdicts = tuple(told(verdict) for verdict in found.verdicts)
+    verdicts: tuple[Mapping[str, Any], ...] = tuple(told(verdict) for verdict in found.verdicts)
+    if (suite := evaluation_of(record, found)) is not None:
+        verdicts += suite.checks
     return Decision(record.id, clock.now, record.step, action, reason, verdicts)
 
 
@@ -260,4 +335,6 @@ def _step_reason(record: Record) -> str:
     shares = f"{step.weight / 100:g}%"
     if step.shadow:
         shares += f" and a shadow of {step.shadow / 100:g}%"
+    if step.evaluate:
+        shares += f" and the evaluation {step.evaluate}"
     return f"step {record.step + 1} of {len(record.spec.steps)}: {shares} for at least {step.at_least:g} s"

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from headrace_kit.config.rollouts import Rollout as Spec
+from headrace_kit.config.rollouts import service_of
 
 WHOLE = 10_000
 """Weight of all sticky keys."""
@@ -19,6 +20,7 @@ ID_DIGITS = 16
 class State(StrEnum):
     """Where a rollout is. The last four are ends: an id that has ended never runs again."""
 
+    QUEUED = "queued"
     PENDING = "pending"
     RUNNING = "running"
     PROMOTED = "promoted"
@@ -36,6 +38,7 @@ class Record:
 
     Attributes:
         id: hash of model and spec.
+        model: that it moves; `service/gateway` where it is a service of ours.
         source: `config`, `api` or `resource`: who asked for it last.
         step: index into `spec.steps`.
         salt: of the hash that puts sticky keys on arms; drawn for this rollout alone.
@@ -45,6 +48,7 @@ class Record:
         held_s: seconds for which it has waited for a person, since its `at_most`.
         missing_s: seconds for which some metric has been missing without a break.
         approved: the last step that a person said yes to; -1: none.
+        warm: its candidate's deployments were made ready, and nobody has seen to unloading them yet.
         overlay: a promoted candidate that the file has not adopted yet, so it is still granted.
     """
 
@@ -65,6 +69,12 @@ class Record:
     held_s: float = 0
     missing_s: float = 0
     approved: int = -1
+    warm: bool = False
+
+    @property
+    def service(self) -> str | None:
+        """The service of ours that it moves to a new release; None where it moves a model."""
+        return service_of(self.model)
 
     @property
     def live(self) -> bool:
@@ -73,8 +83,8 @@ class Record:
 
     @property
     def standing(self) -> bool:
-        """Whether there is still something to do about it: it is live, or an overlay."""
-        return self.live or self.overlay
+        """Whether there is still something to do about it: it is live, an overlay, or waits in the queue."""
+        return self.live or self.overlay or self.state is State.QUEUED
 
     @property
     def weight(self) -> int:
@@ -87,6 +97,11 @@ class Record:
     def shadow(self) -> int:
         """Share of the baseline's requests that are copied to the candidate, in 1/10000."""
         return self.spec.steps[self.step].shadow if self.state is State.RUNNING else 0
+
+    @property
+    def evaluates(self) -> str | None:
+        """The suite that its step puts the candidate to; None: none, or it does not run."""
+        return self.spec.steps[self.step].evaluate if self.state is State.RUNNING else None
 
     @property
     def judged(self) -> bool:

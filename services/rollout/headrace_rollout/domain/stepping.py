@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from headrace_rollout.domain.evaluation import FAILED, PASSED, RUNNING, Evaluation
 from headrace_rollout.domain.records import WHOLE, Record
 from headrace_rollout.domain.verdicts import BEYOND, MISSING, WITHIN, Action, Findings, Verdict
 
@@ -25,21 +26,33 @@ def decide(record: Record, findings: Findings, now: datetime) -> Move:
     Harm comes first: one metric beyond its margin rolls back at any time, whatever else holds the step.
     """
     step = record.spec.steps[record.step]
+    if findings.broken:
+        return Move(Action.ROLL_BACK, findings.broken)
     if record.weight < WHOLE:
         harmed = [verdict for verdict in findings.verdicts if verdict.state == BEYOND]
         if harmed:
             return Move(Action.ROLL_BACK, "beyond its margin: " + "; ".join(map(in_words, harmed)))
         limit = findings.missing_limit_s
         if limit is not None and record.missing_s > limit:
-            names = ", ".join(verdict.metric for verdict in missing(record, findings))
-            return Move(Action.ROLL_BACK, f"nothing was known of {names} for {limit:g} s")
+            return Move(
+                Action.ROLL_BACK, f"nothing was known of {', '.join(missing(record, findings))} for {limit:g} s"
+            )
         open_ = [verdict for verdict in needed(record, findings) if verdict.state != WITHIN]
     else:
         open_ = []
+    suite = evaluation_of(record, findings)
+    if suite is not None and suite.state == FAILED:
+        return Move(Action.ROLL_BACK, f"the evaluation {suite.suite} failed: {suite.why}")
+    if findings.unserved:
+        return Move(Action.HOLD, findings.unserved)
     if record.served_s < step.at_least:
         return Move(None)
     waits = ""
-    if open_:
+    if suite is not None and suite.state != PASSED:
+        waits = suite.in_words()
+        if not suite.why and (step.at_most is None or record.served_s < step.at_most):
+            return Move(None)
+    elif open_:
         waits = "not yet shown to be within its margin: " + "; ".join(map(in_words, open_))
     elif not findings.complete:
         waits = "outcomes cannot be read to their end just now"
@@ -54,8 +67,22 @@ def decide(record: Record, findings: Findings, now: datetime) -> Move:
     if closed := closed_until(record, now):
         return Move(Action.HOLD, closed)
     last = record.step == len(record.spec.steps) - 1
-    why = "every metric is within its margin" if needed(record, findings) and record.weight < WHOLE else ""
-    return Move(Action.PROMOTE if last else Action.ADVANCE, why)
+    why = []
+    if suite is not None:
+        why.append(f"the evaluation {suite.suite} was passed ({suite.found()})")
+    if needed(record, findings) and record.weight < WHOLE:
+        why.append("every metric is within its margin")
+    return Move(Action.PROMOTE if last else Action.ADVANCE, "; ".join(why))
+
+
+def evaluation_of(record: Record, findings: Findings) -> Evaluation | None:
+    """Where the suite of the record's step is; None where the step has none."""
+    if record.evaluates is None:
+        return None
+    found = findings.evaluation
+    if found is None or found.step != record.step:
+        return Evaluation(record.id, record.step, record.evaluates, RUNNING)
+    return found
 
 
 def closed_until(record: Record, now: datetime) -> str:
@@ -76,11 +103,15 @@ def needed(record: Record, findings: Findings) -> list[Verdict]:
     return findings.needed(live=record.weight > 0, shadows=any(step.shadow for step in so_far))
 
 
-def missing(record: Record, findings: Findings) -> list[Verdict]:
-    """Those of them about which nothing is known."""
+def missing(record: Record, findings: Findings) -> list[str]:
+    """The names of what the record's step waits for and about which nothing can be known just now."""
     if record.weight >= WHOLE:
         return []
-    return [verdict for verdict in needed(record, findings) if verdict.state == MISSING]
+    names = [verdict.metric for verdict in needed(record, findings) if verdict.state == MISSING]
+    suite = evaluation_of(record, findings)
+    if suite is not None and suite.state == RUNNING and suite.why:
+        names.append(f"the evaluation {suite.suite} ({suite.why})")
+    return names
 
 
 def in_words(verdict: Verdict) -> str:

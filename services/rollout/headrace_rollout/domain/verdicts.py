@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from headrace_rollout.domain.evaluation import Evaluation
 
 WITHIN, BEYOND, UNDECIDED, MISSING = "within", "beyond", "undecided", "missing"
 NUMBERS = ("estimate", "low", "high", "margin")
@@ -59,11 +62,17 @@ class Findings:
 
     `complete` is false while outcomes may have happened that were not counted: their stream is away, or not read to its
     end. `missing_limit_s`: after how long without some metric it is rolled back; None: never.
+    `evaluation`: the last suite that it was put to.
+    `broken`: why it goes back whatever its metrics say. `unserved`: why its weight is not in force just now, so that no
+    time is counted and no step begins.
     """
 
     verdicts: tuple[Verdict, ...] = ()
     complete: bool = True
     missing_limit_s: float | None = None
+    evaluation: Evaluation | None = None
+    broken: str = ""
+    unserved: str = ""
 
     def needed(self, *, live: bool, shadows: bool) -> list[Verdict]:
         """The verdicts that a step waits for: on what callers got where some were on the candidate, and on shadows."""

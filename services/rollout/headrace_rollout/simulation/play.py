@@ -51,10 +51,14 @@ def play(scenario: Scenario, seed: np.random.SeedSequence, with_peers: bool) -> 
     """Play a scenario once."""
     requests = draw(scenario, np.random.default_rng(seed))
     peers = {name: _play_peer(scenario, requests, make(scenario)) for name, make in PEERS.items()} if with_peers else {}
-    return Game(_Play(scenario, requests).run(), peers)
+    return Game(Play(scenario, requests).run(), peers)
 
 
-class _Play:
+class Play:
+    """A rollout that is played; `run` it once."""
+
+    largest = LARGEST
+
     def __init__(self, scenario: Scenario, requests: Requests) -> None:
         self.scenario = scenario
         self.requests = requests
@@ -72,11 +76,13 @@ class _Play:
         step, since, place = 0, 0.0, 0
         while place < len(at) and self.served < scenario.canary_requests:
             weight = scenario.steps[step].weight / 10_000
-            end = min(len(at), place + min(LARGEST, max(SMALLEST, place // 8)))
+            end = min(len(at), place + min(self.largest, max(SMALLEST, place // 8)))
             self._feed(place, end, weight)
             if cause := self._beyond():
                 end = self._exactly(place, end, weight)
+                self._looked(float(at[end - 1]))
                 return self._ended("rolled back", cause, float(at[end - 1]), step)
+            self._looked(float(at[end - 1]))
             self.looks.append((place, end, weight))
             self.served += self._of_candidate(place, end, weight)
             now, place = float(at[end - 1]), end
@@ -88,6 +94,9 @@ class _Play:
             elif done:
                 return self._ended(done, self.holding, now, step)
         return self._ended("running", self._why(float(at[place - 1])), float(at[place - 1]), step)
+
+    def _looked(self, now: float) -> None:
+        """All up to `now` was judged."""
 
     def _advances(self, scenario: Scenario, step: int, since: float, now: float) -> End | Literal["next", ""]:
         verdicts = self.analysis.states(now)
@@ -126,6 +135,7 @@ class _Play:
             else:
                 self.served += self._of_candidate(start, middle, weight)
                 start = middle
+        self._feed(start, end, weight)
         self.served += self._of_candidate(start, end, weight)
         return end
 
