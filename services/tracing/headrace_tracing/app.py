@@ -11,22 +11,33 @@ from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.tracing.v1 import console_pb2_grpc, service_pb2_grpc
 from headrace_tracing.adapters.postgres import PostgresTraceStore
+from headrace_tracing.adapters.profiles import PostgresProfileStore
 from headrace_tracing.adapters.redactor import DetectorRedactor
+from headrace_tracing.adapters.spool import DiskSpool
 from headrace_tracing.adapters.vault import Vault
 from headrace_tracing.adapters.web import FolderWeb
+from headrace_tracing.domain.drift import Limits
+from headrace_tracing.domain.drift_asked import DriftQuestions
+from headrace_tracing.domain.drift_watch import DriftWatch, Watching
+from headrace_tracing.domain.forwarding import Forwarder
 from headrace_tracing.domain.ingest import Ingest
 from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.questions import Questions
 from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.retention import Retention
+from headrace_tracing.domain.thinning import Rules, Thinning
 from headrace_tracing.grpc_api import console as console_grpc
 from headrace_tracing.grpc_api.servicer import FULL_NAME, TracingServicer
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.intake import Intake
+from headrace_tracing.otlp_api.receivers import receivers
 from headrace_tracing.otlp_api.server import OtlpServer
 
 KEY = "tracing-key"
 """Secret that tokens, digests and the encryption of contents are keyed by."""
+
+EVERYTHING = 10_000
+"""Hundredths of a percent."""
 
 LAST_WRITES_S = 3
 """How long the end waits for a database that answers to take the last spans."""
@@ -47,22 +58,48 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         found = config.tenants.get(tenant)
         return (found.trace_content if found else None) or config.telemetry.content
 
+    def rules() -> Rules | None:
+        thin = settings().thin
+        shares = {
+            name: tenant.trace_keep
+            for name, tenant in runtime.configs.current.config.tenants.items()
+            if tenant.trace_keep is not None
+        }
+        if min((thin.keep, *shares.values())) == EVERYTHING:
+            return None
+        return Rules(
+            lambda tenant: shares.get(tenant, thin.keep), round(thin.slow * 1e9), thin.keep_rollouts, thin.after
+        )
+
+    def watching() -> Watching:
+        drift = settings().drift
+        limits = Limits(drift.least, drift.psi, drift.alpha)
+        return Watching(drift.days, drift.reference_days, drift.kept_days, limits)
+
     stores = runtime.configs.current.config.stores
     postgres = Postgres(runtime.secrets.require(stores.postgres), "tracing", settings().postgres_connections)
     metrics = Metrics(runtime.registry)
     store = PostgresTraceStore(postgres)
     vault = Vault(runtime.secrets.get(KEY))
     cleaner = Cleaner(DetectorRedactor(metrics, vault.tokens))
-    ingest = Ingest(store, metrics)
+    spool = DiskSpool(runtime.env.data_dir / "tracing" / "spool", lambda: settings().disk_buffer_bytes)
+    ingest = Ingest(store, spool, metrics)
     retention = Retention(store, metrics, lambda: settings().retention, lambda: settings().full_retention)
+    profiles = PostgresProfileStore(postgres)
+    watch = DriftWatch(profiles, metrics, watching)
+    thinning = Thinning(store, metrics, rules)
     preparation = Preparation(cleaner, vault, capture)
-    intake = Intake(ingest, preparation, metrics)
+    forwarder = Forwarder(receivers(settings().forward, runtime.secrets.require), metrics)
+    intake = Intake(ingest, preparation, metrics, forwarder)
     otlp = OtlpServer(intake, metrics)
 
     async def start() -> None:
         await postgres.open()
         await ingest.start()
         await retention.start()
+        thinning.start()
+        watch.start()
+        forwarder.start()
         wanted = settings().otlp_port
         port = runtime.env.port("tracing-otlp") if wanted is None else wanted
         await otlp.start(settings().listen.host or runtime.env.host, port)
@@ -73,13 +110,16 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             with suppress(TimeoutError):
                 await asyncio.wait_for(ingest.drain(), LAST_WRITES_S)
         await ingest.stop()
+        await forwarder.stop()
+        await watch.stop()
+        await thinning.stop()
         await retention.stop()
         await postgres.close()
 
     # Without PostgreSQL the service still takes spans, so it is ready: taking it out of rotation would lose them.
     servicing = Servicing(
         service_pb2_grpc.add_TracingServiceServicer_to_server,
-        TracingServicer(runtime.rpc, Questions(store, cleaner, vault), intake),
+        TracingServicer(runtime.rpc, Questions(store, cleaner, vault), intake, DriftQuestions(profiles, watching)),
         FULL_NAME,
     )
     console = Servicing(
@@ -88,5 +128,5 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         console_grpc.FULL_NAME,
     )
     return ServiceApp(
-        runtime.service, [servicing, console], start=start, drain=ingest.drain, stop=stop, problems=otlp.problems
+        runtime.service, [servicing, console], start=start, drain=ingest.quiet, stop=stop, problems=otlp.problems
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
+from headrace_tracing.domain.profiles import Profile
 from headrace_tracing.domain.spans import Feedback, Span, Summary
 
 
@@ -25,6 +26,19 @@ class Position:
     start_ns: int
     trace_id: str
     tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of some traces: how many by outcome, and how many spans were deleted."""
+
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    spans: int = 0
+
+    @property
+    def traces(self) -> int:
+        """How many traces were decided about."""
+        return sum(self.outcomes.values())
 
 
 class TraceStore(Protocol):
@@ -63,6 +77,17 @@ class TraceStore(Protocol):
     async def add_feedback(self, feedback: Feedback) -> None:
         """Store feedback and count it into its trace's summary."""
 
+    async def save(self, trace_id: str, tenant: str | None) -> None:
+        """Keep the spans of a trace, a tenant's or with None all, that are there still."""
+
+    async def settle(self, outcome: Callable[[Sequence[Summary]], str], quiet_s: float, limit: int) -> Settled:
+        """Decide about at most `limit` traces that got no span for `quiet_s` and were not decided about since.
+
+        `outcome` is given all summaries of one trace. Where it says `thinned`, the spans, contents and words of the
+        trace are deleted and its summary stays; a span that is sent again then is known as one that was there. A trace
+        that gets a new span is decided about again.
+        """
+
     async def erase(self, tenant: str, user: str) -> tuple[int, int]:
         """Delete a tenant's traces with all that belongs to them; with `user`, a digest, those of one user and what he
         said of others. Returns how many traces and how many entries of feedback on others' traces that was."""
@@ -72,6 +97,65 @@ class TraceStore(Protocol):
 
         Returns how many traces were deleted; call it again until it is none.
         """
+
+
+class ProfileStore(Protocol):
+    """Profiles of days. Days count from 1970 (UTC). Raises as `TraceStore`."""
+
+    async def unprofiled(self, today: int) -> list[int]:
+        """Days before `today` that have traces and no profiles, or none that are final though they could be."""
+
+    async def make_profiles(self, day: int, *, final: bool) -> None:
+        """Count a day's traces into profiles, in the place of what was counted before. `final`: for the last time."""
+
+    async def profiles(self, tenant: str | None, first: int, last: int) -> list[Profile]:
+        """Profiles of days, first and last included: a tenant's, or with None all."""
+
+    async def drop_profiles_before(self, day: int) -> None:
+        """Delete the profiles of days before `day`."""
+
+
+class NoRoom(Exception):
+    """A batch cannot be kept on disk; its argument is the reason for metrics: `buffer_full` or `disk`."""
+
+
+class Unreadable(Exception):
+    """What was kept is gone or damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A batch on disk: its file's name, how many spans are in it, and its bytes."""
+
+    name: str
+    spans: int
+    size_bytes: int
+
+
+class Spool(Protocol):
+    """Batches on disk. What `keep` has returned from is there after a kill or a loss of power. All may block."""
+
+    def open(self) -> list[Kept]:
+        """Begin, and take over what processes that are gone have left, oldest first. Raises OSError."""
+
+    def adopt(self) -> list[Kept]:
+        """What processes that have gone since have left."""
+
+    def keep(self, spans: Sequence[Span]) -> Kept:
+        """Keep a batch. Thread-safe.
+
+        Raises:
+            NoRoom: it would be too much, or the disk is full or broken; nothing of it was kept.
+        """
+
+    def read(self, kept: Kept) -> list[Span]:
+        """A batch. Raises Unreadable."""
+
+    def drop(self, kept: Kept) -> None:
+        """Forget a batch, which is stored now."""
+
+    def close(self) -> None:
+        """End; what is kept stays for the next process."""
 
 
 class Redactor(Protocol):

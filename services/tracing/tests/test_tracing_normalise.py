@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from headrace_kit.errors import BadInput, TooLarge
 from headrace_kit.telemetry import genai
+from headrace_tracing.adapters.memory import MemorySpool
 from headrace_tracing.domain.ingest import Ingest
 from headrace_tracing.domain.normalise import normalised
 from headrace_tracing.domain.prepare import opened
@@ -174,7 +175,7 @@ OTLP_JSON = {
 
 @pytest.fixture
 async def intake(store, metrics, preparation):
-    ingest = Ingest(store, metrics)
+    ingest = Ingest(store, MemorySpool(), metrics)
     await ingest.start()
     yield Intake(ingest, preparation, metrics)
     await ingest.stop()

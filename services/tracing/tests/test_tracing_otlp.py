@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from headrace_kit.errors import BadInput
 from headrace_kit.telemetry import genai
+from headrace_tracing.adapters.memory import MemorySpool
 from headrace_tracing.domain.ingest import Ingest, IngestLimits
 from headrace_tracing.otlp_api.decode import decode, parse
 from headrace_tracing.otlp_api.intake import MAX_EXPORT_BYTES, Intake
@@ -45,7 +46,7 @@ def sent(**fields) -> trace_pb2.Span:
 @pytest.fixture
 async def otlp(store, metrics, preparation):
     limits = IngestLimits(buffer_bytes=2000, retry_least_s=0.001, retry_most_s=0.01)
-    ingest = Ingest(store, metrics, limits)
+    ingest = Ingest(store, MemorySpool(room=1), metrics, limits)
     server = OtlpServer(Intake(ingest, preparation, metrics), metrics)
     await ingest.start()
     await server.start("127.0.0.1", 0)
@@ -183,7 +184,7 @@ def test_random_bytes_are_bad_input_or_nothing():
 
 
 async def test_a_port_that_is_taken_is_used_once_it_is_free(store, metrics, preparation):
-    ingest = Ingest(store, metrics)
+    ingest = Ingest(store, MemorySpool(), metrics)
     older, newer = (OtlpServer(Intake(ingest, preparation, metrics), metrics) for _ in range(2))
     await ingest.start()
     await older.start("127.0.0.1", 0)

@@ -247,3 +247,18 @@ async def test_of_a_huge_trace_the_beginning_is_shown(questions, store, make_spa
     trace = await questions.trace(ONE, RED)
     assert (len(trace.spans), trace.left_out, trace.spans[0]) == (MOST_SPANS, 9, root)
     assert (await questions.trace(ONE, BLUE)).left_out == 0
+
+
+async def test_traces_of_a_person_are_erased_for_the_person_and_for_keys_that_speak_for_people(questions):
+    def key(tenant: str = "red", user: str = "", *scopes: str) -> Identity:
+        return Identity("gateway", tenant, user=user, scopes=frozenset(scopes))
+
+    speaker = key("red", "", "assert_identity")
+    for who in (ADMIN, key("red", "ana"), speaker, key("red", "", "read_all")):
+        assert await questions.erase("red", "ana", who) == (0, 0)
+    refused = [key(), key("red", "bob"), key("red", "bob", "read_all"), key("blue", "ana"), key("blue", "", "read_all")]
+    for who in refused:
+        with pytest.raises(Forbidden):
+            await questions.erase("red", "ana", who)
+    with pytest.raises(Forbidden):
+        await questions.erase("red", "", speaker)

@@ -1,9 +1,12 @@
 /** All pages: their paths below /console/, their place in the menu, and the key that leads there after `g`. */
 import type { Component } from "svelte";
 import Compare from "./pages/Compare.svelte";
+import Drift from "./pages/Drift.svelte";
 import Missing from "./pages/Missing.svelte";
 import Overview from "./pages/Overview.svelte";
 import Playground from "./pages/Playground.svelte";
+import Review from "./pages/Review.svelte";
+import Reviews from "./pages/Reviews.svelte";
 import Rollout from "./pages/Rollout.svelte";
 import Rollouts from "./pages/Rollouts.svelte";
 import Sessions from "./pages/Sessions.svelte";
@@ -17,7 +20,8 @@ export interface Page {
   menu: string;
   key: string;
   component: Component;
-  admin?: boolean;
+  /** Shown to keys with this scope; an admin sees all. */
+  scope?: string;
 }
 
 export const PAGES: Page[] = [
@@ -25,13 +29,16 @@ export const PAGES: Page[] = [
   { path: "traces", menu: "Traces", key: "t", component: Traces },
   { path: "sessions", menu: "Sessions", key: "s", component: Sessions },
   { path: "compare", menu: "Compare", key: "c", component: Compare },
-  { path: "rollouts", menu: "Rollouts", key: "r", component: Rollouts, admin: true },
+  { path: "drift", menu: "Drift", key: "d", component: Drift },
+  { path: "rollouts", menu: "Rollouts", key: "r", component: Rollouts, scope: "admin" },
+  { path: "reviews", menu: "Reviews", key: "v", component: Reviews, scope: "review" },
   { path: "usage", menu: "Usage", key: "u", component: Usage },
   { path: "playground", menu: "Playground", key: "p", component: Playground },
 ];
 
 const DETAILS: Record<string, { component: Component<{ id: string }>; title: string }> = {
   traces: { component: Trace, title: "Trace" },
+  reviews: { component: Review, title: "Review" },
   rollouts: { component: Rollout, title: "Rollout" },
 };
 

@@ -50,7 +50,7 @@ def span_body(span: Span) -> bytes:
             span.status_message,
         )
     )
-    packer = zlib.compressobj(level=1, wbits=-15, memLevel=8, zdict=_DICTIONARIES[_NEWEST])
+    packer = zlib.compressobj(level=3, wbits=-15, memLevel=8, zdict=_DICTIONARIES[_NEWEST])
     return bytes((_NEWEST,)) + packer.compress(raw) + packer.flush()
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
 
 from headrace_kit.errors import NotReady
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
+from headrace_tracing.domain.profiles import Profile
 from headrace_tracing.domain.spans import Feedback, Said, Span, Summary
 from headrace_tracing.domain.summaries import merge, summarise
-from headrace_tracing.ports import Position, StoreRefused
+from headrace_tracing.domain.thinning import THINNED
+from headrace_tracing.ports import Kept, NoRoom, Position, Settled, StoreRefused, Unreadable
 
 
 class MemoryTraceStore:
@@ -32,6 +35,8 @@ class MemoryTraceStore:
         self.asked: list[TraceFilter] = []
         self.measured: list[Measured] = []
         self.dropped: list[tuple[int, int]] = []
+        self._settled: set[str] = set()
+        self._thinned: set[tuple[str, str]] = set()
 
     async def write(self, spans: Sequence[Span]) -> int:
         """See `TraceStore`."""
@@ -41,9 +46,10 @@ class MemoryTraceStore:
             raise StoreRefused("refused")
         new: dict[tuple[str, str], Span] = {}
         for span in spans:
-            if (span.trace_id, span.span_id) not in self.kept:
+            if (span.trace_id, span.span_id) not in self.kept.keys() | self._thinned:
                 new.setdefault((span.trace_id, span.span_id), span)
         self.kept |= new
+        self._settled -= {span.trace_id for span in new.values()}
         for summary in summarise(new.values()):
             key = (summary.trace_id, summary.tenant)
             self.sums[key] = merge(self.sums[key], summary) if key in self.sums else summary
@@ -121,6 +127,31 @@ class MemoryTraceStore:
             )
             self.sums[key] = replace(self.sums[key], said=counted)
 
+    async def save(self, trace_id: str, tenant: str | None) -> None:
+        """See `TraceStore`."""
+        self._reach()
+        for key, summary in self.sums.items():
+            if key[0] == trace_id and (tenant is None or key[1] in (tenant, "")):
+                self.sums[key] = replace(summary, saved=True)
+
+    async def settle(self, outcome: Callable[[Sequence[Summary]], str], quiet_s: float, limit: int) -> Settled:
+        """Every trace is quiet at once here. See `TraceStore`."""
+        self._reach()
+        over = sorted({trace_id for trace_id, _ in self.sums} - self._settled)[:limit]
+        outcomes: Counter[str] = Counter()
+        spans = 0
+        for trace_id in over:
+            became = outcome([summary for key, summary in sorted(self.sums.items()) if key[0] == trace_id])
+            outcomes[became] += 1
+            if became == THINNED:
+                for key in [key for key in self.kept if key[0] == trace_id]:
+                    at = trace_id, self.kept.pop(key).tenant
+                    self._thinned.add(key)
+                    self.sums[at] = replace(self.sums[at], thinned=self.sums[at].thinned + 1)
+                    spans += 1
+        self._settled.update(over)
+        return Settled(dict(outcomes), spans)
+
     async def erase(self, tenant: str, user: str) -> tuple[int, int]:
         """See `TraceStore`."""
         self._reach()
@@ -165,3 +196,74 @@ class MemoryTraceStore:
 
 def _place(summary: Summary | Position) -> tuple[int, str, str]:
     return summary.start_ns, summary.trace_id, summary.tenant
+
+
+class MemoryProfileStore:
+    """`ProfileStore` on a list: a day's profiles appear in `kept` when they are made, out of `made`."""
+
+    def __init__(self, made: Sequence[Profile] = ()) -> None:
+        self.made = list(made)
+        self.kept: list[Profile] = []
+        self.days: dict[int, bool] = {}
+
+    async def unprofiled(self, today: int) -> list[int]:
+        """See `ProfileStore`."""
+        days = sorted({profile.day for profile in self.made if profile.day < today})
+        return [day for day in days if day not in self.days or (day < today - 1 and not self.days[day])]
+
+    async def make_profiles(self, day: int, *, final: bool) -> None:
+        """See `ProfileStore`."""
+        self.days[day] = final or self.days.get(day, False)
+        self.kept = [profile for profile in self.kept if profile.day != day]
+        self.kept += [profile for profile in self.made if profile.day == day]
+
+    async def profiles(self, tenant: str | None, first: int, last: int) -> list[Profile]:
+        """See `ProfileStore`."""
+        return [one for one in self.kept if first <= one.day <= last and tenant in (None, one.tenant)]
+
+    async def drop_profiles_before(self, day: int) -> None:
+        """See `ProfileStore`."""
+        self.kept = [profile for profile in self.kept if profile.day >= day]
+
+
+class MemorySpool:
+    """`Spool` on a dictionary. Set `room` to how many batches fit, and put names into `damaged`."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.room = room
+        self.files: dict[str, list[Span]] = {}
+        self.damaged: set[str] = set()
+        self._made = 0
+        self.left: list[Kept] = []
+        """What `open` and `adopt` find next."""
+
+    def open(self) -> list[Kept]:
+        """See `Spool`."""
+        return self.adopt()
+
+    def adopt(self) -> list[Kept]:
+        """See `Spool`."""
+        found, self.left = self.left, []
+        return found
+
+    def keep(self, spans: Sequence[Span]) -> Kept:
+        """See `Spool`."""
+        if len(self.files) >= self.room:
+            raise NoRoom("buffer_full")
+        kept = Kept(str(self._made), len(spans), len(spans))
+        self._made += 1
+        self.files[kept.name] = list(spans)
+        return kept
+
+    def read(self, kept: Kept) -> list[Span]:
+        """See `Spool`."""
+        if kept.name in self.damaged:
+            raise Unreadable(kept.name)
+        return self.files[kept.name]
+
+    def drop(self, kept: Kept) -> None:
+        """See `Spool`."""
+        self.files.pop(kept.name, None)
+
+    def close(self) -> None:
+        """See `Spool`."""

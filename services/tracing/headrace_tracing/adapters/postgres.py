@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 
+from headrace_kit.errors import NotReady
 from headrace_kit.stores.postgres import Postgres
 from headrace_tracing.adapters.analysis import sessions, sums
 from headrace_tracing.adapters.conditions import conditions, where
@@ -22,17 +23,25 @@ from headrace_tracing.adapters.rows import (
     span_of,
     summary_of,
 )
+from headrace_tracing.adapters.thinning import settle
 from headrace_tracing.adapters.writing import Moved, write
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
 from headrace_tracing.domain.spans import Feedback, Span, Summary
-from headrace_tracing.ports import Position, StoreRefused
+from headrace_tracing.ports import Position, Settled, StoreRefused
 
 DAY_S = 86_400
-_TRIES = 4
+_TRIES = 6
 _NEWEST_FIRST = "ORDER BY t.start_ns DESC, t.trace_id DESC, t.tenant DESC"
 _PARTS = ("day_spans", "day_contents", "day_sealed", "day_texts")
 _CHUNK = 2000
+_SPANS = f"""
+SELECT {", ".join(f"s.{name}" for name in SPAN.split(", "))}, c.body, e.body FROM tracing.day_spans s
+LEFT JOIN tracing.day_contents c USING (trace_id, span_id, tenant, day)
+LEFT JOIN tracing.day_sealed e USING (trace_id, span_id, tenant, day)
+WHERE s.trace_id = %s AND s.day = %s AND (%s::text IS NULL OR s.tenant IN (%s, ''))
+ORDER BY s.start_ns, s.span_id LIMIT %s
+"""  # noqa: S608  (constants only)
 _DELETE_TRACES = """
 WITH old AS (
   SELECT trace_id, tenant FROM tracing.traces WHERE day < %s LIMIT %s FOR UPDATE SKIP LOCKED
@@ -63,17 +72,20 @@ class PostgresTraceStore:
         # In one order everywhere, so that two writers never wait for each other crosswise.
         by_id = {(span.trace_id, span.span_id, span.tenant): span for span in reversed(spans)}
         unique = [by_id[key] for key in sorted(by_id)]
-        fresh = True
+        fresh, patient = True, False
         for _ in range(_TRIES):
             today = int(self._now_s()) // DAY_S
             try:
                 await self._day(today)
                 async with self._postgres.transaction() as connection:
-                    return await write(connection, unique, today, fresh=fresh)
+                    return await write(connection, unique, today, fresh=fresh, patient=patient)
             except psycopg.errors.UniqueViolation:
                 fresh = False  # some of it is there already: a sender came again
-            except (Moved, psycopg.errors.DeadlockDetected):
-                continue  # another writer was first with a trace
+            except Moved:
+                patient = True  # another writer was first with a trace, or its spans were thinned
+            except NotReady as error:
+                if not isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
+                    raise
             except psycopg.errors.CheckViolation as error:
                 if today not in self._made:
                     raise StoreRefused(type(error).__name__) from error
@@ -102,16 +114,11 @@ class PostgresTraceStore:
         days = [row[0] for row in await self._postgres.fetch(
             "SELECT DISTINCT day FROM tracing.traces WHERE trace_id = %s", at
         )]  # fmt: skip
-        columns = ", ".join(f"s.{name}" for name in SPAN.split(", "))
-        rows = await self._postgres.fetch(
-            f"SELECT {columns}, c.body, e.body FROM tracing.day_spans s "  # noqa: S608
-            "LEFT JOIN tracing.day_contents c USING (trace_id, span_id, tenant, day) "
-            "LEFT JOIN tracing.day_sealed e USING (trace_id, span_id, tenant, day) "
-            "WHERE s.trace_id = %s AND s.day = ANY(%s) AND (%s::text IS NULL OR s.tenant IN (%s, '')) "
-            "ORDER BY s.start_ns, s.span_id LIMIT %s",
-            at, days, tenant, tenant, limit,
-        )  # fmt: skip
-        return [span_of(row) for row in rows]
+        # Nearly always one day; asked by equality, the planner opens that day's three tables and no others.
+        found: list[Span] = []
+        for day in days:
+            found += [span_of(row) for row in await self._postgres.fetch(_SPANS, at, day, tenant, tenant, limit)]
+        return sorted(found, key=lambda span: (span.start_ns, span.span_id))[:limit] if len(days) > 1 else found
 
     async def traces(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Summary]:
         """See `TraceStore`."""
@@ -168,6 +175,20 @@ class PostgresTraceStore:
                 ),
             )  # fmt: skip
 
+    async def save(self, trace_id: str, tenant: str | None) -> None:
+        """See `TraceStore`."""
+        async with self._postgres.transaction() as connection:
+            await connection.execute(
+                "UPDATE tracing.traces SET saved = true "
+                "WHERE trace_id = %s AND (%s::text IS NULL OR tenant IN (%s, '')) AND NOT saved",
+                (bytes.fromhex(trace_id), tenant, tenant),
+            )
+
+    async def settle(self, outcome: Callable[[Sequence[Summary]], str], quiet_s: float, limit: int) -> Settled:
+        """See `TraceStore`."""
+        async with self._postgres.transaction() as connection:
+            return await settle(connection, outcome, quiet_s, limit)
+
     async def erase(self, tenant: str, user: str) -> tuple[int, int]:
         """See `TraceStore`."""
         traces = 0
@@ -178,6 +199,8 @@ class PostgresTraceStore:
             if gone < _CHUNK:
                 break
         async with self._postgres.transaction() as connection:
+            if not user:
+                await connection.execute("DELETE FROM tracing.profiles WHERE tenant = %s", (tenant,))
             return traces, await erase_said(connection, tenant, user)
 
     async def drop_days_before(self, day: int, *, sealed_before: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace_tracing.adapters.codec import of_body, of_content
+from headrace_tracing.domain.features import Features
 from headrace_tracing.domain.measures import Measured, Session, Spread
 from headrace_tracing.domain.spans import KINDS, STATUSES, Facts, Feedback, Said, Span, Summary, Usage
 
@@ -17,22 +18,24 @@ SUMMED = (
     "cost_nano_usd", "reported_input_tokens", "reported_output_tokens", "reported_nano_usd", "attempts", "model",
     "model_at_ns", "deployment", "arm", "operation", "provider", "cache", "key_id", "config_hash", "rollout",
     "user_digest", "question", "ttft_us", "error", "session", "stages", "findings", "collections", "services",
-    "capture",
+    "capture", "failed", "unsure", "input_chars", "language", "topic", "refused", "groundedness", "retrieval_score",
 )  # fmt: skip
 SUMMED_TYPES = (
     "bytea", "text", "text", "smallint", "bigint", "bigint", "integer", "bigint", "bigint", "bigint", "bigint",
     "bigint", "bigint", "integer", "text", "bigint", "text", "text", "text", "text", "text", "text", "text", "text",
-    "text", "text", "integer", "text", "text", "integer", "text", "text", "text", "smallint",
+    "text", "text", "integer", "text", "text", "integer", "text", "text", "text", "smallint", "integer",
+    "integer", "integer", "text", "smallint", "smallint", "double precision", "double precision",
 )  # fmt: skip
 """Types of `SUMMED`; lists travel as JSON text."""
 
-SUMMARY = ", ".join((*SUMMED, "score_sum", "scores", "said", "labels"))
+SUMMARY = ", ".join((*SUMMED, "score_sum", "scores", "said", "labels", "octet_length(thinned) / 8 AS thinned", "saved"))
 FEEDBACK = "id, trace_id, tenant, span_id, score, label, comment, created_ns, key_id, user_name, correction, source"
 
 
 def summed(summary: Summary) -> tuple[Any, ...]:
     """The values of `SUMMED`, lists as they are."""
     facts = summary.facts
+    watched = facts.watched
     return (
         bytes.fromhex(summary.trace_id), summary.tenant, summary.name, STATUSES.index(summary.status),
         summary.start_ns, summary.end_ns, summary.spans, summary.billed.input_tokens, summary.billed.output_tokens,
@@ -41,6 +44,8 @@ def summed(summary: Summary) -> tuple[Any, ...]:
         facts.arm, facts.operation, facts.provider, facts.cache, facts.key_id, facts.config_hash, facts.rollout,
         facts.user, facts.question, facts.ttft_us, summary.error, summary.session, summary.stages,
         summary.findings, summary.collections, summary.services, summary.capture,
+        summary.failed, summary.unsure, watched.input_chars, watched.language, watched.topic, watched.refused,
+        watched.groundedness, watched.retrieval_score,
     )  # fmt: skip
 
 
@@ -50,7 +55,8 @@ def summary_of(row: Sequence[Any]) -> Summary:
         trace_id, tenant, name, status, start_ns, end_ns, spans, tokens_in, tokens_out, cost, other_in, other_out,
         other_cost, attempts, model, model_at_ns, deployment, arm, operation, provider, cache, key_id, config_hash,
         rollout, user, question, ttft_us, error, session, stages, findings, collections, services, capture,
-        score_sum, scores, said, labels,
+        failed, unsure, input_chars, language, topic, refused, groundedness, retrieval_score,
+        score_sum, scores, said, labels, thinned, saved,
     ) = row  # fmt: skip
     return Summary(
         trace_id=trace_id.hex(),
@@ -64,7 +70,19 @@ def summary_of(row: Sequence[Any]) -> Summary:
         reported=Usage(other_in, other_out, other_cost),
         attempts=attempts,
         facts=Facts(
-            model, deployment, arm, operation, provider, cache, key_id, config_hash, rollout, user, question, ttft_us
+            model,
+            deployment,
+            arm,
+            operation,
+            provider,
+            cache,
+            key_id,
+            config_hash,
+            rollout,
+            user,
+            question,
+            ttft_us,
+            Features(input_chars, language, topic, refused, groundedness, retrieval_score),
         ),
         model_at_ns=model_at_ns,
         error=error,
@@ -75,6 +93,10 @@ def summary_of(row: Sequence[Any]) -> Summary:
         services=tuple(services),
         capture=capture,
         said=Said(score_sum, scores, said, tuple(labels)),
+        failed=failed,
+        unsure=unsure,
+        thinned=thinned,
+        saved=saved,
     )
 
 

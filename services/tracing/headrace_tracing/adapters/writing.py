@@ -23,11 +23,11 @@ _READ = ", ".join(
 )
 _FACTS = (
     "model", "deployment", "arm", "operation", "provider", "cache", "key_id", "config_hash", "rollout", "user_digest",
-    "question", "ttft_us",
+    "question", "ttft_us", "input_chars", "language", "topic", "refused", "groundedness", "retrieval_score",
 )  # fmt: skip
 _ADDED = (
     "spans", "input_tokens", "output_tokens", "cost_nano_usd", "reported_input_tokens", "reported_output_tokens",
-    "reported_nano_usd", "attempts",
+    "reported_nano_usd", "attempts", "failed", "unsure",
 )  # fmt: skip
 
 
@@ -50,14 +50,14 @@ def _merging() -> str:
     sets += ["model_at_ns = least(kept.model_at_ns, excluded.model_at_ns)"]
     sets += [f"{name} = greatest(kept.{name}, excluded.{name})" for name in ("session", "stages", "capture")]
     sets += [f"{name} = {_UNION.format(name)}" for name in sorted(_LISTS)]
-    return ", ".join([*sets, "last_seen = now()"])
+    return ", ".join([*sets, "last_seen = now()", "settled = 0"])
 
 
 _UPSERT = f"""
 INSERT INTO tracing.traces AS kept ({", ".join(SUMMED)}, day)
 SELECT {_READ}, day FROM unnest({_UNNESTED}, %s::integer[]) AS sent ({", ".join(SUMMED)}, day)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET {_merging()}
-RETURNING trace_id, tenant, day
+RETURNING trace_id, tenant, day, thinned
 """  # noqa: S608  (constants only)
 _INSERT_SOME = f"""
 INSERT INTO tracing.day_spans ({SPAN})
@@ -73,20 +73,29 @@ _json = msgspec.json.Encoder()
 
 
 class Moved(Exception):
-    """Another writer put a trace of this batch under another day."""
+    """Another writer put a trace of this batch under another day, or its spans were thinned in the meantime."""
 
 
-async def write(connection: Connection, spans: Sequence[Span], today: int, *, fresh: bool) -> int:
+async def write(
+    connection: Connection, spans: Sequence[Span], today: int, *, fresh: bool, patient: bool = False
+) -> int:
     """Write sorted, distinct spans; returns how many were new.
 
     Args:
         fresh: nothing of it is expected to be there: it is copied, and a span that is there fails the whole.
+        patient: what is known of its traces is locked first, so that nobody changes it meanwhile.
 
     Raises:
         psycopg.errors.UniqueViolation: with `fresh`, some span is there already.
         Moved: try again.
     """
-    days = await _days(connection, spans)
+    known = await _known(connection, spans, lock=patient)
+    days = {key: day for key, (day, _) in known.items()}
+    gone = {key: _ids(thinned) for key, (_, thinned) in known.items() if thinned}
+    if gone:
+        spans = [span for span in spans if span.span_id not in gone.get((span.trace_id, span.tenant), ())]
+        if not spans:
+            return 0
     rows = [_row(span, days.get((span.trace_id, span.tenant), today)) for span in spans]
     if fresh:
         await _copy(connection, "day_spans", SPAN, SPAN_TYPES, rows)
@@ -107,18 +116,26 @@ async def write(connection: Connection, spans: Sequence[Span], today: int, *, fr
     ]
     kept = await (await connection.execute(_UPSERT, [*columns, given])).fetchall()
     wanted = {(summary.trace_id, summary.tenant): day for summary, day in zip(summaries, given, strict=True)}
-    if any(wanted[trace.hex(), tenant] != day for trace, tenant, day in kept):
-        raise Moved
+    for trace, tenant, day, thinned in kept:
+        key = trace.hex(), tenant
+        if wanted[key] != day or known.get(key, (day, b""))[1] != thinned:
+            raise Moved
     await _contents(connection, [span for span in new if span.content or span.sealed], wanted)
     return len(new)
 
 
-async def _days(connection: Connection, spans: Sequence[Span]) -> dict[tuple[str, str], int]:
+async def _known(
+    connection: Connection, spans: Sequence[Span], *, lock: bool
+) -> dict[tuple[str, str], tuple[int, bytes]]:
     ids = [bytes.fromhex(trace_id) for trace_id in {span.trace_id for span in spans}]
-    found = await connection.execute(
-        "SELECT trace_id, tenant, day FROM tracing.traces WHERE trace_id = ANY(%s)", (ids,)
-    )
-    return {(trace.hex(), tenant): day for trace, tenant, day in await found.fetchall()}
+    query = "SELECT trace_id, tenant, day, thinned FROM tracing.traces WHERE trace_id = ANY(%s)"
+    found = await connection.execute(query + (" ORDER BY trace_id, tenant FOR UPDATE" if lock else ""), (ids,))
+    return {(trace.hex(), tenant): (day, thinned) for trace, tenant, day, thinned in await found.fetchall()}
+
+
+def _ids(thinned: bytes) -> frozenset[str]:
+    text = thinned.hex()
+    return frozenset(text[at : at + 16] for at in range(0, len(text), 16))
 
 
 async def _contents(connection: Connection, spans: Sequence[Span], days: dict[tuple[str, str], int]) -> None:

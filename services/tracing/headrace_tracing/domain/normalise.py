@@ -8,11 +8,12 @@ packages/opentelemetry-semantic-conventions-ai.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from headrace_kit.telemetry import genai
 from headrace_tracing.domain.content import Content, PassageSeen, Turn, plain_json
@@ -99,7 +100,8 @@ _CONTENT = (
     "gen_ai.tool.call.result",
 )
 """Attributes that hold content, alone or as the beginning of `<name>.<number>...`."""
-_FIRSTS = frozenset(name.split(".", 1)[0] for name in _CONTENT)
+_IS_CONTENT = re.compile(f"(?:{'|'.join(map(re.escape, _CONTENT))})(?:$|\\.)").match
+_NO_CONTENT = Content()
 _EVENTS = {
     "gen_ai.user.message": "user",
     "gen_ai.system.message": "system",
@@ -132,15 +134,11 @@ def _parted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     attributes: dict[str, Any] = {}
     content: dict[str, Any] = {}
     for name, value in given.items():
-        if name.split(".", 1)[0] in _FIRSTS and _is_content(name):
+        if _IS_CONTENT(name):
             content[name] = value
         else:
             attributes[name] = value
     return attributes, content
-
-
-def _is_content(name: str) -> bool:
-    return any(name == known or (name.startswith(known) and name[len(known)] == ".") for known in _CONTENT)
 
 
 def _renamed(attributes: dict[str, Any]) -> None:
@@ -180,28 +178,28 @@ def _reported(attributes: dict[str, Any]) -> None:
 
 def _content(given: Mapping[str, Any]) -> Content:
     if not given:
-        return Content()
+        return _NO_CONTENT
     return Content(
         input=_first(
-            (
+            lambda: (
                 *turns_of(given.get(genai.SYSTEM_INSTRUCTIONS), "system"),
                 *turns_of(given.get(genai.INPUT_MESSAGES), "user"),
             ),
-            flattened(given, "llm.input_messages", "user"),
-            flattened(given, "gen_ai.prompt", "user"),
-            turns_of(given.get("gen_ai.prompt"), "user"),
-            turns_of(given.get("gen_ai.tool.call.arguments"), "tool"),
-            turns_of(given.get("traceloop.entity.input"), "user"),
-            turns_of(given.get("input.value"), "user"),
+            lambda: flattened(given, "llm.input_messages", "user"),
+            lambda: flattened(given, "gen_ai.prompt", "user"),
+            lambda: turns_of(given.get("gen_ai.prompt"), "user"),
+            lambda: turns_of(given.get("gen_ai.tool.call.arguments"), "tool"),
+            lambda: turns_of(given.get("traceloop.entity.input"), "user"),
+            lambda: turns_of(given.get("input.value"), "user"),
         ),
         output=_first(
-            turns_of(given.get(genai.OUTPUT_MESSAGES), "assistant"),
-            flattened(given, "llm.output_messages", "assistant"),
-            flattened(given, "gen_ai.completion", "assistant"),
-            turns_of(given.get("gen_ai.completion"), "assistant"),
-            turns_of(given.get("gen_ai.tool.call.result"), "tool"),
-            turns_of(given.get("traceloop.entity.output"), "assistant"),
-            turns_of(given.get("output.value"), "assistant"),
+            lambda: turns_of(given.get(genai.OUTPUT_MESSAGES), "assistant"),
+            lambda: flattened(given, "llm.output_messages", "assistant"),
+            lambda: flattened(given, "gen_ai.completion", "assistant"),
+            lambda: turns_of(given.get("gen_ai.completion"), "assistant"),
+            lambda: turns_of(given.get("gen_ai.tool.call.result"), "tool"),
+            lambda: turns_of(given.get("traceloop.entity.output"), "assistant"),
+            lambda: turns_of(given.get("output.value"), "assistant"),
         ),
         passages=_passages(given.get(genai.PASSAGES)) or _documents(given),
         options=next(
@@ -215,8 +213,8 @@ def _content(given: Mapping[str, Any]) -> Content:
     )
 
 
-def _first(*candidates: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    return next((turns for turns in candidates if turns), ())
+def _first(*candidates: Callable[[], tuple[Turn, ...]]) -> tuple[Turn, ...]:
+    return next((turns for turns in (candidate() for candidate in candidates) if turns), ())
 
 
 def _passages(value: Any) -> tuple[PassageSeen, ...]:

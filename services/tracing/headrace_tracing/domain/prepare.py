@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from headrace_kit.telemetry import genai
 from headrace_tracing.domain.content import Content, packed, unpacked

@@ -13,6 +13,7 @@ from functools import reduce
 
 import msgspec
 import uuid_utils
+from msgspec import structs
 
 from headrace_kit.errors import BadInput, Forbidden, NotFound
 from headrace_kit.rpc import Identity
@@ -36,6 +37,7 @@ FEEDBACK_CHARS = (("label", 64), ("comment", 4000), ("correction", 16_384), ("fi
 EDITED = "edited"
 """Label of feedback that a final text makes."""
 
+_SPEAKING = frozenset({"assert_identity", "read_all"})
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
@@ -116,9 +118,9 @@ class Questions:
             feedback = [entry for entry in feedback if entry.tenant == tenant]
         capture = CAPTURES[min(summary.capture, 1)]
         if full and any(span.sealed for span in spans):
-            spans = [replace(span, content=opened(self._vault, span) or span.content) for span in spans]
+            spans = [structs.replace(span, content=opened(self._vault, span) or span.content) for span in spans]
             capture = "full"
-        left_out = max(0, summary.spans - len(spans)) if cut else 0
+        left_out = max(0, summary.spans - summary.thinned - len(spans)) if cut else 0
         return Trace(summary, ordered(spans), feedback, left_out, capture)
 
     async def traces(self, wanted: TraceFilter, page: Page, who: Identity) -> tuple[list[Summary], str]:
@@ -240,15 +242,28 @@ class Questions:
         await self._store.add_feedback(feedback)
         return feedback
 
+    async def keep(self, trace_id: str, who: Identity) -> Summary:
+        """Keep what there is of a trace's spans; returns its summary, which says how many are gone already.
+
+        Raises:
+            BadInput: no trace id.
+            NotFound: no such trace, or not the caller's.
+        """
+        trace_id = _checked(trace_id, _TRACE_ID, "trace_id", "32 hexadecimal digits")
+        tenant = sees(who)
+        await self._summary(trace_id, tenant)
+        await self._store.save(trace_id, tenant)
+        return await self._summary(trace_id, tenant)
+
     async def erase(self, tenant: str, user: str, who: Identity) -> tuple[int, int]:
         """Delete a tenant's traces, or those of one of its users; returns how many, and how many entries of feedback.
 
         Raises:
-            Forbidden: without the scope `admin`.
+            Forbidden: without the scope `admin`, unless it is the person, or a key that speaks for people.
             BadInput: no tenant.
         """
-        if ADMIN not in who.scopes:
-            raise Forbidden("erasing traces needs the scope 'admin'")
+        if ADMIN not in who.scopes and not _speaks_for(who, tenant, user):
+            raise Forbidden("erasing traces needs the scope 'admin', or to be asked for by their user")
         if not tenant or "\0" in tenant or "\0" in user:
             raise BadInput("say whose traces to erase", param="tenant")
         return await self._store.erase(tenant, self._vault.digest(tenant, user) if user else "")
@@ -272,6 +287,14 @@ class Questions:
             raise NotFound(f"there is no trace {trace_id}", code="trace_not_found", param="trace_id")
         # An admin sees a trace id that several tenants used as one trace, under the name of the one who began it.
         return reduce(merge, sorted(found, key=lambda summary: (not summary.tenant, summary.start_ns)))
+
+
+def _speaks_for(who: Identity, tenant: str, user: str) -> bool:
+    """Whether a caller may have a person's traces erased: as the person, or with a key that speaks for people."""
+    if not user or who.tenant != tenant:
+        return False
+    itself = not who.user and not who.groups
+    return who.user == user or (itself and bool(who.scopes & _SPEAKING))
 
 
 def _checked(value: str, pattern: re.Pattern[str], field: str, shape: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from headrace_tracing.domain.spans import Feedback, Span, SpanEvent
 from headrace_tracing.ports import Redactor
@@ -108,11 +111,15 @@ class Cleaner:
 
     def _mapping(self, attributes: Mapping[str, Any], depth: int) -> dict[str, Any]:
         clean: dict[str, Any] = {}
-        for key, value in attributes.items():
-            if len(clean) >= self._limits.attributes:
-                break
+        most = self._limits.attributes
+        for key, value in attributes.items() if len(attributes) <= most else _first_of(attributes, most):
             name, secret = self._named(key) if len(key) <= _SHORT_CHARS else self._name(key)
-            clean[name] = _SECRET if secret and value not in ("", None) else self._value(value, depth)
+            if secret and value not in ("", None):
+                clean[name] = _SECRET
+            elif isinstance(value, str):
+                clean[name] = self._short(value) if len(value) <= _SHORT_CHARS else self.text(value)
+            else:
+                clean[name] = self._value(value, depth)
         return clean
 
     def _value(self, value: Any, depth: int) -> Any:
@@ -125,3 +132,7 @@ class Cleaner:
                 return _CUT_MARK
             return [self._value(item, depth + 1) for item in value[: self._limits.items]]
         return value
+
+
+def _first_of(attributes: Mapping[str, Any], most: int) -> Iterable[tuple[str, Any]]:
+    return itertools.islice(attributes.items(), most)

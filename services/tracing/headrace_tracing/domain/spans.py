@@ -1,13 +1,18 @@
-"""Spans as tracing keeps them, and what a whole trace comes to."""
+"""Spans as tracing keeps them, and what a whole trace comes to.
+
+What is made for every span is a struct: a tenth of the time of a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from headrace_kit.telemetry import genai
 from headrace_tracing.domain.content import Content
+from headrace_tracing.domain.features import NOTHING, Features
 
 KINDS = ("internal", "server", "client", "producer", "consumer")
 """Kinds of spans; a store may keep the position."""
@@ -23,17 +28,15 @@ MAX_COST_NANO_USD = 10**13
 """Most that one attempt may claim; above, the figure is taken for nonsense and not summed."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpanEvent:
+class SpanEvent(Struct, frozen=True):
     """Something that happened at one moment of a span. Nanoseconds since 1970."""
 
     name: str
     time_ns: int
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """One finished span. `tenant` and `parent_span_id` are empty where unknown; times are nanoseconds since 1970."""
 
     trace_id: str
@@ -47,7 +50,7 @@ class Span:
     end_ns: int
     status: str = "unset"
     status_message: str = ""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = {}
     events: tuple[SpanEvent, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     """Trace and span ids of spans that it belongs with."""
@@ -73,8 +76,7 @@ class Span:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens and money, in nano-USD."""
 
     input_tokens: int = 0
@@ -93,8 +95,7 @@ def _count(value: Any, most: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What a trace is about, as its describing span says: the earliest that names a model.
 
     `ttft_us` is the time to the first piece in microseconds, 0 where nothing streamed. `user` is a keyed digest.
@@ -112,10 +113,10 @@ class Facts:
     user: str = ""
     question: str = ""
     ttft_us: int = 0
+    watched: Features = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What feedback on a trace comes to: the sum of `scores` scores, how many entries, and their labels."""
 
     score_sum: float = 0.0
@@ -129,14 +130,14 @@ class Said:
         return self.score_sum / self.scores if self.scores else None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What one tenant's spans of one trace come to.
 
     The earliest span gives the name, the status and the error, the earliest span that names a model gives the facts;
     so the result does not depend on the order in which spans arrive. `model_at_ns` is the start of that span, or None.
     `billed` sums what the gateway counted, over `attempts` spans; `reported` what others said of their own calls.
-    `stages` is the highest stage of a cascade that was asked, from 1.
+    `stages` is the highest stage of a cascade that was asked, from 1. `failed` spans have the status error, and
+    `unsure` answers of a cascade were rejected. `thinned` of the spans are gone; a `saved` trace keeps what it has.
     """
 
     trace_id: str
@@ -159,6 +160,10 @@ class Summary:
     services: tuple[str, ...] = ()
     capture: int = 0
     said: Said = Said()
+    failed: int = 0
+    unsure: int = 0
+    thinned: int = 0
+    saved: bool = False
 
     @property
     def model(self) -> str:
@@ -179,8 +184,7 @@ class Summary:
         return max(0.0, (self.end_ns - self.start_ns) / 1e6 - self.facts.ttft_us / 1e3) / later
 
 
-@dataclass(frozen=True, slots=True)
-class Feedback:
+class Feedback(Struct, frozen=True):
     """What somebody thought of an answer. `score` is -1 to 1; `created_ns` nanoseconds since 1970."""
 
     id: str

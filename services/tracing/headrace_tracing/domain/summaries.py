@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
+
 from headrace_kit.telemetry import genai
+from headrace_tracing.domain.features import features
 from headrace_tracing.domain.spans import Facts, Span, Summary, Usage
+
+REJECTED = "rejected"
+"""Verdict on an answer that its stage of a cascade was not sure enough of."""
 
 _MOST_LISTED = 64
 _MOST_TTFT_S = 2000
@@ -51,6 +56,8 @@ def _alone(span: Span) -> Summary:
         listed(_texts(given.get(genai.COLLECTIONS))),
         (span.service,) if span.service else (),
         0 if span.content is None else 2 if span.sealed else 1,
+        failed=1 if span.status == "error" else 0,
+        unsure=1 if billed and given.get(genai.VERDICT) == REJECTED else 0,
     )
 
 
@@ -71,6 +78,7 @@ def _facts(span: Span, model: str) -> Facts:
         user=_text(given.get(genai.USER)),
         question=span.content.question if span.content else "",
         ttft_us=ttft_us,
+        watched=features(span.content, given),
     )
 
 
@@ -97,6 +105,10 @@ def merge(one: Summary, other: Summary) -> Summary:
         collections=listed((*one.collections, *other.collections)),
         services=listed((*one.services, *other.services)),
         capture=max(one.capture, other.capture),
+        failed=one.failed + other.failed,
+        unsure=one.unsure + other.unsure,
+        thinned=one.thinned + other.thinned,
+        saved=one.saved or other.saved,
     )
 
 

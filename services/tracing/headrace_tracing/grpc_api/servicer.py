@@ -7,6 +7,7 @@ from typing import Any
 from headrace_kit.errors import BadInput, Forbidden
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.tracing.v1 import messages_pb2, service_pb2_grpc
+from headrace_tracing.domain.drift_asked import DriftAsked, DriftQuestions
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.questions import FeedbackGiven, Page, Questions, Sums
 from headrace_tracing.domain.summaries import nano_usd
@@ -26,10 +27,11 @@ _TEXTS = (
 class TracingServicer(service_pb2_grpc.TracingServiceServicer):
     """See the proto for what each method promises."""
 
-    def __init__(self, rpc_runtime: RpcRuntime, questions: Questions, intake: Intake) -> None:
+    def __init__(self, rpc_runtime: RpcRuntime, questions: Questions, intake: Intake, drift: DriftQuestions) -> None:
         self.rpc_runtime = rpc_runtime
         self._intake = intake
         self._questions = questions
+        self._drift = drift
 
     @rpc(callers=CALLERS)
     async def GetTrace(self, request: messages_pb2.GetTraceRequest, call: Call) -> messages_pb2.Trace:
@@ -96,6 +98,17 @@ class TracingServicer(service_pb2_grpc.TracingServiceServicer):
         """Traces of a tenant or a person, deleted."""
         traces, said = await self._questions.erase(request.tenant, request.user, call.caller)
         return messages_pb2.EraseTracesResponse(traces=traces, feedback=said)
+
+    @rpc(callers=CALLERS)
+    async def GetDrift(self, request: messages_pb2.GetDriftRequest, call: Call) -> messages_pb2.GetDriftResponse:
+        """Requests of some days against those before."""
+        asked = DriftAsked(**{field.name: getattr(request, field.name) for field in request.DESCRIPTOR.fields})
+        return write.drift(await self._drift.drift(asked, call.caller))
+
+    @rpc(callers=CALLERS)
+    async def KeepTrace(self, request: messages_pb2.KeepTraceRequest, call: Call) -> messages_pb2.TraceSummary:
+        """A trace whose spans are to stay."""
+        return write.summary(await self._questions.keep(request.trace_id, call.caller))
 
     @rpc(callers=CALLERS)
     async def AddFeedback(self, request: messages_pb2.AddFeedbackRequest, call: Call) -> messages_pb2.Feedback:

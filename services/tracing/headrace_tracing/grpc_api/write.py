@@ -11,7 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_protos.tracing.v1 import messages_pb2 as pb
 from headrace_tracing.domain import story
 from headrace_tracing.domain.content import CAPTURES, Content, Turn, cited
+from headrace_tracing.domain.drift import Drift
+from headrace_tracing.domain.drift_asked import DriftFound, date_of
 from headrace_tracing.domain.measures import Difference, Measured, Session, Spread, rate
+from headrace_tracing.domain.profiles import FEATURES
 from headrace_tracing.domain.questions import Trace
 from headrace_tracing.domain.spans import Feedback, Span, SpanEvent, Summary
 from headrace_tracing.domain.summaries import cost_usd
@@ -87,6 +90,8 @@ def summary(found: Summary) -> pb.TraceSummary:
         feedback_count=said.count,
         question=facts.question,
         capture=CAPTURES[found.capture],
+        spans_thinned=found.thinned,
+        saved=found.saved,
     )
 
 
@@ -107,6 +112,45 @@ def session(found: Session) -> pb.Session:
         user=found.user,
         models=found.models,
     )
+
+
+def drift(found: DriftFound) -> pb.GetDriftResponse:
+    """What drifted, and what did not."""
+    made = pb.GetDriftResponse(
+        drifts=map(_drift, found.found),
+        tests=found.tests,
+        to=date_of(found.now.last),
+        reference_from=date_of(found.before.first),
+        reference_to=date_of(found.before.last),
+        more=found.more,
+    )
+    setattr(made, "from", date_of(found.now.first))
+    return made
+
+
+def _drift(one: Drift) -> pb.Drift:
+    made = pb.Drift(
+        tenant=one.tenant,
+        model=one.model,
+        collection=one.collection,
+        feature=one.feature,
+        drifted=one.drifted,
+        psi=one.psi,
+        test=one.test,
+        p_value=one.p_value,
+        q_value=one.q_value,
+        count=one.count,
+        reference_count=one.reference_count,
+        days=[pb.DriftDay(day=date_of(day), count=count, psi=psi) for day, count, psi in one.days],
+    )
+    for name, count, before in one.bins:
+        added = made.bins.add(name=name, count=count, reference_count=before)
+        start, end = FEATURES[one.feature].bounds(name)
+        if start is not None:
+            setattr(added, "from", start)
+        if end is not None:
+            added.to = end
+    return made
 
 
 def row(found: Measured) -> pb.AggregateRow:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from headrace_kit.errors import BadInput, TooLarge
 from headrace_kit.telemetry import genai
+from headrace_tracing.domain.forwarding import Forwarder
 from headrace_tracing.domain.ingest import Ingest
 from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.spans import Span
@@ -32,8 +35,11 @@ class Form:
 class Intake:
     """Decodes, prepares and hands on exports, off the event loop: a large one takes tenths of a second of CPU."""
 
-    def __init__(self, ingest: Ingest, preparation: Preparation, metrics: Metrics) -> None:
+    def __init__(
+        self, ingest: Ingest, preparation: Preparation, metrics: Metrics, forwarder: Forwarder | None = None
+    ) -> None:
         self._ingest = ingest
+        self._forwarder = forwarder
         self._preparation = preparation
         self._metrics = metrics
         self._working = asyncio.Semaphore(2)
@@ -57,6 +63,8 @@ class Intake:
         for reason, count in decoded.rejected.items():
             self._metrics.spans_rejected.labels(reason).inc(count)
         await self._ingest.accept(clean, len(raw))
+        if self._forwarder is not None:
+            self._forwarder.offer(clean)
         return decoded
 
     def _prepare(self, raw: bytes, form: Form, tenant: str) -> tuple[Decoded, list[Span]]:

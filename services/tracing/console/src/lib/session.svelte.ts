@@ -24,6 +24,10 @@ export const session = {
   get admin(): boolean {
     return state.who?.scopes.includes("admin") ?? false;
   },
+  /** Whether the key has a scope, or needs none; an admin may all. */
+  may(scope?: string): boolean {
+    return !scope || this.admin || (state.who?.scopes.includes(scope) ?? false);
+  },
   /** Ask who is logged in. */
   async look(): Promise<void> {
     try {

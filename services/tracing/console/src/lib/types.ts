@@ -124,6 +124,34 @@ export interface TraceSummary {
   feedback_count?: number;
   question?: string;
   capture?: string;
+  spans_thinned?: number;
+  saved?: boolean;
+}
+
+export interface Drift {
+  tenant: string;
+  model: string;
+  collection: string;
+  feature: string;
+  drifted: boolean;
+  psi: number;
+  test: string;
+  p_value?: number | null;
+  q_value?: number | null;
+  count: number;
+  reference_count: number;
+  bins: { name: string; count: number; reference_count: number; from?: number | null; to?: number | null }[];
+  days: { day: string; count: number; psi: number }[];
+}
+
+export interface DriftFound {
+  data: Drift[];
+  tests: number;
+  from: string;
+  to: string;
+  reference_from: string;
+  reference_to: string;
+  more: boolean;
 }
 
 export interface Turn {
@@ -314,4 +342,25 @@ export interface Outcome {
   guardrails: { direction?: string; check: string; kind: string; action: string }[];
   cost_usd: string;
   cache: string;
+}
+
+export interface Review {
+  id: string;
+  state: string;
+  tenant: string;
+  user: string;
+  policy: string;
+  version: string;
+  direction: string;
+  findings: { check: string; kind: string; action: string; start: number; end: number; score: number }[];
+  trace_id: string;
+  created_at: string;
+  expires_at: string;
+  claimed_by: string;
+  claimed_until: string;
+  decided_by: string;
+  decided_at: string;
+  reason: string;
+  /** Not in a list, and not once it is erased. */
+  text?: string;
 }

@@ -1,0 +1,109 @@
+"""Makes each day's profiles when the day is over, and looks whether they drifted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from headrace_kit.errors import NotReady
+from headrace_tracing.domain.drift import Drift, Limits, Window, judged
+from headrace_tracing.domain.profiles import DAY_S
+from headrace_tracing.metrics import Metrics
+from headrace_tracing.ports import ProfileStore
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What is looked at: `days` together, held against the `reference_days` before them; profiles stay `kept_days`."""
+
+    days: int = 1
+    reference_days: int = 7
+    kept_days: int = 90
+    limits: Limits = field(default_factory=Limits)
+
+    def windows(self, last: int) -> tuple[Window, Window]:
+        """The days that end with `last`, and those before them."""
+        first = last - self.days + 1
+        return Window(first, last), Window(first - self.reference_days, first - 1)
+
+
+class DriftWatch:
+    """A task that does it now and then. Replicas do the same work and come to the same result.
+
+    Args:
+        watching: what holds now.
+    """
+
+    def __init__(
+        self,
+        store: ProfileStore,
+        metrics: Metrics,
+        watching: Callable[[], Watching],
+        *,
+        every_s: float = 600,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._watching = watching
+        self._every_s = every_s
+        self._now_s = now_s
+        self._task: asyncio.Task[None] | None = None
+        self._told: set[tuple[str, str, str, str, int]] = set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._forever())
+
+    async def stop(self) -> None:
+        """Stop; a day that is not finished is rolled back."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def look(self) -> Sequence[Drift]:
+        """Make the profiles that are missing, and tell what drifted."""
+        watching = self._watching()
+        today = int(self._now_s()) // DAY_S
+        await self._store.drop_profiles_before(today - watching.kept_days)
+        for day in await self._store.unprofiled(today):
+            # Feedback comes later than answers: a day is counted once more a day after.
+            await self._store.make_profiles(day, final=day < today - 1)
+        now, before = watching.windows(today - 1)
+        found = judged(await self._store.profiles(None, before.first, now.last), now, before, watching.limits)
+        self._tell([one for one in found if one.drifted], now.last)
+        self._metrics.drift_tests.set(sum(one.p_value is not None for one in found))
+        return found
+
+    def _tell(self, drifted: Sequence[Drift], day: int) -> None:
+        self._metrics.drifted.clear()
+        told = set()
+        for one in drifted:
+            labels = one.tenant, one.model, one.collection, one.feature
+            self._metrics.drifted.labels(*labels).set(one.psi)
+            told.add((*labels, day))
+            if (*labels, day) not in self._told:
+                _log.warning(
+                    "%s of model %s has drifted",
+                    one.feature,
+                    one.model,
+                    extra={"tenant": one.tenant, "collection": one.collection, "psi": one.psi, "q_value": one.q_value},
+                )
+        self._told = told
+
+    async def _forever(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except NotReady:
+                pass  # the writer says so already
+            except Exception:
+                _log.exception("drift could not be looked at")
+            await asyncio.sleep(self._every_s)
