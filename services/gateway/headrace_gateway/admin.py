@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from headrace_gateway.admission.keys import SCOPES, ApiKey
+from headrace_gateway.admission.keys import SCOPES, ApiKey, KeyLimits
 from headrace_gateway.context import RequestContext
 from headrace_kit.config.base import Duration
 from headrace_kit.config.nearest import nearest
@@ -19,6 +19,7 @@ from headrace_kit.errors import BadInput
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NAME_CHARS = 128
 _MOST_OVERLAP_S = 90 * 86_400
+_MOST = {"requests_per_minute": 10_000_000, "tokens_per_minute": 10_000_000_000, "concurrent_requests": 1_000_000}
 _duration: TypeAdapter[float] = TypeAdapter(Duration)
 
 
@@ -26,7 +27,13 @@ class KeyStore(Protocol):
     """The record of keys."""
 
     async def create(
-        self, tenant: str, name: str, scopes: frozenset[str], expires_at: datetime | None, by: str
+        self,
+        tenant: str,
+        name: str,
+        scopes: frozenset[str],
+        expires_at: datetime | None,
+        limits: KeyLimits | None,
+        by: str,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with its secret. Raises NotReady."""
         ...
@@ -37,6 +44,10 @@ class KeyStore(Protocol):
 
     async def rotate(self, key_id: str, overlap_s: float, by: str) -> tuple[ApiKey, str]:
         """Give a key a new secret beside its old one for a while. Raises NotFound, Conflict, NotReady."""
+        ...
+
+    async def limit(self, key_id: str, limits: KeyLimits | None, by: str) -> ApiKey:
+        """Give a key other limits, or none. Raises NotFound, Conflict, NotReady."""
         ...
 
     async def revoke(self, key_id: str, by: str) -> None:
@@ -57,6 +68,8 @@ class KeyInfo:
     revoked_at: str
     rotated_at: str = ""
     previous_until: str = ""
+    limits: dict[str, int] = field(default_factory=dict)
+    """Those that there are, by name."""
 
 
 class KeyAdmin:
@@ -66,7 +79,13 @@ class KeyAdmin:
         self._store = store
 
     async def create(
-        self, ctx: RequestContext, tenant: str, name: str, scopes: Sequence[str], expires_at: str
+        self,
+        ctx: RequestContext,
+        tenant: str,
+        name: str,
+        scopes: Sequence[str],
+        expires_at: str,
+        limits: Mapping[str, int | None] | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key for a tenant. One that the config does not name may use every model.
 
@@ -83,9 +102,9 @@ class KeyAdmin:
         for scope in scopes:
             if scope not in SCOPES:
                 raise BadInput(f"no scope {scope[:64]!r}{nearest(scope[:64], SCOPES)}", param="scopes")
-        return await self._store.create(
-            tenant, name, frozenset(scopes), _expiry(expires_at) if expires_at else None, ctx.identity.key_id
-        )
+        expiry = _expiry(expires_at) if expires_at else None
+        by = ctx.identity.key_id
+        return await self._store.create(tenant, name, frozenset(scopes), expiry, _limits(limits or {}), by)
 
     async def list(self, tenant: str | None) -> list[ApiKey]:
         """Keys of a tenant, or all, newest first. Raises NotReady."""
@@ -105,6 +124,17 @@ class KeyAdmin:
         overlap_s = _overlap(overlap or "1d")
         return await self._store.rotate(key_id, overlap_s, ctx.identity.key_id)
 
+    async def limit(self, ctx: RequestContext, key_id: str, limits: Mapping[str, int | None]) -> ApiKey:
+        """Give a key limits of its own in place of those it has; what is not named has none.
+
+        Raises:
+            BadInput: a limit is out of its range.
+            NotFound: there is no such key.
+            Conflict: it was revoked, or has expired.
+            NotReady: the store is away.
+        """
+        return await self._store.limit(key_id, _limits(limits), ctx.identity.key_id)
+
     async def revoke(self, ctx: RequestContext, key_id: str) -> None:
         """End a key everywhere within a second. Raises NotFound, NotReady."""
         await self._store.revoke(key_id, ctx.identity.key_id)
@@ -122,12 +152,21 @@ class KeyAdmin:
             _rfc3339(key.revoked_at),
             _rfc3339(key.rotated_at),
             _rfc3339(key.previous_until) if key.previous is not None else "",
+            {name: value for name, value in asdict(key.limits).items() if value} if key.limits is not None else {},
         )
 
 
 def shown(key: ApiKey) -> dict[str, object]:
     """A key without its secret, as the audit table keeps it."""
     return {name: value for name, value in asdict(KeyAdmin.show(key)).items() if value and name != "id"}
+
+
+def _limits(given: Mapping[str, int | None]) -> KeyLimits | None:
+    for name, value in given.items():
+        if value is not None and not 1 <= value <= _MOST[name]:
+            raise BadInput(f"{name} is from 1 to {_MOST[name]}", param=f"limits.{name}")
+    limits = KeyLimits(**given)
+    return None if limits == KeyLimits() else limits
 
 
 def _overlap(text: str) -> float:

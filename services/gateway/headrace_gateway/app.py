@@ -31,10 +31,11 @@ from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.sessions import AUDIENCE, Sessions
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.outcomes import Finishing
+from headrace_gateway.arms.referee import Referee
 from headrace_gateway.arms.shadow import Shadows
 from headrace_gateway.arms.similar import Alike
 from headrace_gateway.audit import Auditor, AuditReader, config_entry
-from headrace_gateway.budgets.alerts import Alerts
+from headrace_gateway.budgets.alerts import Alerts, shaped
 from headrace_gateway.budgets.service import Budgets
 from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
@@ -43,8 +44,10 @@ from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.webhook import Webhooks
 from headrace_gateway.context import RequestContext
 from headrace_gateway.deployments import DeploymentAdmin
+from headrace_gateway.grounding.rewriting import Metered, Rewriting
 from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
+from headrace_gateway.grpc_api import retrieval as retrieval_grpc
 from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.grpc_api.gateway import GatewayServicer
 from headrace_gateway.grpc_api.once import GrpcOnce
@@ -54,16 +57,22 @@ from headrace_gateway.http_api.admin import AdminApi
 from headrace_gateway.http_api.admin_audit import AuditApi
 from headrace_gateway.http_api.admin_deployments import DeploymentsApi
 from headrace_gateway.http_api.admin_keys import KeysApi
+from headrace_gateway.http_api.admin_verdicts import VerdictsApi
 from headrace_gateway.http_api.application import HttpApplication
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.budget import BudgetApi
 from headrace_gateway.http_api.chat import ChatApi
+from headrace_gateway.http_api.collection_indexes import CollectionIndexesApi
+from headrace_gateway.http_api.collection_jobs import CollectionJobsApi
+from headrace_gateway.http_api.collection_sources import CollectionSourcesApi
 from headrace_gateway.http_api.collections import CollectionsApi
 from headrace_gateway.http_api.console import ConsoleApi
 from headrace_gateway.http_api.docs_page import DocsApi
 from headrace_gateway.http_api.guardrails import GuardrailsApi
+from headrace_gateway.http_api.memory import MemoryApi
 from headrace_gateway.http_api.models import model_routes
 from headrace_gateway.http_api.once import HttpOnce
+from headrace_gateway.http_api.reconcile import ReconcileApi
 from headrace_gateway.http_api.responses import ResponsesApi
 from headrace_gateway.http_api.router import Router
 from headrace_gateway.http_api.rsgi import RsgiFace
@@ -82,12 +91,16 @@ from headrace_gateway.resilience.health import Health
 from headrace_gateway.routing.active import ActiveTable
 from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.load import LoadBook
+from headrace_gateway.running import Running
 from headrace_gateway.unary import Vectors
+from headrace_kit.config.deployments import Price
 from headrace_kit.config.services import Gateway
 from headrace_kit.hosting import HttpApp, HttpLimits, ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.rpc.identity import Verifier
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
+from headrace_kit.telemetry.tracing import VERSION
+from headrace_kit.telling import Teller, poster
 from headrace_protos.gateway.v1 import service_pb2_grpc
 
 IDEMPOTENT = {
@@ -103,6 +116,17 @@ IDEMPOTENT = {
         "/headrace.retrieval.v1.RetrievalService/ListCollections",
         "/headrace.retrieval.v1.RetrievalService/GetDocument",
         "/headrace.retrieval.v1.RetrievalService/ListDocuments",
+        "/headrace.retrieval.v1.RetrievalService/GetJob",
+        "/headrace.retrieval.v1.RetrievalService/ListJobs",
+        "/headrace.retrieval.v1.RetrievalService/ListDeadLetters",
+        "/headrace.retrieval.v1.RetrievalService/ListSources",
+        "/headrace.retrieval.v1.RetrievalService/ListRefusals",
+        "/headrace.retrieval.v1.RetrievalService/ListIndexes",
+        "/headrace.retrieval.v1.MemoryService/GetMemory",
+        "/headrace.retrieval.v1.MemoryService/ListFacts",
+        "/headrace.retrieval.v1.MemoryService/SearchMemory",
+        "/headrace.retrieval.v1.MemoryService/GetConversation",
+        "/headrace.retrieval.v1.MemoryService/ListConversations",
     ),
     "guardrails": ("/headrace.guardrails.v1.GuardrailsService/Check",),
     "tracing": (
@@ -137,20 +161,28 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     stores = runtime.configs.current.config.stores
     peers = {name: runtime.peer(name, idempotent) for name, idempotent in IDEMPOTENT.items()}
-    metrics = Metrics(runtime.registry)
+    running = Running(runtime.env.release or VERSION, runtime.env.track)
+    metrics = Metrics(runtime.registry, running)
     postgres = Postgres(runtime.secrets.require(stores.postgres), "gateway", settings().postgres_connections)
     valkey = connect(runtime.secrets.require(stores.valkey))
 
     ring = KeyRing(runtime.secrets.get("bootstrap-admin-key"))
     keys = PostgresKeys(postgres, ring)
     verifier = Verifier(AUDIENCE, runtime.env.secrets_path / "signing")
-    sessions = Sessions(ring, runtime.signer, verifier, lambda: settings().console_session)
+    services_verifier = Verifier("gateway", runtime.env.secrets_path / "signing")
+    sessions = Sessions(ring, runtime.signer, verifier, lambda: settings().console_session, services_verifier)
     nodes = Nodes({name: peers[name] for name in ("inference", "retrieval", "guardrails", "rollout")})
     active = ActiveTable(runtime.configs, nodes.missing)
-    leases = Leases()
+    leases = Leases(running=running)
     ledger_store = PostgresLedger(postgres)
+    counts = InferenceCounts(peers["inference"])
+
+    def price(name: str) -> Price | None:
+        found = active.current.config.deployments.get(name)
+        return found.price if found else None
+
     spending = PostgresSpending(postgres)
-    audit_store = PostgresAudit(postgres)
+    audit_store = PostgresAudit(postgres, lambda: bool(settings().notify))
     auditor, audit = Auditor(audit_store), AuditReader(audit_store)
     root = runtime.env.data_dir / "gateway" / "log"
     ledger = Ledger(
@@ -159,9 +191,10 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         lambda log_id: ValkeyEvents(valkey, log_id),
         ledger_store,
         metrics.log_backlog.set,
-        InferenceCounts(peers["inference"]),
-        lambda name: found.price if (found := active.current.config.deployments.get(name)) else None,
+        counts,
+        price,
         finished=spending.finish,
+        running=running,
     )
     budgets = Budgets(
         lambda: active.current,
@@ -174,7 +207,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     active.switched = lambda old, new: auditor.note(config_entry(old, new))
     watch = GrantWatch(peers["rollout"], leases, ledger.log.log_id)
     receiver = OtlpReceiver(runtime.otlp_address)
-    exporter = SpanExporter(receiver, metrics)
+    exporter = SpanExporter(receiver, metrics, running)
     in_flight = InFlight()
     lag = LoopLag(lambda: settings().max_loop_lag_ms / 1000, metrics.loop_lag.set)
     health = Health(FailureMetrics(runtime.registry))
@@ -189,16 +222,32 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     cache_client = connect(runtime.secrets.require(stores.valkey), _CACHE_TIMEOUT_S)
     store = ValkeyCache(cache_client)
     cache = AnswerCache(store, retriever, Semantic(store, attempts), ledger.log, metrics)
-    webhooks = Webhooks(HttpPost(lambda: settings().webhook_hosts), runtime.secrets.get, metrics.webhook)
+    hosts = lambda: settings().webhook_hosts  # noqa: E731
+    webhooks = Webhooks(HttpPost(hosts), runtime.secrets.get, metrics.webhook)
+    teller = Teller(
+        audit_store.news,
+        shaped,
+        lambda: settings().notify,
+        poster(hosts, "services.gateway.webhook_hosts"),
+        runtime.secrets.get,
+        metrics.webhook,
+    )
     guardrails = GuardrailsClient(peers["guardrails"])
     decisions = Decisions(guardrails, metrics.decisions_lost.inc)
     guards = Guards(guardrails, decisions)
-    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, Judges(attempts, inference, webhooks), guards)
+    rewriting = Rewriting(ledger.log, metrics)
+    judges = Judges(attempts, inference, webhooks)
+    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting)
 
     async def serve(ctx: RequestContext, call: GenerateCall) -> None:
         await (await pipeline.generate(ctx, call)).whole()
 
-    shadows = Shadows(serve, Alike(attempts), ledger.log, exporter.record, metrics.shadow)
+    async def said(ctx: RequestContext, call: GenerateCall) -> str:
+        chunks, _ = await (await pipeline.generate(ctx, call)).whole()
+        return chunks[0].text
+
+    referee = Referee(said, exporter.record)
+    shadows = Shadows(serve, Alike(attempts), referee, ledger.log, exporter.record, metrics.shadow)
     door = Door(
         sessions,
         in_flight,
@@ -209,6 +258,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         budgets.book,
         budgets.rates,
         Finishing(ledger.log, metrics.arm, shadows.begin, exporter.record).record,
+        leases.canary,
     )
 
     def limit() -> int:
@@ -225,6 +275,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
 
     once = Once(ValkeyClaims(cache_client), lambda: settings().idempotency)
     services = Services(peers)
+    metered = Metered(services, rewriting)
     vectors = Vectors(attempts, leases, guards)
     key_admin = KeyAdmin(keys)
     deployments = DeploymentAdmin(services)
@@ -233,14 +284,20 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         *ResponsesApi(pipeline, door, limit, keep_alive_s).routes(),
         *model_routes(),
         *VectorsApi(vectors, limit).routes(),
-        *CollectionsApi(services, limit, upload_limit).routes(),
+        *CollectionsApi(metered, limit, upload_limit).routes(),
+        *CollectionJobsApi(services, limit).routes(),
+        *CollectionIndexesApi(services, limit).routes(),
+        *CollectionSourcesApi(services).routes(),
+        *MemoryApi(metered, limit).routes(),
         *GuardrailsApi(services).routes(),
         *TracesApi(services).routes(),
         *UsageApi(ledger_store.usage).routes(),
+        *ReconcileApi(ledger_store.attempts, counts, price).routes(),
         *BudgetApi(budgets.reader).routes(),
         *KeysApi(key_admin).routes(),
         *AuditApi(audit).routes(),
         *AdminApi(services, config_version).routes(),
+        *VerdictsApi(services).routes(),
         *DeploymentsApi(deployments).routes(),
     ]
     pages = [*DocsApi(routes).routes(), *ConsoleApi(sessions, services.console_file).routes()]
@@ -250,12 +307,12 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await postgres.open()
         await ledger.start()
         lag.start()
-        for part in (keys, active, watch, load_poll, exporter, budgets, auditor, webhooks, decisions):
+        for part in (keys, active, watch, load_poll, exporter, budgets, auditor, webhooks, teller, decisions):
             part.start()
 
     async def stop() -> None:
         lag.stop()
-        for part in (watch, load_poll, active, keys, deployments, webhooks):
+        for part in (watch, load_poll, active, keys, deployments, webhooks, teller):
             await part.stop()
         await decisions.stop()
         await once.stop()
@@ -299,6 +356,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                 AdminServicer(runtime.rpc, door, key_admin, deployments, config_version, audit),
                 admin_grpc.SERVICE,
             ),
+            *retrieval_grpc.servicing(runtime.rpc, door, metered),
         ],
         http=HttpApp(
             rsgi=RsgiFace(http).__rsgi__,

@@ -18,7 +18,7 @@ RERANK = "rerank"
 class Options:
     """What headrace adds to OpenAI's request (`headrace.gateway.v1.HeadraceOptions`).
 
-    `cache` is `bypass`, `refresh` or `use`; empty leaves it to the model.
+    `cache` is `bypass`, `refresh` or `use`; empty leaves it to the model. `rollout` and `arm` are for services only.
     """
 
     collections: tuple[str, ...] = ()
@@ -28,6 +28,8 @@ class Options:
     groups: tuple[str, ...] = ()
     route: str = ""
     cache: str = ""
+    rollout: str = ""
+    arm: str = ""
 
 
 @dataclass(slots=True)

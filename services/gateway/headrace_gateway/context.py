@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid_utils
 
-from headrace_gateway.admission.rates import Rates
+from headrace_gateway.admission.rates import Meter
 from headrace_gateway.budgets.purse import Purse
 from headrace_gateway.outcome import Outcome
 from headrace_gateway.routing.plan import ModelPlan
@@ -22,6 +22,7 @@ from headrace_kit.rpc.call import Identity
 from headrace_protos.common.v1.chat_pb2 import Usage
 
 if TYPE_CHECKING:
+    from headrace_gateway.arms.canary import Canary
     from headrace_gateway.arms.outcomes import Answered
     from headrace_gateway.arms.shadow import Copy
     from headrace_gateway.observing.content import Captured
@@ -39,7 +40,8 @@ class Arrival:
     """What a transport knows of a request before its body.
 
     `remaining_s` is the caller's own limit. `request_id` is given where the transport has one already. Without
-    `traced`, only a caller who sent a trace context has it recorded.
+    `traced`, only a caller who sent a trace context has it recorded. `routed`: a route shared it out between two
+    releases of the gateway.
     """
 
     route: str
@@ -51,6 +53,7 @@ class Arrival:
     transport: str = "http"
     request_id: str = ""
     traced: bool = True
+    routed: bool = False
 
 
 @dataclass(slots=True)
@@ -110,6 +113,8 @@ class RequestContext:
     """A copy of somebody's request, for the candidate: nobody reads its answer."""
     copy: Copy | None = None
     """The request as it came, where a copy of it goes to a candidate."""
+    canary: Canary | None = None
+    """The arm that this gateway is on while a new release of gateways is tried."""
     answered: Answered | None = None
     """The answer as its caller gets it; only on an arm of a rollout."""
     content: Captured | None = None
@@ -135,7 +140,7 @@ class RequestContext:
     """Finish reason given by us, when a stage ended the answer before the engine did."""
     purse: Purse | None = None
     """The money that it may spend; None before it was let in."""
-    rates: Rates | None = None
+    rates: Meter | None = None
     """The tenant's limits by the minute, where it has some."""
     judging: int = 0
     """Calls to engines so far that only judged answers."""
@@ -185,6 +190,12 @@ class RequestContext:
     def stage(self, name: str, **attributes: Any) -> Stage:
         """A step of the trace around a block; an exception marks it as failed and goes on."""
         return Stage(self, self.begin(name, **attributes))
+
+    def sample_again(self) -> None:
+        """Decide by the tenant's own share whether it is traced, where it has one and no caller has decided."""
+        share = self.table.tenant(self.identity.tenant).trace_sample
+        if share is not None and not self.parent_span_id and self.arrival.traced:
+            self.sampled = _sampled(int(self.trace_id, 16), share)
 
     def traceparent(self, span_id: str) -> str:
         """W3C trace context of a call made under the span `span_id`."""

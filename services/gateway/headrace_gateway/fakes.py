@@ -154,6 +154,8 @@ class FakeRetriever:
     away: bool = False
     now: dict[str, int] = field(default_factory=dict)
     """Epochs by collection; 1 where nothing is said."""
+    rewriting: Usage | None = None
+    """What a rewriting takes."""
 
     async def search(self, request: retrieval.SearchRequest, sent: Envelope) -> retrieval.SearchResponse:
         """See `Retriever`."""
@@ -169,7 +171,9 @@ class FakeRetriever:
                 copy.CopyFrom(passage)
                 found.append(copy)
         return retrieval.SearchResponse(
-            results=found[: request.top_k], epochs={name: self.now.get(name, 1) for name in request.collections}
+            results=found[: request.top_k],
+            epochs={name: self.now.get(name, 1) for name in request.collections},
+            rewriting=self.rewriting if request.HasField("rewrite") else None,
         )
 
     async def epochs(self, collections: Sequence[str], sent: Envelope) -> dict[str, int]:

@@ -18,7 +18,7 @@ class TokenCount(Struct):
 
 class StageOutcome(Struct, omit_defaults=True):
     """One attempt: `verdict` is `accepted`, `rejected`, `failed`, `lost` to a hedge, or `judged`: it only judged the
-    answer of another one.
+    answer of another one, or `helped`: it made what an answer is made from.
 
     `confidence` is the value of `signal`.
 
@@ -50,7 +50,10 @@ class Span(Struct):
 
 
 class Citation(Struct, omit_defaults=True):
-    """A passage that stood in the prompt, resolved to its exact place."""
+    """The part of a passage that supports some of the answer, resolved to its exact place.
+
+    `sentences` are places in the answer, `support` how much of the best supported of them is there, 0 to 1.
+    """
 
     number: int
     collection: str
@@ -61,6 +64,29 @@ class Citation(Struct, omit_defaults=True):
     score: float
     title: str | None = None
     page: int | None = None
+    sentences: list[Span] = field(default_factory=list)
+    support: float = 0.0
+
+
+class SentenceSupport(Struct, omit_defaults=True):
+    """A sentence of an answer, `start` to `end` in code points of its text, and how much of it the passages hold."""
+
+    start: int
+    end: int
+    score: float
+    supported: bool = False
+    choice: int = 0
+
+
+class Grounding(Struct, omit_defaults=True):
+    """How far an answer is grounded in its passages: the mean over its sentences, and each of them.
+
+    `withheld` counts the sentences that did not go out.
+    """
+
+    score: float
+    sentences: list[SentenceSupport] = field(default_factory=list)
+    withheld: int = 0
 
 
 class GuardFinding(Struct, omit_defaults=True):
@@ -96,6 +122,7 @@ class Outcome(Struct):
     """The `headrace` object. Filled in while the request goes on; whole at its end.
 
     `saved_usd` is what an answer from the cache did not cost again; only such an answer has it.
+    `grounding` is there where passages stood in the prompt.
     """
 
     request_id: str = ""
@@ -110,6 +137,7 @@ class Outcome(Struct):
     guardrails: list[GuardFinding] = field(default_factory=list)
     saved_usd: str | UnsetType = UNSET
     low_confidence: LowConfidenceOutcome | UnsetType = UNSET
+    grounding: Grounding | UnsetType = UNSET
 
 
 @lru_cache(4096)

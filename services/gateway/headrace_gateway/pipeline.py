@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from headrace_gateway.admission.identity import CHOOSE_ARM
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.outcomes import answered
 from headrace_gateway.arms.shadow import chosen, copy_of
@@ -19,9 +20,10 @@ from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.run import run_cascade
 from headrace_gateway.context import RequestContext, error_code
-from headrace_gateway.grounding.citations import cite
-from headrace_gateway.grounding.prompt import fitting, ground
+from headrace_gateway.grounding.citations import cited
+from headrace_gateway.grounding.prompt import fitting, ground, query_of
 from headrace_gateway.grounding.retrieve import retrieve
+from headrace_gateway.grounding.rewriting import Rewriting
 from headrace_gateway.guarding.guards import Guards
 from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
 from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
@@ -42,6 +44,9 @@ from headrace_protos.inference.v1.messages_pb2 import GenerateChunk, GenerateReq
 from headrace_protos.retrieval.v1.messages_pb2 import Passage
 
 Chunks = AsyncGenerator[GenerateChunk, None]
+
+ARM_UNKNOWN = "rollout_not_granted"
+"""Code of the error when an arm was asked for by name that this replica does not have."""
 
 
 class Answer:
@@ -125,6 +130,7 @@ class Pipeline:
     cache: AnswerCache
     judges: Judges
     guards: Guards
+    rewriting: Rewriting
 
     async def generate(self, ctx: RequestContext, call: GenerateCall) -> Answer:
         """Run every stage up to the first piece of the answer.
@@ -158,12 +164,16 @@ class Pipeline:
         return self.cache.serve(ctx, plan, call, lambda: self._fresh(ctx, plan, call, guard))
 
     async def _fresh(self, ctx: RequestContext, plan: ModelPlan, call: GenerateCall, guard: Guard) -> Chunks:
-        """An answer that is made now: retrieve, guard retrieved, route, generate, guard output."""
+        """An answer that is made now: retrieve, guard retrieved, route, generate, guard output, cite."""
+        passages: list[Passage] = []
+        question = ""
         if plan.collections or call.options.collections:
-            passages = await retrieve(self.retriever, ctx, plan, call)
+            passages = await retrieve(self.retriever, self.rewriting, ctx, plan, call)
             passages = await self._guard_retrieved(ctx, guard, passages)
             passages = fitting(passages, plan.context_tokens)
-            ctx.outcome.citations = cite(passages)
+            if not passages and plan.grounding.not_found:
+                return self.cache.unanswered(ctx, plan.grounding.not_found)
+            question = query_of(call)
             if ctx.content is not None:
                 ctx.content.before_grounding(passages)
             ground(call, passages)
@@ -172,12 +182,17 @@ class Pipeline:
         ctx.sensitive = sensitive(guard)
         refuse_unservable(ctx, plan, request)
         chunks = run_cascade(self.attempts, self.judges, ctx, plan, request, whole=not call.stream)
-        return self._guarded(ctx, guard, chunks) if guards_output(guard) else chunks
+        if guards_output(guard):
+            chunks = self._guarded(ctx, guard, chunks)
+        return cited(chunks, passages, question, plan.grounding, ctx.outcome) if passages else chunks
 
     def _arm(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
         """Find the model, and which arm of its rollout this request is on."""
-        plan = shadowed(ctx, self.leases, call.model) if ctx.shadow else self._chosen(ctx, call)
-        if ctx.rollout_id:
+        if ctx.shadow:
+            plan = shadowed(ctx, self.leases, call.model) if ctx.rollout_id else refereeing(ctx, call.model)
+        else:
+            plan = self._chosen(ctx, call)
+        if ctx.rollout_id or ctx.canary is not None:
             ctx.answered = answered(call.messages, call.prompt, call.sampling.response_format)
         attributes = ctx.attributes
         attributes[genai.REQUEST_STREAM] = call.stream
@@ -192,7 +207,9 @@ class Pipeline:
     def _chosen(self, ctx: RequestContext, call: GenerateCall) -> ModelPlan:
         arm = select(ctx, self.leases, call.model, "generate", sticky_key(ctx, call))
         plan = arm.plan
-        if call.options.route:
+        if call.options.arm:
+            plan = named(ctx, self.leases, call)
+        elif call.options.route:
             if "admin" not in ctx.identity.scopes:
                 raise Forbidden("naming a deployment needs a key with the scope 'admin'", param="headrace.route")
             target = ctx.table.target(call.options.route)
@@ -310,6 +327,54 @@ def shadowed(ctx: RequestContext, leases: Leases, model: str) -> ModelPlan:
     )
     ctx.arm = ctx.outcome.arm = CANDIDATE
     ctx.outcome.model = model
+    ctx.limit(plan.timeout_s)
+    return plan
+
+
+def refereeing(ctx: RequestContext, model: str) -> ModelPlan:
+    """The plan of a model that compares answers: whoever may name it, and without what reaches beyond the answer.
+
+    Where it has no guardrails of its own, those of the model whose answers it reads hold: it sees no more than that.
+
+    Raises:
+        NotReady: the config has no such model any more.
+    """
+    plan = ctx.table.models.get(model)
+    if plan is None:
+        raise NotReady(f"the config has no model {model!r} that judges")
+    low, policy = plan.low_confidence, plan.policy or (ctx.plan.policy if ctx.plan is not None else None)
+    ctx.plan = plan = replace(
+        plan,
+        cache=None,
+        policy=policy,
+        low_confidence=low.model_copy(update={"webhook": None}) if low is not None else None,
+    )
+    ctx.outcome.model = model
+    ctx.limit(plan.timeout_s)
+    return plan
+
+
+def named(ctx: RequestContext, leases: Leases, call: GenerateCall) -> ModelPlan:
+    """The plan of the arm that a service of ours asked for by name. Such a request says nothing of how users fare, so
+    it is no outcome of the rollout.
+
+    Raises:
+        Forbidden: the caller is a key, or a service that may not.
+        NotReady: this replica was granted no such rollout.
+    """
+    if CHOOSE_ARM not in ctx.identity.scopes:
+        raise Forbidden("no key may choose an arm of a rollout", param="headrace.arm")
+    rollout, arm = call.options.rollout, call.options.arm
+    candidate = leases.candidate(ctx.table, call.model, rollout)
+    if candidate is None:
+        raise NotReady(
+            f"rollout {rollout[:64]!r} of the model {call.model!r} is not granted here, or its candidate does not fit",
+            code=ARM_UNKNOWN,
+            param="headrace.rollout",
+        )
+    ctx.plan = plan = candidate if arm == CANDIDATE else ctx.table.model(call.model, ctx.identity.tenant)
+    ctx.attributes["headrace.rollout.evaluation"] = rollout
+    ctx.rollout_id, ctx.arm, ctx.outcome.arm = "", "", arm
     ctx.limit(plan.timeout_s)
     return plan
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace_gateway.context import Hop, RequestContext
 from headrace_gateway.routing.plan import Pool, Target
+from headrace_kit.errors import Upstream
 from headrace_kit.rpc.call import Identity
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1 import messages_pb2 as inference
@@ -40,6 +41,10 @@ def envelope(ctx: RequestContext, hop: Hop, attempt: str = "") -> Envelope:
 def attempt_name(request_id: str, stage: int, attempt: int) -> str:
     """The name of an attempt for inference."""
     return f"{request_id}/{stage}/{attempt}"
+
+
+class HungUp(Upstream):
+    """Whoever was asked ended the call itself: what gRPC servers do to calls that arrive while they stop."""
 
 
 class Engine(Protocol):

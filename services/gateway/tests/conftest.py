@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_gateway.adapters.openai_http.fake import Endpoint, Outside
 from headrace_gateway.admission.door import Door
-from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
+from headrace_gateway.admission.keys import ApiKey, KeyLimits, KeyRing, digest_of
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.rates import RateBook
@@ -39,6 +39,7 @@ from headrace_gateway.fakes import (
     FakePost,
     FakeRetriever,
 )
+from headrace_gateway.grounding.rewriting import Rewriting
 from headrace_gateway.guarding.decisions import Decisions
 from headrace_gateway.guarding.guards import Guards
 from headrace_gateway.http_api.application import HttpApplication
@@ -108,6 +109,11 @@ models:
   lawyer: {deployment: tuned, adapter: legal, fallbacks: [spare]}
   guarded: {deployment: small, guardrails: standard}
   grounded: {deployment: small, collections: [handbook], passages: 2}
+  recalling: {deployment: small, collections: [handbook], rewrite: {wordings: 2, hypothetical: true}}
+  careful:
+    deployment: small
+    collections: [handbook]
+    grounding: {relevance: 0.3, not_found: That is not in the documents.}
   minilm: {deployment: minilm}
   reranker: {deployment: reranker}
 guardrails:
@@ -119,6 +125,7 @@ guardrails:
     input: [{check: ban_list, words: [otter], action: block}]
 collections:
   handbook: {tenant: dev}
+services: {retrieval: {rewriter: small}}
 """ % (("a" * 64,) * 3)
 
 KEYS = {
@@ -126,6 +133,14 @@ KEYS = {
     "narrow": ApiKey("k-narrow", "narrow", "narrow", frozenset(), digest_of("hr_narrow")),
     "asserting": ApiKey("k-as", "dev", "as", frozenset({"assert_identity"}), digest_of("hr_asserting")),
     "revoked": ApiKey("k-rev", "dev", "rev", frozenset(), digest_of("hr_revoked"), revoked_at=1.0),
+    "limited": ApiKey(
+        "k-lim",
+        "dev",
+        "lim",
+        frozenset(),
+        digest_of("hr_limited"),
+        limits=KeyLimits(requests_per_minute=2, tokens_per_minute=1500, concurrent_requests=1),
+    ),
     "expired": ApiKey("k-exp", "dev", "exp", frozenset(), digest_of("hr_expired"), expires_at=1.0),
 }
 
@@ -179,6 +194,7 @@ class Rig:
         self.webhooks = Webhooks(self.posts, {"hook": "s3cret"}.get, self.metrics.webhook, no_wait, waiting=2)
         self.decisions = Decisions(self.guardrails, self.metrics.decisions_lost.inc)
         guards = Guards(self.guardrails, self.decisions)
+        self.rewriting = Rewriting(self.journal, self.metrics)
         self.pipeline = Pipeline(
             self.attempts,
             self.retriever,
@@ -187,6 +203,7 @@ class Rig:
             self.cache,
             Judges(self.attempts, self.engine, self.webhooks),
             guards,
+            self.rewriting,
         )
         self.vectors = Vectors(self.attempts, self.leases, guards)
         self.once = Once(self.claims, Idempotency)
@@ -201,6 +218,7 @@ class Rig:
             self.book,
             self.rates,
             lambda ctx, status, error: self.left.append(Left(ctx, status, error)),
+            self.leases.canary,
         )
 
     def application(self, *more: Route) -> HttpApplication:

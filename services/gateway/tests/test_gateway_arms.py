@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
+from headrace_gateway.admission.identity import CHOOSE_ARM
+from headrace_gateway.admission.keys import SCOPES
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.split import POINTS, point, unit
 from headrace_gateway.calls import Options
-from headrace_gateway.pipeline import sticky_key
+from headrace_gateway.grpc_api.read import read_generate
+from headrace_gateway.pipeline import ARM_UNKNOWN, sticky_key
+from headrace_kit.errors import BadInput, Forbidden, NotReady
 from headrace_kit.rpc import Identity
+from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
+from headrace_protos.gateway.v1 import messages_pb2 as gateway_pb
 from headrace_protos.rollout.v1.messages_pb2 import Grant, Split
 
 
@@ -100,6 +107,49 @@ def test_models_without_a_split_are_not_touched(table):
     assert leases.arm(table, table.models["assistant"], "k").name == ""
 
 
+def fresh(weight, patch):
+    return grant(weight, fresh=weight, fresh_json=json.dumps(patch))
+
+
+def test_a_fresh_baseline_has_as_many_keys_and_loses_none_but_to_the_candidate(table):
+    leases = Leases()
+    plan = table.models["plain"]
+    before: dict[str, str] = {}
+    for weight in (500, 2500, 5000, 10_000):
+        leases.take(fresh(weight, {"deployment": "large"}) if weight < POINTS else grant(weight))
+        now = {f"k{number}": leases.arm(table, plan, f"k{number}").name for number in range(4000)}
+        counts = Counter(now.values())
+        if weight < POINTS:
+            expected = 4000 * weight / POINTS
+            assert abs(counts["fresh"] - expected) < 5 * expected**0.5
+            assert abs(counts["candidate"] - expected) < 5 * expected**0.5
+        assert all(now[key] in (arm, "candidate") for key, arm in before.items() if arm != "baseline")
+        assert all(now[key] == arm for key, arm in before.items() if arm == "candidate")
+        before = now
+    assert counts == {"candidate": 4000}
+
+
+@pytest.mark.parametrize(("patch", "deployment"), [({"deployment": "large"}, "large"), ({}, "small")])
+async def test_a_fresh_baseline_is_served_by_its_own_deployments_and_told_apart(rig, ask, patch, deployment):
+    rig.leases.take(fresh(5000, patch))
+    arms = {}
+    for number in range(40):
+        ctx = rig.context()
+        await (await rig.pipeline.generate(ctx, ask("plain", end_user=f"u{number}"))).whole()
+        arms.setdefault(ctx.outcome.arm, ctx)
+    assert set(arms) == {"fresh", "candidate"}, "at half of the keys each there is no other baseline"
+    assert arms["fresh"].outcome.deployment == deployment
+    event = next(event for event in rig.closed() if event.arm == "fresh")
+    assert (event.rollout_id, event.deployment) == ("r1", deployment)
+
+
+def test_a_fresh_baseline_that_does_not_fit_leaves_the_old_one(table):
+    leases = Leases()
+    leases.take(fresh(5000, {"deployment": "nowhere"}))
+    found = {leases.arm(table, table.models["plain"], f"k{number}").name for number in range(200)}
+    assert found == {"candidate", "baseline"}
+
+
 def test_what_an_arm_sticks_to(rig, ask):
     ctx = rig.context()
     by_conversation = sticky_key(ctx, ask("plain", options=Options(conversation_id="c", user="u")))
@@ -125,3 +175,44 @@ async def test_the_arm_reaches_event_and_outcome(rig, ask):
         unit("s", "dev\0u\0u"),
     )
     assert ctx.outcome.arm == "candidate"
+
+
+def by_service(rig):
+    ctx = rig.context()
+    ctx.identity = Identity("gateway", "dev", "service rollout", scopes=frozenset({CHOOSE_ARM}))
+    return ctx
+
+
+@pytest.mark.parametrize(("arm", "deployment"), [("candidate", "large"), ("baseline", "small")])
+async def test_a_service_may_ask_for_an_arm_that_nobody_is_on(rig, ask, arm, deployment):
+    rig.leases.take(grant(0))
+    ctx = by_service(rig)
+    await (await rig.pipeline.generate(ctx, ask("plain", options=Options(rollout="r1", arm=arm)))).whole()
+    assert (ctx.outcome.arm, ctx.outcome.deployment) == (arm, deployment)
+    assert (ctx.rollout_id, ctx.arm) == ("", ""), "it is no outcome of the rollout"
+    assert rig.closed()[0].rollout_id == ""
+
+
+async def test_no_key_may_choose_an_arm_whatever_its_scopes(rig, ask):
+    rig.leases.take(grant(5000))
+    ctx = rig.context()
+    ctx.identity = Identity("gateway", "dev", "k", scopes=SCOPES)
+    with pytest.raises(Forbidden) as refused:
+        await rig.pipeline.generate(ctx, ask("plain", options=Options(rollout="r1", arm="candidate")))
+    assert refused.value.param == "headrace.arm"
+    assert CHOOSE_ARM not in SCOPES, "no key can be made with it"
+
+
+async def test_an_arm_that_was_not_granted_here_is_refused_with_a_code(rig, ask):
+    with pytest.raises(NotReady) as refused:
+        await rig.pipeline.generate(by_service(rig), ask("plain", options=Options(rollout="r1", arm="candidate")))
+    assert refused.value.code == ARM_UNKNOWN
+
+
+@pytest.mark.parametrize(("rollout", "arm"), [("r1", ""), ("", "candidate"), ("r1", "other")])
+def test_arms_are_named_with_their_rollout(rollout, arm):
+    message = Message(role="user", parts=[ContentPart(text="hello")])
+    options = gateway_pb.HeadraceOptions(rollout=rollout, arm=arm)
+    request = gateway_pb.GenerateRequest(model="plain", messages=[message], headrace=options)
+    with pytest.raises(BadInput):
+        read_generate(request, stream=False)

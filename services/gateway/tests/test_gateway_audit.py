@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from headrace_gateway.admin import KeyAdmin
 from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
 from headrace_gateway.audit import Auditor, Entry, config_entry
-from headrace_gateway.budgets.alerts import Alerts
+from headrace_gateway.budgets.alerts import Alerts, shaped, told
 from headrace_gateway.budgets.period import period_of
 from headrace_gateway.budgets.slices import Slice
 from headrace_gateway.budgets.state import BudgetReader
@@ -86,6 +87,27 @@ def test_an_alert_is_told_once_a_threshold():
         ("100%", "0.000001"),
     ]
     assert len({entry.once for entry in told}) == 2
+
+
+def test_an_alert_is_a_message_for_machines_and_for_slack():
+    entries = []
+    alerts = Alerts(CollectorRegistry(), entries.append)
+    slice_ = Slice("dev", Budget(usd=5, per="day", alerts=["80%"]), period_of("day", 20_785))
+    slice_.settled = 4_000_000_000
+    alerts.look(slice_)
+    news = told(entries[0])
+    assert json.loads(shaped(news, "plain")) == {
+        "type": "budget_alert",
+        "tenant": "dev",
+        "period": "day:2026-11-28",
+        "per": "day",
+        "threshold": "80%",
+        "spent_usd": "4",
+        "budget_usd": "5",
+        "resets_at": "2026-11-29T00:00:00Z",
+    }
+    text = json.loads(shaped(news | {"tenant": "<!here>"}, "slack"))["text"]
+    assert "*&lt;!here&gt;* has spent 80% of its budget of $5 a day: $4" in text
 
 
 def test_a_rotated_key_has_two_secrets_until_the_overlap_ends(monkeypatch):

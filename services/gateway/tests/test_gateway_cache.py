@@ -199,7 +199,9 @@ def passages(rig):
 
 async def test_a_grounded_answer_comes_with_its_citations(rig, ask):
     passages(rig)
+    rig.engine.scripts["small"] = [Script(["Leave."])]
     one, two, ctx = await twice(rig, ask("grounded"), ask("grounded"))
+    assert [sentence.supported for sentence in ctx.outcome.grounding.sentences] == [True]
     assert one == two and [citation.document_id for citation in ctx.outcome.citations] == ["d"]
     assert len(rig.retriever.requests) == 1
 

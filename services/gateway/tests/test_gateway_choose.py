@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from headrace_gateway.ports import HungUp
 from headrace_gateway.resilience.retry import Tries, Work
 from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.plan import Member, Pool, Target, single
@@ -73,6 +74,15 @@ def test_full_deployments_do_not_use_up_the_tries(rig):
     assert sorted(name for name, _ in seen[:3]) == ["a", "b", "c"]
     assert seen[3:] == [("spare", 0.0)]
     assert not any(wait_s for _, wait_s in seen)
+
+
+def test_replicas_that_hang_up_as_they_leave_do_not_use_up_the_tries(rig):
+    order = tries(rig, Pool((Member(A),)), 2, SPARE)
+    this, seen = order.first(), []
+    while this is not None:
+        seen.append(this.target.name)
+        this = order.after(this, HungUp("the engine ended the call"))
+    assert seen == ["a"] * 4 + ["spare"]
 
 
 def test_what_the_caller_got_wrong_is_not_tried_elsewhere(rig):

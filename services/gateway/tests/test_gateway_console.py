@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from headrace_gateway.admission.identity import CHOOSE_ARM
 from headrace_gateway.admission.sessions import AUDIENCE, SCHEME, Sessions
 from headrace_gateway.context import Arrival
 from headrace_gateway.http_api.console import ConsoleApi, session_of
@@ -43,8 +44,14 @@ def life() -> Life:
 
 @pytest.fixture
 def sessions(rig, tmp_path, life) -> Sessions:
-    write_keys(tmp_path, ("gateway", "tracing"))
-    return Sessions(rig.ring, Signer("gateway", tmp_path), Verifier(AUDIENCE, tmp_path), lambda: life.seconds)
+    write_keys(tmp_path, ("gateway", "tracing", "rollout"))
+    return Sessions(
+        rig.ring,
+        Signer("gateway", tmp_path),
+        Verifier(AUDIENCE, tmp_path),
+        lambda: life.seconds,
+        Verifier("gateway", tmp_path),
+    )
 
 
 @pytest.fixture
@@ -120,3 +127,26 @@ async def test_files_are_passed_on(serve):
     assert (found.status, found.body, dict(found.headers)) == (200, b"traces/1 True", {"etag": '"e"'})
     home = await serve("GET", "/console", Asked({}))
     assert home.status == 308 and dict(home.headers)["location"] == "/console/"
+
+
+def test_rollout_comes_in_by_its_own_signature_and_may_choose_an_arm(sessions, tmp_path):
+    token = Signer("rollout", tmp_path).token(Identity("rollout", "dev", "rollout"), "gateway")
+    key = sessions.authenticate(f"Bearer {token}")
+    assert (key.tenant, key.scopes) == ("dev", frozenset({CHOOSE_ARM}))
+
+
+@pytest.mark.parametrize(
+    ("service", "audience", "tenant"),
+    [("tracing", "gateway", "dev"), ("rollout", "inference", "dev"), ("rollout", "gateway", "")],
+)
+def test_no_other_service_and_no_token_for_another_comes_in(sessions, tmp_path, service, audience, tenant):
+    token = Signer(service, tmp_path).token(Identity(service, tenant), audience)
+    with pytest.raises(Unauthenticated):
+        sessions.authenticate(f"Bearer {token}")
+
+
+def test_a_service_token_that_was_changed_is_refused(sessions, tmp_path):
+    head, body, signature = Signer("rollout", tmp_path).token(Identity("rollout", "dev"), "gateway").split(".")
+    flipped = "A" if signature[10] != "A" else "B"
+    with pytest.raises(Unauthenticated):
+        sessions.authenticate(f"Bearer {head}.{body}.{signature[:10]}{flipped}{signature[11:]}")

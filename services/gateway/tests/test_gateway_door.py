@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -127,6 +128,34 @@ async def test_a_valid_trace_context_is_kept_and_a_bad_one_replaced(rig):
         visit = rig.door.open(Arrival("r", traceparent=bad))
         assert visit.ctx.trace_id != trace and visit.ctx.parent_span_id == "" and len(visit.ctx.trace_id) == 32
     assert not rig.door.open(Arrival("r", traced=False)).ctx.sampled
+
+
+async def test_a_tenant_has_a_share_of_traces_of_its_own_and_callers_decide_before_it(rig):
+    def shared(platform: int, tenant: int | None) -> None:
+        config = rig.table.config
+        tenants = {**config.tenants, "dev": config.tenants["dev"].model_copy(update={"trace_sample": tenant})}
+        telemetry = config.telemetry.model_copy(update={"sample": platform})
+        rig.table = replace(rig.table, config=config.model_copy(update={"tenants": tenants, "telemetry": telemetry}))
+
+    async def sampled(key: str = "dev", **arrival) -> bool:
+        visit = await enter(rig, key, **arrival)
+        visit.leave(200)
+        return visit.ctx.sampled
+
+    trace = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+    shared(10_000, 0)
+    assert not await sampled()
+    assert await sampled("narrow"), "another tenant"
+    assert await sampled(traceparent=f"00-{trace}-01")
+    shared(0, 10_000)
+    assert await sampled()
+    assert not await sampled("narrow")
+    assert not await sampled(traceparent=f"00-{trace}-00")
+    assert not await sampled(traced=False)
+    shared(10_000, 5_000)
+    assert {await sampled() for _ in range(64)} == {True, False}
+    shared(0, None)
+    assert not await sampled()
 
 
 async def test_a_key_that_another_replica_made_a_moment_ago_is_looked_for_once(rig):

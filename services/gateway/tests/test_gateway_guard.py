@@ -90,12 +90,29 @@ async def test_logprobs_would_quote_what_a_mask_hides(rig, ask):
     await stream(rig, ask("plain", sampling=Sampling(top_logprobs=0)))
 
 
+async def test_retrieval_is_told_how_to_rewrite_and_what_was_said_before(rig, ask):
+    rig.retriever.passages = {"handbook": [passage("22 days")]}
+    call = ask("recalling", "and in Spain?")
+    for role, text in (("assistant", "Thirty. " * 500), ("user", "How many days?"), ("system", "Be brief.")):
+        call.messages.insert(0, Message(role=role, parts=[ContentPart(text=text)]))
+    await stream(rig, call)
+    [request] = rig.retriever.requests
+    asked = request.rewrite
+    assert (request.query, asked.condense, asked.wordings, asked.hypothetical) == ("and in Spain?", True, 2, True)
+    assert [(turn.role, turn.text[:14]) for turn in asked.turns] == [
+        ("user", "How many days?"),
+        ("assistant", "Thirty. Thirty"),
+    ]
+    assert len(asked.turns[1].text) == 1000
+
+
 async def test_an_answer_is_grounded_and_cited_by_exact_spans(rig, ask):
     rig.retriever.passages = {
         "handbook": [passage("31 days", score=2.0, title="Vacation", page=4), passage("second"), passage("third")],
         "more": [passage("other")],
     }
     ctx = rig.context()
+    rig.engine.scripts["small"] = [Script(["There are 31 days. ", "The second is so."])]
     await stream(rig, ask("grounded", "how many days?", options=Options(collections=("more", "handbook"))), ctx)
     [request] = rig.retriever.requests
     assert (list(request.collections), request.query, request.top_k, request.rerank) == (
@@ -122,6 +139,7 @@ async def test_passages_cannot_close_their_frame(rig, ask):
 async def test_a_blocked_passage_is_left_out(rig, ask):
     rig.retriever.passages = {"handbook": [passage("bluebird plan"), passage("lunch plan")]}
     ctx = rig.context()
+    rig.engine.scripts["small"] = [Script(["There is a lunch plan."])]
     await stream(rig, ask("guarded", "plan?", options=Options(collections=("handbook",))), ctx)
     assert [citation.quote for citation in ctx.outcome.citations] == ["lunch plan"]
     assert "bluebird" not in str(rig.engine.calls[0].request)

@@ -15,9 +15,14 @@ from headrace_gateway.fakes import Script
 from headrace_gateway.http_api.admin import AdminApi
 from headrace_gateway.http_api.admin_deployments import DeploymentsApi
 from headrace_gateway.http_api.admin_keys import KeysApi
+from headrace_gateway.http_api.admin_verdicts import VerdictsApi
 from headrace_gateway.http_api.asgi import AsgiFace
+from headrace_gateway.http_api.collection_indexes import CollectionIndexesApi
+from headrace_gateway.http_api.collection_jobs import CollectionJobsApi
+from headrace_gateway.http_api.collection_sources import CollectionSourcesApi
 from headrace_gateway.http_api.collections import CollectionsApi
 from headrace_gateway.http_api.guardrails import GuardrailsApi
+from headrace_gateway.http_api.memory import MemoryApi
 from headrace_gateway.http_api.openapi import document
 from headrace_gateway.http_api.traces import TracesApi
 from headrace_gateway.http_api.usage import UsageApi
@@ -34,7 +39,9 @@ def routes():
         *CollectionsApi(None, lambda: 10_000, lambda: 10_000).routes(),
         *GuardrailsApi(None).routes(), *TracesApi(None).routes(),
         *UsageApi(None).routes(), *KeysApi(None).routes(), *AdminApi(None, None).routes(),
-        *DeploymentsApi(None).routes(),
+        *DeploymentsApi(None).routes(), *CollectionJobsApi(None, lambda: 10_000).routes(),
+        *CollectionSourcesApi(None).routes(), *CollectionIndexesApi(None, lambda: 10_000).routes(),
+        *MemoryApi(None, lambda: 10_000).routes(), *VerdictsApi(None).routes(),
     ]  # fmt: skip
 
 

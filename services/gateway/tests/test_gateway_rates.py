@@ -111,9 +111,13 @@ def limited(rig):
     return rig
 
 
-async def visit(rig):
-    made = rig.door.open(Arrival("POST /v1/chat/completions", authorization="Bearer hr_dev"))
-    await rig.door.admit(made)
+async def visit(rig, key="hr_dev"):
+    made = rig.door.open(Arrival("POST /v1/chat/completions", authorization=f"Bearer {key}"))
+    try:
+        await rig.door.admit(made)
+    except Busy as error:
+        made.leave(429, error)
+        raise
     return made
 
 
@@ -142,3 +146,53 @@ async def test_tokens_are_counted_by_estimate_and_then_by_truth(limited, ask):
     with pytest.raises(Busy, match="5000 tokens a minute"):
         await limited.pipeline.generate(many.ctx, call)
     many.leave(429)
+
+
+@pytest.fixture
+def unhurried(rig):
+    """The gateway with a clock that stands."""
+    rig.clock = Clock()
+    return rig
+
+
+async def test_a_key_has_limits_of_its_own(unhurried):
+    inside = await visit(unhurried, "hr_limited")
+    with pytest.raises(Busy, match="this key has 1 requests in work") as caught:
+        await visit(unhurried, "hr_limited")
+    assert caught.value.code == "concurrency_limit_exceeded"
+    (await visit(unhurried)).leave(200)  # its team's other keys have theirs
+    inside.leave(200)
+    (await visit(unhurried, "hr_limited")).leave(200)
+    with pytest.raises(Busy, match="this key has had its 2 requests a minute") as caught:
+        await visit(unhurried, "hr_limited")
+    assert caught.value.retry_after_s == pytest.approx(30)
+    unhurried.clock.now += 30
+    (await visit(unhurried, "hr_limited")).leave(200)
+    assert unhurried.in_flight.total == 0
+
+
+async def test_a_keys_tokens_are_counted_beside_its_teams(limited, ask):
+    inside = await visit(limited, "hr_limited")
+    answer = await limited.pipeline.generate(inside.ctx, ask("plain"))
+    own, team = (limited.rates.all()[name].tokens for name in ("key/k-lim", "dev"))
+    assert inside.ctx.rates.tokens is own  # the nearer to its end
+    assert own.left(limited.clock()) == team.left(limited.clock()) - 3500
+    _, usage = await answer.whole()
+    inside.leave(200)
+    used = usage.input_tokens + usage.output_tokens
+    assert (own.left(limited.clock()), team.left(limited.clock())) == (1500 - used, 5000 - used)
+
+
+async def test_what_the_team_may_not_take_is_not_taken_of_the_key(limited):
+    for _ in range(2):
+        (await visit(limited)).leave(200)
+    with pytest.raises(Busy, match="your team has had its 2 requests"):
+        await visit(limited, "hr_limited")
+    assert limited.rates.all()["key/k-lim"].requests.left(limited.clock()) == 2
+    limited.clock.now += 60
+    inside = await visit(limited, "hr_limited")
+    limited.rates.all()["dev"].tokens.take(5000, limited.clock())
+    with pytest.raises(Busy, match="your team has had its 5000 tokens"):
+        inside.ctx.rates.take_tokens(1000)
+    assert limited.rates.all()["key/k-lim"].tokens.left(limited.clock()) == 1500
+    inside.leave(429)

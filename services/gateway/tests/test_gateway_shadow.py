@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from headrace_gateway.arms.grade import Said, grade
 from headrace_gateway.arms.outcomes import Finishing
-from headrace_gateway.arms.shadow import Allowance, Shadows, chosen
+from headrace_gateway.arms.referee import JUDGES, Referee
+from headrace_gateway.arms.shadow import SCORE, SHADOW_OF, Allowance, Shadows, chosen
 from headrace_gateway.arms.similar import Alike
 from headrace_gateway.fakes import Script
+from headrace_gateway.observing.spans import Record, resource_spans
+from headrace_gateway.routing.table import compile_table
+from headrace_kit.config import Config, Snapshot
 from headrace_kit.errors import Upstream
+from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.chat_pb2 import ResponseFormat, Sampling
-from headrace_protos.rollout.v1.messages_pb2 import Grant, Split
+from headrace_protos.rollout.v1.messages_pb2 import Grant, PairJudge, Split
 
 
 def grant(shadow=10_000, weight=0, model="plain", candidate=None, **more):
@@ -37,8 +43,18 @@ def shadowing(rig):
     def record(ctx, status, error):
         rig.recorded.append((ctx, status, error))
 
+    async def said(ctx, call):
+        chunks, _ = await (await rig.pipeline.generate(ctx, call)).whole()
+        return chunks[0].text
+
     rig.shadows = Shadows(
-        run, Alike(rig.attempts), rig.journal, record, lambda _, outcome: rig.copies.update([outcome]), rig.clock
+        run,
+        Alike(rig.attempts),
+        Referee(said, record),
+        rig.journal,
+        record,
+        lambda _, outcome: rig.copies.update([outcome]),
+        rig.clock,
     )
     leaving = Finishing(rig.journal, rig.metrics.arm, rig.shadows.begin, record)
 
@@ -178,6 +194,129 @@ async def test_what_answers_mean_is_compared_by_vectors(rig, ask, shadowing):
     assert baseline == 1 and 0 <= candidate <= 1
     [row] = [row for row in rig.closed() if row.deployment == "minilm"]
     assert row.shadow
+
+
+def judge(**more):
+    return PairJudge(**({"model": "sturdy", "criteria": "Short?", "share": 10_000, "nano_usd_per_hour": 10**9} | more))
+
+
+def says(*verdicts, **deployments):
+    """The judge runs on `small`, as the baseline does: its first answer is the baseline's."""
+    scripts = {"small": [Script(("given",)), *(Script((f'{{"better": "{one}"}}',)) for one in verdicts)]}
+    return scripts | {"large": [Script(("tried",))]} | deployments
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "pair"),
+    [(("B", "A"), (0, 1)), (("A", "B"), (1, 0)), (("A", "A"), (0.5, 0.5)), (("TIE", "TIE"), (0.5, 0.5))],
+)
+async def test_a_model_compares_both_answers_in_both_orders(rig, ask, shadowing, verdicts, pair):
+    rig.engine.scripts = says(*verdicts)
+    rig.leases.take(grant(shadow_judge=judge()))
+    ctx, _ = await shadowing(ask("plain", "what?"))
+    await rig.shadows.idle()
+    [event] = copies(rig)
+    assert scores(event)["judge"] == pair
+    one, other = [call.request for call in rig.engine.calls if call.deployment == "small"][1:]
+    texts = [asked.messages[0].parts[0].text for asked in (one, other)]
+    assert all("Short?" in text and "what?" in text for text in texts)
+    assert texts[0].index("given") < texts[0].index("tried") and texts[1].index("tried") < texts[1].index("given")
+    assert (one.sampling.temperature, one.sampling.response_format.type) == (0, "json_schema")
+    rows = [row for row in rig.closed() if row.deployment == "small"]
+    assert [row.shadow for row in rows] == [False, True, True], "nobody's budget pays for the judge"
+    assert ctx.outcome.stages and rig.copies == {"done": 1, "judged": 1}
+    questions = [entry for entry, _, _ in rig.recorded if JUDGES in entry.attributes]
+    assert {entry.attributes[JUDGES] for entry in questions} == {event.request_id}
+    assert {entry.trace_id for entry in questions} == {ctx.trace_id}
+
+
+@pytest.mark.parametrize("failing", [Script(("I cannot say",)), Script(texts=(), error=Upstream("down"))])
+async def test_a_judge_that_says_nothing_is_told_and_gives_no_score(rig, ask, shadowing, failing):
+    rig.engine.scripts = says() | {"small": [Script(("given",)), failing]}
+    rig.leases.take(grant(shadow_judge=judge(model="plain")))
+    await shadowing(ask("plain"))
+    await rig.shadows.idle()
+    [event] = copies(rig)
+    assert [(pair.metric, pair.failed) for pair in event.pairs if pair.failed] == [("judge", True)]
+    assert "exact" in scores(event) and rig.copies == {"done": 1, "unjudged": 1}
+
+
+async def test_a_model_that_is_gone_cannot_judge(rig, ask, shadowing):
+    rig.engine.scripts = says()
+    rig.leases.take(grant(shadow_judge=judge(model="gone")))
+    await shadowing(ask("plain"))
+    await rig.shadows.idle()
+    assert rig.copies == {"done": 1, "unjudged": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "tried", "pair"),
+    [
+        ("a  b", Script(("a b",)), (0.5, 0.5)),
+        ("a", Script(("",)), (1, 0)),
+        ("a", Script(texts=(), error=Upstream("down")), (1, 0)),
+        (" ", Script(("b",)), None),
+    ],
+)
+async def test_what_needs_no_judge_is_not_asked(rig, ask, shadowing, given, tried, pair):
+    rig.engine.scripts = {"small": [Script((given,))], "large": [tried]}
+    rig.leases.take(grant(shadow_judge=judge()))
+    await shadowing(ask("plain"))
+    await rig.shadows.idle()
+    [event] = copies(rig)
+    assert scores(event).get("judge") == pair
+    assert [call.deployment for call in rig.engine.calls].count("small") == 1
+
+
+async def test_a_judge_has_a_share_and_money_of_its_own(rig, ask, shadowing):
+    rig.engine.scripts = says("B", "A")
+    rig.leases.take(grant(shadow_judge=judge(nano_usd_per_hour=1)))
+    for _ in range(2):
+        await shadowing(ask("plain"))
+        await rig.shadows.idle()
+        rig.engine.scripts = says("B", "A")
+    assert rig.copies == {"done": 2, "judged": 1, "judge_spent": 1}
+    rig.leases.take(grant(shadow_judge=judge(share=0)))
+    await shadowing(ask("plain"))
+    await rig.shadows.idle()
+    assert rig.copies["done"] == 3 and rig.copies["judged"] == 1
+
+
+async def test_a_judge_without_guardrails_sees_no_more_than_the_model_that_is_swapped(rig, ask, shadowing):
+    rig.engine.scripts = says("A", "A")
+    rig.leases.take(grant(model="guarded", shadow_judge=judge()))
+    await shadowing(ask("guarded", "write to a@example.com"))
+    await rig.shadows.idle()
+    assert rig.copies["judged"] == 1
+    asked = [call.request.messages[0].parts[0].text for call in rig.engine.calls if call.deployment == "small"]
+    assert len(asked) == 3 and not any("a@example.com" in text for text in asked)
+
+
+@pytest.mark.parametrize("kept", ["redacted", "full", "off"])
+async def test_both_answers_stand_in_one_trace_as_the_tenant_has_its_content_kept(rig, ask, shadowing, kept):
+    tree = rig.table.config.model_dump(mode="json")
+    tree.setdefault("tenants", {}).setdefault("dev", {})["trace_content"] = kept
+    rig.table = compile_table(Snapshot(Config.model_validate(tree), Path("headrace.yaml")))
+    rig.engine.scripts = {"small": [Script(("given",))], "large": [Script(("tried",))]}
+    rig.leases.take(grant())
+    ctx, _ = await shadowing(ask("plain", "asked"))
+    await rig.shadows.idle()
+    made = resource_spans([Record(ctx, status, ctx.wall_ns(), error) for ctx, status, error in rig.recorded])
+    spans = {span.span_id: span for span in made.scope_spans[0].spans}
+    told = {key: {entry.key: entry.value for entry in span.attributes} for key, span in spans.items()}
+    (copy,) = [key for key, values in told.items() if SHADOW_OF in values]
+    original = spans[copy].parent_span_id
+    assert told[copy][SHADOW_OF].string_value == ctx.request_id
+    assert spans[copy].trace_id == spans[original].trace_id
+    assert (told[original][genai.ARM].string_value, told[copy][genai.ARM].string_value) == ("baseline", "candidate")
+    assert told[copy][f"{SCORE}.exact.candidate"].double_value == 0
+    assert told[copy][f"{SCORE}.exact.baseline"].double_value == 1
+    if kept == "off":
+        assert not any(genai.OUTPUT_MESSAGES in values or genai.INPUT_MESSAGES in values for values in told.values())
+    else:
+        assert "given" in told[original][genai.OUTPUT_MESSAGES].string_value
+        assert "tried" in told[copy][genai.OUTPUT_MESSAGES].string_value
+        assert "asked" in told[copy][genai.INPUT_MESSAGES].string_value
 
 
 def test_a_share_of_requests_is_copied():

@@ -107,6 +107,7 @@ async def test_a_grounded_request_tells_its_words_and_its_passages_apart(rig, as
     (passage,) = json.loads(root[genai.PASSAGES])
     assert (passage["number"], passage["text"]) == (1, "It is a channel.")
     assert json.loads(root[genai.OUTPUT_MESSAGES])[0]["parts"][0]["content"] == "so [1]"
+    assert root[genai.GROUNDEDNESS] == ctx.outcome.grounding.score
 
 
 async def test_of_a_huge_request_the_last_words_are_kept(rig, ask):

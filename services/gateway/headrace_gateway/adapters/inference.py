@@ -7,8 +7,8 @@ from contextlib import aclosing
 
 from headrace_gateway.adapters.peers import outbound
 from headrace_gateway.ledger.reconcile import Used
-from headrace_gateway.ports import Envelope
-from headrace_kit.errors import ClientGone, DeadlineExceeded, HeadraceError, NotFound, NotReady, Upstream
+from headrace_gateway.ports import Envelope, HungUp
+from headrace_kit.errors import ClientGone, DeadlineExceeded, HeadraceError, NotFound, NotReady
 from headrace_kit.rpc import Identity, Outbound, Peer
 from headrace_protos.inference.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1 import service_pb2_grpc
@@ -101,5 +101,5 @@ def _engine_error(error: HeadraceError) -> HeadraceError:
     if isinstance(error, DeadlineExceeded):
         return DeadlineExceeded("the deadline passed before the answer was there")
     if isinstance(error, ClientGone):
-        return Upstream("the engine ended the call")
+        return HungUp("the engine ended the call")
     return error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -10,6 +12,7 @@ import uuid_utils
 from psycopg.types.json import Jsonb
 
 from headrace_gateway.audit import Entry, Noted
+from headrace_gateway.budgets.alerts import ALERT, told
 from headrace_kit.errors import BadInput, NotReady
 from headrace_kit.stores.postgres import Connection, Postgres
 
@@ -39,18 +42,44 @@ async def note(connection: Connection, entry: Entry) -> bool:
 
 
 class PostgresAudit:
-    """Fulfils `AuditStore`."""
+    """Fulfils `AuditStore`.
 
-    def __init__(self, store: Postgres) -> None:
-        self._store = store
+    Args:
+        store: the database.
+        telling: whether anybody is to be told of alerts: then each is kept beside its entry until it was told.
+    """
+
+    def __init__(self, store: Postgres, telling: Callable[[], bool] = lambda: False) -> None:
+        self._store, self._telling = store, telling
 
     async def note(self, entry: Entry) -> bool:
         """See `AuditStore`."""
         try:
             async with self._store.transaction() as connection:
-                return await note(connection, entry)
+                new = await note(connection, entry)
+                if new and entry.action == ALERT and self._telling():
+                    await connection.execute("INSERT INTO gateway.news (told) VALUES (%s)", (Jsonb(told(entry)),))
+                return new
         except _NOT_THERE_YET as error:
             raise NotReady("the audit table is not there yet") from error
+
+    @asynccontextmanager
+    async def news(self) -> AsyncIterator[Mapping[str, Any] | None]:
+        """The oldest alert that is told by nobody yet; it is gone once this is left without an error.
+
+        Raises NotReady.
+        """
+        try:
+            async with self._store.transaction() as connection:
+                cursor = await connection.execute(
+                    "SELECT number, told FROM gateway.news ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
+                )
+                row = await cursor.fetchone()
+                yield row[1] if row else None
+                if row:
+                    await connection.execute("DELETE FROM gateway.news WHERE number = %s", (row[0],))
+        except _NOT_THERE_YET as error:
+            raise NotReady("the table of news is not there yet") from error
 
     async def note_config(self, entry: Entry) -> bool:
         """See `AuditStore`."""

@@ -15,7 +15,7 @@ import uuid_utils
 
 from headrace_gateway.adapters.postgres_audit import note
 from headrace_gateway.admin import shown
-from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of, new_secret
+from headrace_gateway.admission.keys import ApiKey, KeyLimits, KeyRing, digest_of, new_secret
 from headrace_gateway.audit import Entry
 from headrace_kit.errors import Conflict, HeadraceError, NotFound, NotReady
 from headrace_kit.stores.postgres import Connection, Postgres
@@ -27,7 +27,7 @@ _LEARN_S = 0.05
 _LEARN_AT_MOST_S = 1.0
 _COLUMNS = (
     "id, tenant, name, scopes, digest, created_at, expires_at, revoked_at, version, rotated_at, previous_digest, "
-    "previous_until"
+    "previous_until, requests_per_minute, tokens_per_minute, concurrent_requests"
 )
 # Versions come from a sequence; without the lock a later one could be visible before an earlier one.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('gateway.api_keys'))"
@@ -55,16 +55,26 @@ class PostgresKeys:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def create(
-        self, tenant: str, name: str, scopes: frozenset[str], expires_at: datetime | None, by: str
+        self,
+        tenant: str,
+        name: str,
+        scopes: frozenset[str],
+        expires_at: datetime | None,
+        limits: KeyLimits | None,
+        by: str,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with its secret, which is kept nowhere. Raises NotReady."""
         secret = new_secret()
         async with self._store.transaction() as connection:
             await connection.execute(_LOCK)
             cursor = await connection.execute(
-                "INSERT INTO gateway.api_keys (id, tenant, name, scopes, digest, expires_at, created_by) "  # noqa: S608
-                f"VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
-                (str(uuid_utils.uuid7()), tenant, name, sorted(scopes), digest_of(secret), expires_at, by),
+                "INSERT INTO gateway.api_keys (id, tenant, name, scopes, digest, expires_at, created_by, "  # noqa: S608
+                "requests_per_minute, tokens_per_minute, concurrent_requests) "
+                f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
+                (
+                    *(str(uuid_utils.uuid7()), tenant, name, sorted(scopes), digest_of(secret), expires_at, by),
+                    *_written(limits),
+                ),
             )
             row = await cursor.fetchone()
             assert row is not None
@@ -98,6 +108,25 @@ class PostgresKeys:
             await note(connection, Entry(by, "key.rotated", key.tenant, key.id, shown(before), shown(key)))
         self._ring.update([key])
         return key, secret
+
+    async def limit(self, key_id: str, limits: KeyLimits | None, by: str) -> ApiKey:
+        """Give a key other limits, or none. Raises NotFound, Conflict where it has ended, NotReady."""
+        async with self._store.transaction() as connection:
+            before = await self._locked(connection, key_id)
+            if not before.usable(time.time()):
+                raise Conflict("this key was revoked or has expired; make a new one", code="key_ended", param="id")
+            cursor = await connection.execute(
+                "UPDATE gateway.api_keys SET requests_per_minute = %s, tokens_per_minute = %s, "  # noqa: S608
+                "concurrent_requests = %s, version = nextval('gateway.api_keys_version') "
+                f"WHERE id = %s RETURNING {_COLUMNS}",
+                (*_written(limits), before.id),
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            key = _key(row)
+            await note(connection, Entry(by, "key.limited", key.tenant, key.id, shown(before), shown(key)))
+        self._ring.update([key])
+        return key
 
     async def _locked(self, connection: Connection, key_id: str) -> ApiKey:
         """A key that nobody else changes meanwhile. Raises NotFound."""
@@ -189,4 +218,10 @@ def _key(row: Any) -> ApiKey:
         rotated_at=row[9].timestamp() if row[9] else None,
         previous=bytes(row[10]) if row[10] else None,
         previous_until=row[11].timestamp() if row[11] else 0.0,
+        limits=KeyLimits(*row[12:15]) if any(row[12:15]) else None,
     )
+
+
+def _written(limits: KeyLimits | None) -> tuple[int | None, int | None, int | None]:
+    given = limits or KeyLimits()
+    return given.requests_per_minute, given.tokens_per_minute, given.concurrent_requests

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import psycopg
 
+from headrace_gateway.ledger.holding import LedgerRow
 from headrace_gateway.ledger.usage import Group, UsageQuery, UsageRow
 from headrace_kit.errors import NotReady
 from headrace_kit.events import advance
@@ -24,7 +25,7 @@ _COLUMNS = {
     "reserved_output_tokens": "bigint", "cost_nano_usd": "bigint", "cache": "text", "finish_reason": "text",
     "error_code": "text", "verdict": "text", "confidence": "double precision", "guard_findings": "text[]",
     "cache_write_input_tokens": "bigint", "price_version": "text", "saved_nano_usd": "bigint",
-    "budget_day": "integer", "budget_holder": "text",
+    "budget_day": "integer", "budget_holder": "text", "track": "text",
 }  # fmt: skip
 _NOT_THERE_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 _KEY = {"request_id", "stage", "attempt"}
@@ -45,6 +46,7 @@ _GROUPS = {
     Group.MODEL: "model",
     Group.DEPLOYMENT: "deployment",
     Group.ARM: "arm",
+    Group.TRACK: "track",
     Group.KEY: "key_id",
     Group.OPERATION: "operation",
 }
@@ -108,13 +110,29 @@ class PostgresLedger:
             f"SELECT {''.join(name + ', ' for name in names)}"  # noqa: S608
             "count(DISTINCT request_id), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), "
             "coalesce(sum(cost_nano_usd), 0), coalesce(sum(cost_nano_usd) "
-            "FILTER (WHERE verdict IN ('rejected', 'judged', 'lost')), 0), "
+            "FILTER (WHERE verdict IN ('rejected', 'judged', 'lost', 'helped')), 0), "
             "count(DISTINCT request_id) FILTER (WHERE cache = 'hit'), coalesce(sum(saved_nano_usd), 0) "
             f"FROM gateway.ledger WHERE {' AND '.join(conditions)} {grouping} "
             f"{grouping.replace('GROUP BY', 'ORDER BY')} LIMIT 10000",
             *values,
         )
         return [UsageRow(tuple(row[: len(names)]), *map(int, row[len(names) :])) for row in rows]
+
+    async def attempts(self, query: UsageQuery, limit: int) -> list[LedgerRow]:
+        """The newest attempts of a time, copies of requests included. Raises NotReady."""
+        conditions = ["started_at >= %s", "started_at < %s"]
+        values: list[Any] = [query.start, query.end]
+        if query.tenant is not None:
+            conditions.append("tenant = %s")
+            values.append(query.tenant)
+        rows = await self._store.fetch(
+            "SELECT request_id::text, stage, attempt, trace_id, tenant, deployment, state = 'open', input_tokens, "  # noqa: S608
+            "cached_input_tokens, cache_write_input_tokens, output_tokens, cost_nano_usd, price_version, error_code "
+            f"FROM gateway.ledger WHERE {' AND '.join(conditions)} ORDER BY started_at DESC LIMIT %s",
+            *values,
+            limit,
+        )
+        return [LedgerRow(*row) for row in rows]
 
 
 def _row(event: RequestEvent) -> dict[str, Any]:
@@ -160,4 +178,5 @@ def _row(event: RequestEvent) -> dict[str, Any]:
         "saved_nano_usd": event.saved_nano_usd,
         "budget_day": event.budget_day,
         "budget_holder": event.budget_holder,
+        "track": event.track,
     }

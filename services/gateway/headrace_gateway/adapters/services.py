@@ -29,12 +29,15 @@ class Services:
     def __init__(self, peers: dict[str, Peer]) -> None:
         self._peers = peers
         self._console: Any = peers["tracing"].stub(console.ConsoleServiceStub)
-        self._stubs: dict[str, Any] = {
-            "inference": peers["inference"].stub(inference.InferenceServiceStub),
-            "retrieval": peers["retrieval"].stub(retrieval.RetrievalServiceStub),
-            "guardrails": peers["guardrails"].stub(guardrails.GuardrailsServiceStub),
-            "tracing": peers["tracing"].stub(tracing.TracingServiceStub),
-            "rollout": peers["rollout"].stub(rollout.RolloutServiceStub),
+        self._stubs: dict[str, tuple[Any, ...]] = {
+            "inference": (peers["inference"].stub(inference.InferenceServiceStub),),
+            "retrieval": (
+                peers["retrieval"].stub(retrieval.RetrievalServiceStub),
+                peers["retrieval"].stub(retrieval.MemoryServiceStub),
+            ),
+            "guardrails": (peers["guardrails"].stub(guardrails.GuardrailsServiceStub),),
+            "tracing": (peers["tracing"].stub(tracing.TracingServiceStub),),
+            "rollout": (peers["rollout"].stub(rollout.RolloutServiceStub),),
         }
 
     async def call(
@@ -46,7 +49,8 @@ class Services:
             HeadraceError: what the service answered; `Upstream` when it cannot be reached.
         """
         ctx.limit(timeout_s)
-        return await self._call(ctx, service, getattr(self._stubs[service], method), method, request)
+        stub = next(found for part in self._stubs[service] if (found := getattr(part, method, None)) is not None)
+        return await self._call(ctx, service, stub, method, request)
 
     async def console_file(self, ctx: RequestContext, request: pb.GetFileRequest) -> pb.GetFileResponse:
         """A file of the console. Raises as `call`."""

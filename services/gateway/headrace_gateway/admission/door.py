@@ -10,7 +10,8 @@ from headrace_gateway.admission.identity import identity_of
 from headrace_gateway.admission.keys import ApiKey, UnknownKey
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
-from headrace_gateway.admission.rates import RateBook
+from headrace_gateway.admission.rates import KEY, TEAM, RateBook
+from headrace_gateway.arms.canary import Canary
 from headrace_gateway.budgets.book import Book
 from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
 from headrace_gateway.observing.metrics import Metrics
@@ -32,7 +33,8 @@ class Visit:
         self.key: ApiKey | None = None
         self.inside = False
         self.stream_error: BaseException | None = _GONE
-        self.tenant: str | None = None
+        self.places: tuple[str, ...] = ()
+        """Whose places it has taken."""
         self._left = left
         self._done = False
 
@@ -48,7 +50,7 @@ class Visit:
         """The same visit for a task that serves it to its end, whatever becomes of its caller: leaving this one changes
         nothing from here on."""
         served = Visit(self.ctx, self._left)
-        served.key, served.inside, served.tenant = self.key, self.inside, self.tenant
+        served.key, served.inside, served.places = self.key, self.inside, self.places
         self._done = True
         return served
 
@@ -84,6 +86,7 @@ class Door:
         book: the money of tenants.
         rates: what they may do in a minute.
         record: takes the context of every request that left, with HTTP status and error code.
+        canary: the arm that this process is on for a request, where a new release of it is tried.
     """
 
     def __init__(
@@ -97,8 +100,9 @@ class Door:
         book: Book,
         rates: RateBook,
         record: Callable[[RequestContext, int, str], None],
+        canary: Callable[[Arrival], Canary | None] = lambda _: None,
     ) -> None:
-        self._keys = keys
+        self._keys, self._canary = keys, canary
         self._book, self._rates = book, rates
         self.in_flight = in_flight
         self._lag = lag
@@ -110,7 +114,9 @@ class Door:
 
     def open(self, arrival: Arrival) -> Visit:
         """Give an arriving request its ids; nothing is checked yet."""
-        return Visit(open_request(arrival, self._table()), self._leave)
+        ctx = open_request(arrival, self._table())
+        ctx.canary = self._canary(arrival)
+        return Visit(ctx, self._leave)
 
     async def admit(self, visit: Visit, task: asyncio.Task[Any] | None = None) -> None:
         """Check key, identity and limits. `task` serves the request, and ends with it.
@@ -139,10 +145,18 @@ class Door:
             if ctx.arrival.user or ctx.arrival.groups:
                 ctx.identity = identity_of(key, ctx.arrival.user, ctx.arrival.groups)
             tenant = ctx.identity.tenant
+            ctx.sample_again()
             limits = ctx.table.tenant(tenant).limits
-            self.in_flight.enter_tenant(tenant, limits.concurrent_requests)
-            visit.tenant = tenant
-            ctx.rates = self._rates.enter(tenant, limits)
+            self.in_flight.take_place(tenant, limits.concurrent_requests, TEAM)
+            visit.places = (tenant,)
+            own = key.limits
+            if own is None:
+                ctx.rates = self._rates.enter(tenant, limits)
+            else:
+                if own.concurrent_requests is not None:
+                    self.in_flight.take_place(place := f"key/{key.id}", own.concurrent_requests, KEY)
+                    visit.places = (tenant, place)
+                ctx.rates = self._rates.enter_by_key(key.id, own, tenant, limits)
             ctx.purse = self._book.open(tenant, ctx.started_ns)
 
     def assert_identity(self, visit: Visit, user: str, groups: tuple[str, ...]) -> None:
@@ -151,8 +165,8 @@ class Door:
             visit.ctx.identity = identity_of(visit.key, user, groups)
 
     def _leave(self, visit: Visit, status: int, error: BaseException | None) -> None:
-        if visit.tenant is not None:
-            self.in_flight.leave_tenant(visit.tenant)
+        for place in visit.places:
+            self.in_flight.give_back(place)
         if visit.inside:
             self.in_flight.leave()
         ctx = visit.ctx

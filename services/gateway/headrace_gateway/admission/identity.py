@@ -7,6 +7,8 @@ from headrace_kit.errors import BadInput, Forbidden
 from headrace_kit.rpc.call import Identity
 
 ASSERT_IDENTITY = "assert_identity"
+CHOOSE_ARM = "choose_arm"
+"""Not among the scopes that a key can be given: only services of ours have it, by their signed tokens."""
 _MAX_CHARS = 256
 _MAX_GROUPS = 256
 

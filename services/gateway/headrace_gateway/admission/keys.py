@@ -23,6 +23,16 @@ class UnknownKey(Unauthenticated):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """Limits of one key, besides its tenant's; None: no limit of its own. Rates hold over all replicas."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    """At one time, per gateway replica."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key without its secret. Times are seconds since 1970; None: never."""
 
@@ -38,6 +48,7 @@ class ApiKey:
     previous: bytes | None = None
     """Digest of the secret before the last rotation, good until `previous_until`."""
     previous_until: float = 0.0
+    limits: KeyLimits | None = None
 
     def usable(self, now: float) -> bool:
         """Whether it opens the door at `now`."""

@@ -20,7 +20,7 @@ class InFlight:
     def __init__(self) -> None:
         self.total = 0
         self.draining = False
-        self._tenants: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -50,24 +50,33 @@ class InFlight:
         if self.total == 0:
             self._idle.set()
 
-    def enter_tenant(self, tenant: str, limit: int) -> None:
-        """Take one of a tenant's places; `leave_tenant` gives it back. Raises Busy when all are taken."""
-        count = self._tenants.get(tenant, 0)
+    def take_place(self, whose: str, limit: int, said: str) -> None:
+        """Take one of the places of a tenant or key; `give_back` ends that.
+
+        Args:
+            whose: whose places they are.
+            limit: how many it has.
+            said: what the caller reads of it, such as "your team has".
+
+        Raises:
+            Busy: all are taken.
+        """
+        count = self._places.get(whose, 0)
         if count >= limit:
             raise Busy(
-                f"your team has {limit} requests in work, its limit; try again when one has ended",
+                f"{said} {limit} requests in work, its limit; try again when one has ended",
                 code="concurrency_limit_exceeded",
                 retry_after_s=1,
             )
-        self._tenants[tenant] = count + 1
+        self._places[whose] = count + 1
 
-    def leave_tenant(self, tenant: str) -> None:
-        """Give a tenant's place back."""
-        left = self._tenants[tenant] - 1
+    def give_back(self, whose: str) -> None:
+        """Give a place back."""
+        left = self._places[whose] - 1
         if left:
-            self._tenants[tenant] = left
+            self._places[whose] = left
         else:
-            del self._tenants[tenant]
+            del self._places[whose]
 
     async def drain(self) -> None:
         """Let nobody in any more; returns when everybody has left.

@@ -4,11 +4,54 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from headrace_kit.config.tenants import Limits
 from headrace_kit.errors import Busy
 
 _MINUTE_S = 60.0
+TEAM, KEY = "your team has", "this key has"
+"""How callers read of whose limit it is."""
+
+
+class PerMinute(Protocol):
+    """Limits of a tenant or key; None: there is none."""
+
+    @property
+    def requests_per_minute(self) -> int | None:
+        """Requests a minute, over all replicas."""
+        ...
+
+    @property
+    def tokens_per_minute(self) -> int | None:
+        """Tokens a minute, over all replicas."""
+        ...
+
+
+class Meter(Protocol):
+    """What a request is counted by."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds that never run backwards."""
+        ...
+
+    @property
+    def requests(self) -> Bucket | None:
+        """The bucket of requests that is nearer to its end; None where there is none."""
+        ...
+
+    @property
+    def tokens(self) -> Bucket | None:
+        """The same of tokens."""
+        ...
+
+    def take_tokens(self, count: int) -> None:
+        """Count what a request is likely to use. Raises Busy; `retry_after_s` is when it would not."""
+        ...
+
+    def settle(self, counted: int, used: int) -> None:
+        """A request has left: it was counted with so many tokens, and has used so many."""
+        ...
 
 
 class Bucket:
@@ -72,10 +115,10 @@ class Bucket:
 class Rates:
     """The buckets of one tenant, or of one key."""
 
-    __slots__ = ("asked", "clock", "limits", "requests", "tokens")
+    __slots__ = ("_said", "asked", "clock", "limits", "requests", "tokens")
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self.limits, self.clock = limits, clock
+    def __init__(self, limits: PerMinute, clock: Callable[[], float], said: str = TEAM) -> None:
+        self.limits, self.clock, self._said = limits, clock, said
         self.asked = 0
         """Requests that came, refused ones too."""
         self.requests = Bucket(limits.requests_per_minute) if limits.requests_per_minute else None
@@ -90,7 +133,7 @@ class Rates:
         self.asked += 1
         if self.requests is not None and (wait := self.requests.take(1, self.clock())):
             raise Busy(
-                f"your team has had its {self.requests.per_minute} requests a minute; try again in {_seconds(wait)}",
+                f"{self._said} had its {self.requests.per_minute} requests a minute; try again in {_seconds(wait)}",
                 code="rate_limit_exceeded",
                 retry_after_s=wait,
             )
@@ -99,7 +142,7 @@ class Rates:
         """Count what a request is likely to use. Raises Busy as `enter`."""
         if self.tokens is not None and (wait := self.tokens.take(count, self.clock())):
             raise Busy(
-                f"your team has had its {self.tokens.per_minute} tokens a minute, and this request may use {count}; "
+                f"{self._said} had its {self.tokens.per_minute} tokens a minute, and this request may use {count}; "
                 f"try again in {_seconds(wait)}",
                 code="rate_limit_exceeded",
                 retry_after_s=wait,
@@ -110,9 +153,53 @@ class Rates:
         if self.tokens is not None and used != counted:
             self.tokens.correct(used - counted, self.clock())
 
+    def take_back(self) -> None:
+        """A request that was counted did not come in."""
+        if self.requests is not None:
+            self.requests.correct(-1, self.clock())
+
+
+class Both:
+    """A key's buckets and its team's: what is taken from one is taken from the other, or from neither."""
+
+    __slots__ = ("_key", "_team", "clock")
+
+    def __init__(self, key: Rates, team: Rates) -> None:
+        self._key, self._team, self.clock = key, team, key.clock
+
+    @property
+    def requests(self) -> Bucket | None:
+        """See `Meter`."""
+        return _scarcer(self._key.requests, self._team.requests, self.clock())
+
+    @property
+    def tokens(self) -> Bucket | None:
+        """See `Meter`."""
+        return _scarcer(self._key.tokens, self._team.tokens, self.clock())
+
+    def take_tokens(self, count: int) -> None:
+        """See `Meter`."""
+        self._key.take_tokens(count)
+        try:
+            self._team.take_tokens(count)
+        except Busy:
+            self._key.settle(count, 0)
+            raise
+
+    def settle(self, counted: int, used: int) -> None:
+        """See `Meter`."""
+        self._key.settle(counted, used)
+        self._team.settle(counted, used)
+
+
+def _scarcer(one: Bucket | None, other: Bucket | None, now: float) -> Bucket | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.left(now) <= other.left(now) else other
+
 
 class RateBook:
-    """Buckets by tenant.
+    """Buckets by tenant, and of keys that have limits of their own.
 
     Args:
         clock: seconds that never run backwards.
@@ -124,25 +211,38 @@ class RateBook:
         """How many gateways there are."""
         self._rates: dict[str, Rates] = {}
 
-    def enter(self, tenant: str, limits: Limits) -> Rates | None:
+    def enter(self, tenant: str, limits: PerMinute, said: str = TEAM) -> Rates | None:
         """Count a request; returns the tenant's buckets, None where it has no limits. Raises as `Rates.enter`."""
         rates = self._rates.get(tenant)
         if rates is None or rates.limits is not limits:
-            rates = self._changed(tenant, rates, limits)
+            rates = self._changed(tenant, rates, limits, said)
         if rates is not None:
             rates.enter()
         return rates
 
+    def enter_by_key(self, key_id: str, own: PerMinute, tenant: str, limits: PerMinute) -> Meter | None:
+        """Count a request of a key with limits of its own, as `enter`; not one that its team may not make."""
+        of_key = self.enter(f"key/{key_id}", own, KEY)
+        try:
+            of_team = self.enter(tenant, limits)
+        except Busy:
+            if of_key is not None:
+                of_key.take_back()
+            raise
+        if of_key is None or of_team is None:
+            return of_key or of_team
+        return Both(of_key, of_team)
+
     def all(self) -> dict[str, Rates]:
-        """Buckets by tenant."""
+        """Buckets by tenant, and by `key/` and the key's id."""
         return self._rates
 
-    def _changed(self, tenant: str, old: Rates | None, limits: Limits) -> Rates | None:
+    def _changed(self, tenant: str, old: Rates | None, limits: PerMinute, said: str) -> Rates | None:
         """Buckets under new limits; one whose limit is as before goes on."""
         if limits.requests_per_minute is None and limits.tokens_per_minute is None:
             self._rates.pop(tenant, None)
             return None
-        new = Rates(limits, self.clock)
+        new = Rates(limits, self.clock, said)
         for bucket in filter(None, (new.requests, new.tokens)):
             bucket.share = 1 / self.replicas
         if old is not None:

@@ -1,4 +1,4 @@
-"""How replicas share a tenant's rates: by demand, told once a second."""
+"""How replicas share the rates of tenants and keys: by demand, told once a second."""
 
 from __future__ import annotations
 

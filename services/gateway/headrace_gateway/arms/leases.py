@@ -10,13 +10,28 @@ from collections.abc import Callable
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from headrace_gateway.arms.split import BASELINE, CANDIDATE, NO_SHADOW, Arm, ShadowLimits, point, unit
+from headrace_gateway.arms.canary import TARGET, Canary, canary_of, counted
+from headrace_gateway.arms.split import (
+    BASELINE,
+    CANDIDATE,
+    FRESH,
+    NO_SHADOW,
+    POINTS,
+    Arm,
+    JudgeLimits,
+    ShadowLimits,
+    point,
+    unit,
+)
+from headrace_gateway.context import Arrival
 from headrace_gateway.routing.plan import ModelPlan, compile_model
 from headrace_gateway.routing.table import Table
+from headrace_gateway.running import Running
 from headrace_protos.rollout.v1.messages_pb2 import Grant, Split
 
 _log = logging.getLogger(__name__)
 _PLANS = 256
+_HERE = Running()
 
 
 class Leases:
@@ -24,10 +39,13 @@ class Leases:
 
     Args:
         clock: seconds, never running backwards.
+        running: this process, where new releases of it are tried.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, running: Running = _HERE) -> None:
         self._clock = clock
+        self._running = running
+        self._canary: Canary | None = None
         self._until = 0.0
         self._splits: dict[str, Split] = {}
         self._plans: dict[tuple[str, str, str], ModelPlan | None] = {}
@@ -36,6 +54,7 @@ class Leases:
         """Replace what was granted before."""
         self._until = self._clock() + grant.lease_ms / 1000
         self._splits = {split.model: split for split in grant.splits}
+        self._canary = canary_of(self._running, self._splits.pop(TARGET, None))
 
     @property
     def live(self) -> bool:
@@ -48,10 +67,17 @@ class Leases:
         if split is None:
             return Arm(plan, "", "", unit("", sticky_key))
         same = unit(split.salt, sticky_key)
-        if point(split.salt, sticky_key) < split.weight and (candidate := self._candidate(table, split)) is not None:
+        place = point(split.salt, sticky_key)
+        if place < split.weight and (candidate := self._candidate(table, split)) is not None:
             return Arm(candidate, split.rollout_id, CANDIDATE, same, split.weight)
+        if place >= POINTS - split.fresh and (fresh := self._plan(table, split, split.fresh_json)) is not None:
+            return Arm(fresh, split.rollout_id, FRESH, same, split.weight)
         shadow = split.shadow if split.shadow and self._candidate(table, split) is not None else 0
         return Arm(plan, split.rollout_id, BASELINE, same, split.weight, shadow, _limits(split))
+
+    def canary(self, arrival: Arrival) -> Canary | None:
+        """The arm that this process is on, for a request that releases of it are judged by."""
+        return self._canary if self._canary is not None and counted(arrival) and self.live else None
 
     def candidate(self, table: Table, model: str, rollout_id: str) -> ModelPlan | None:
         """The candidate of a rollout that still runs; None where it does not, or does not fit."""
@@ -60,30 +86,37 @@ class Leases:
 
     def _candidate(self, table: Table, split: Split) -> ModelPlan | None:
         """The candidate's plan, compiled once per snapshot; None where it does not fit the snapshot."""
-        key = (table.hash, split.rollout_id, split.candidate_json)
+        return self._plan(table, split, split.candidate_json)
+
+    def _plan(self, table: Table, split: Split, patch: str) -> ModelPlan | None:
+        key = (table.hash, split.rollout_id, patch)
         if key not in self._plans:
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            self._plans[key] = _compile(table, split)
+            self._plans[key] = _compile(table, split, patch)
         return self._plans[key]
 
 
 def _limits(split: Split) -> ShadowLimits:
     if not split.shadow:
         return NO_SHADOW
-    return ShadowLimits(split.shadow_concurrency, split.shadow_nano_usd_per_hour, split.shadow_similarity)
+    judge = None
+    if split.HasField("shadow_judge"):
+        asked = split.shadow_judge
+        judge = JudgeLimits(asked.model, asked.criteria, asked.share, asked.nano_usd_per_hour)
+    return ShadowLimits(split.shadow_concurrency, split.shadow_nano_usd_per_hour, split.shadow_similarity, judge)
 
 
-def _compile(table: Table, split: Split) -> ModelPlan | None:
+def _compile(table: Table, split: Split, patch: str) -> ModelPlan | None:
     try:
-        model = table.config.candidate(split.model, json.loads(split.candidate_json))
+        model = table.config.candidate(split.model, json.loads(patch))
         table.config.check_model(model, ("candidate",))
         table.config.check_candidate(split.model, model, ("candidate",))
         return compile_model(split.model, model, table.config, dict(table.policies), table.folder)
     except (ValueError, TypeError, ValidationError, PydanticCustomError) as error:
         _log.error(
-            "the candidate of rollout %s does not fit this config: its model stays on the baseline",
+            "an arm of rollout %s does not fit this config: its keys stay on the baseline",
             split.rollout_id,
-            extra={"rollout_id": split.rollout_id, "reason": str(error)},
+            extra={"rollout_id": split.rollout_id, "reason": str(error), "patch": patch},
         )
         return None

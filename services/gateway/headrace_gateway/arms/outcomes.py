@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import re2
 
+from headrace_gateway.arms.canary import TARGET
 from headrace_gateway.cascade.schema import conforms, is_object
 from headrace_gateway.context import RequestContext
 from headrace_gateway.ledger.about import event_about
@@ -111,6 +112,10 @@ class Finishing:
 
     def record(self, ctx: RequestContext, status: int, error: str) -> None:
         """A request has left with an HTTP status and a code of the error table, or none."""
+        if ctx.canary is not None and (ctx.outcome.stages or error not in _LIMITS):
+            event = of_release(ctx, status, error)
+            self._journal.closed(event)
+            self._count(TARGET, event.arm, event.failure)
         if ctx.rollout_id and (ctx.outcome.stages or error not in _LIMITS):
             event = finished(ctx, status, error)
             self._journal.closed(event)
@@ -136,6 +141,15 @@ def finished(ctx: RequestContext, status: int, error: str) -> RequestEvent:
         event.segment["prompt"] = _range(ctx.usage.input_tokens or seen.prompt_tokens)
         if seen.script:
             event.segment["script"] = seen.script
+    return event
+
+
+def of_release(ctx: RequestContext, status: int, error: str) -> RequestEvent:
+    """The finished event of a request on a release of the gateway; one of its own beside that of a model's rollout."""
+    assert ctx.canary is not None
+    event = finished(ctx, status, error)
+    event.rollout_id, event.arm, event.weight = ctx.canary.rollout_id, ctx.canary.arm, ctx.canary.weight
+    event.unit = ctx.canary.unit(ctx.span_id)
     return event
 
 

@@ -11,14 +11,25 @@ from dataclasses import dataclass
 
 from headrace_gateway.arms.grade import Said, grade
 from headrace_gateway.arms.outcomes import finished
+from headrace_gateway.arms.referee import Referee
 from headrace_gateway.arms.split import ShadowLimits, point
 from headrace_gateway.calls import GenerateCall
+from headrace_gateway.cascade.learned import prompt_of
 from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
 from headrace_gateway.ports import Journal
 from headrace_kit.errors import HeadraceError, row
 
 _log = logging.getLogger(__name__)
 _HOUR_S = 3600.0
+
+SHADOW_OF = "headrace.shadow.of"
+"""In the trace of a copy: the request that it is a copy of."""
+
+JUDGE = "judge"
+"""Metric of a model that compares both answers."""
+
+SCORE = "headrace.shadow.score"
+"""Begins the names of a copy's scores in its trace: `<metric>.baseline` and `<metric>.candidate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,11 @@ class Shadows:
     Args:
         serve: runs a copy.
         similarity: compares what two answers mean.
+        referee: has a model compare two answers.
         journal: the event log.
         record: who else hears of requests that have ended.
-        count: hears of each copy by model: `done`, `failed`, or why it was left out: `busy`, `spent`.
+        count: hears of each copy by model: `done`, `failed`, or why it was left out: `busy`, `spent`; and of each that
+            is compared by a model: `judged`, `unjudged` (it gave no verdict), `judge_spent`.
         clock: seconds.
     """
 
@@ -87,12 +100,13 @@ class Shadows:
         self,
         serve: Serve,
         similarity: Similarity,
+        referee: Referee,
         journal: Journal,
         record: Callable[[RequestContext, int, str], None],
         count: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._serve, self._similarity, self._journal = serve, similarity, journal
+        self._serve, self._similarity, self._referee, self._journal = serve, similarity, referee, journal
         self._record, self._count = record, count
         self._money = Allowance(clock)
         self._running: dict[str, set[asyncio.Task[None]]] = {}
@@ -129,6 +143,9 @@ class Shadows:
         ctx = _context(original)
         status, error = 200, ""
         scores: dict[str, float] = {}
+        unjudged = False
+        # Before stages put passages into it.
+        question = prompt_of(copy.call.messages, copy.call.prompt) if copy.limits.judge is not None else ""
         try:
             try:
                 await self._serve(ctx, copy.call)
@@ -141,8 +158,14 @@ class Shadows:
                     scores["similarity"] = await self._alike(ctx, copy.limits.similarity, given.text)
                 elif copy.limits.similarity and error:
                     scores["similarity"] = 0.0
+                if self._judges(original, copy):
+                    better = 0.0 if error else await self._compare(ctx, original, copy, question)
+                    if better is None:
+                        unjudged = True
+                    else:
+                        scores[JUDGE] = better
         except asyncio.CancelledError:
-            status, error, scores = 499, "client_closed_request", {}
+            status, error, scores, unjudged = 499, "client_closed_request", {}, False
             raise
         except Exception:
             _log.exception("a copy of a request could not be compared")
@@ -152,14 +175,46 @@ class Shadows:
             if ctx.rollout_id:
                 event = finished(ctx, status, error)
                 for metric, score in scores.items():
-                    event.pairs.add(metric=metric, baseline=_baseline(metric, original), candidate=score)
+                    event.pairs.add(metric=metric, baseline=_baseline(metric, original, score), candidate=score)
+                if unjudged:
+                    event.pairs.add(metric=JUDGE, failed=True)
                 self._journal.closed(event)
+            _tell(ctx, original, scores)
             self._count(original.plan.name if original.plan else "", "failed" if error else "done")
             self._record(ctx, status, error)
+
+    def _judges(self, original: RequestContext, copy: Copy) -> bool:
+        """Whether a model is to compare the answers: it is among those that are sampled, and there is money left."""
+        judge = copy.limits.judge
+        if judge is None or not _said(original).text.strip():
+            return False
+        if not chosen(f"judge\0{original.rollout_id}", original.request_id, judge.share):
+            return False
+        left = self._money.left(_judges_money(original.rollout_id), judge.nano_usd_per_hour) > 0
+        if not left:
+            self._count(original.plan.name if original.plan else "", "judge_spent")
+        return left
+
+    async def _compare(self, ctx: RequestContext, original: RequestContext, copy: Copy, question: str) -> float | None:
+        """How much the candidate's answer is preferred; None where nobody can tell."""
+        answer = _said(ctx)
+        if answer.fault == "empty":
+            return 0.0
+        if not answer.text.strip():
+            return None  # it calls tools where the other one talks
+        assert copy.limits.judge is not None
+        found = await self._referee(ctx, copy.limits.judge, question, _said(original).text, answer.text)
+        self._money.spent(_judges_money(original.rollout_id), found.nano_usd)
+        self._count(original.plan.name if original.plan else "", "unjudged" if found.second is None else "judged")
+        return found.second
 
     async def _alike(self, ctx: RequestContext, deployment: str, given: str) -> float:
         answer = ctx.answered.text() if ctx.answered is not None else ""
         return await self._similarity(ctx, deployment, given, answer) if answer else 0.0
+
+
+def _judges_money(rollout_id: str) -> str:
+    return f"{rollout_id}\0judge"
 
 
 def _context(original: RequestContext) -> RequestContext:
@@ -178,11 +233,26 @@ def _context(original: RequestContext) -> RequestContext:
     return ctx
 
 
+def _tell(ctx: RequestContext, original: RequestContext, scores: dict[str, float]) -> None:
+    """Say in the trace what the copy is a copy of, and how its answer compares.
+
+    It hangs under the request's own span, so both answers stand in one trace, as far as the tenant's `trace_content`
+    keeps them.
+    """
+    ctx.attributes[SHADOW_OF] = original.request_id
+    for metric, score in scores.items():
+        ctx.attributes[f"{SCORE}.{metric}.baseline"] = _baseline(metric, original, score)
+        ctx.attributes[f"{SCORE}.{metric}.candidate"] = score
+
+
 def _said(ctx: RequestContext) -> Said:
     assert ctx.answered is not None
     return Said(ctx.answered.text(), ctx.answered.fault(), ctx.usage.output_tokens, ctx.answered.asked.type)
 
 
-def _baseline(metric: str, original: RequestContext) -> float:
-    """The score of the answer that was given: it is its own measure, but it may have missed the form."""
+def _baseline(metric: str, original: RequestContext, candidate: float) -> float:
+    """The score of the answer that was given: it is its own measure, but it may have missed the form, and what a judge
+    prefers it less."""
+    if metric == JUDGE:
+        return 1 - candidate
     return float(metric != "json" or (original.answered is not None and original.answered.fault() == ""))

@@ -11,18 +11,32 @@ POINTS = 10_000
 """A weight of this many is everybody."""
 
 BASELINE, CANDIDATE = "baseline", "candidate"
+FRESH = "fresh"
+"""A baseline as young as the candidate, which the candidate is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeLimits:
+    """The model that compares answers of both arms, by which criteria, for which share of copies in 1/10000, and what
+    it may cost in an hour at one gateway."""
+
+    model: str
+    criteria: str
+    share: int
+    nano_usd_per_hour: int
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowLimits:
     """What the copies of a rollout may take at one gateway: at one time, and in an hour.
 
-    `similarity` is the deployment that embeds both answers; empty: none does.
+    `similarity` is the deployment that embeds both answers; empty: none does. `judge` compares them; None: nobody does.
     """
 
     concurrency: int
     nano_usd_per_hour: int
     similarity: str
+    judge: JudgeLimits | None = None
 
 
 NO_SHADOW = ShadowLimits(0, 0, "")

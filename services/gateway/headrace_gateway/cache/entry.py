@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from headrace_gateway.outcome import Citation, GuardFinding
+from headrace_gateway.outcome import Citation, Grounding, GuardFinding
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
@@ -25,6 +25,7 @@ class Entry(Struct, frozen=True, array_like=True):
     question: str
     citations: list[Citation]
     findings: list[GuardFinding]
+    grounding: Grounding | None = None
 
     def replay(self) -> list[GenerateChunk]:
         """The chunks."""

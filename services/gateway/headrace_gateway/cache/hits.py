@@ -14,6 +14,8 @@ def replay(ctx: RequestContext, entry: Entry) -> list[GenerateChunk]:
     outcome = ctx.outcome
     outcome.deployment = entry.deployment
     outcome.citations = entry.citations
+    if entry.grounding is not None:
+        outcome.grounding = entry.grounding
     outcome.guardrails.extend(entry.findings)
     outcome.saved_usd = usd(entry.cost_nano_usd)
     ctx.usage = entry.tokens()
@@ -22,6 +24,13 @@ def replay(ctx: RequestContext, entry: Entry) -> list[GenerateChunk]:
 
 def hit_event(ctx: RequestContext, entry: Entry, chunks: list[GenerateChunk]) -> RequestEvent:
     """The row: no tokens and no cost, for none were spent, and what was saved."""
+    event = free_event(ctx, chunks)
+    event.deployment, event.cache, event.saved_nano_usd = entry.deployment, "hit", entry.cost_nano_usd
+    return event
+
+
+def free_event(ctx: RequestContext, chunks: list[GenerateChunk]) -> RequestEvent:
+    """The row of an answer that no engine was asked for."""
     now = ctx.elapsed_us()
     event = RequestEvent(
         kind=RequestEvent.KIND_CLOSED,
@@ -30,14 +39,11 @@ def hit_event(ctx: RequestContext, entry: Entry, chunks: list[GenerateChunk]) ->
         key_id=ctx.identity.key_id,
         unit=ctx.unit,
         model=ctx.plan.name if ctx.plan else "",
-        deployment=entry.deployment,
         rollout_id=ctx.rollout_id,
         arm=ctx.arm,
         config_hash=ctx.table.hash,
         trace_id=ctx.trace_id,
         operation=ctx.operation,
-        cache="hit",
-        saved_nano_usd=entry.cost_nano_usd,
         finish_reason=next((chunk.finish_reason for chunk in reversed(chunks) if chunk.finish_reason), ""),
         first_token_us=now,
         ended_us=now,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from headrace_gateway.arms.split import FRESH
 from headrace_gateway.cache.plan import CachePlan
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.context import RequestContext
@@ -34,8 +35,8 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
     """The place of a request whose text has passed the input checks, before passages are put into it.
 
     Rights are part of it: tenant, user, groups, and whether the key reads everything. So are model, arm and policy (by
-    the plan's fingerprint), a policy that the request adds, and all that was asked; and its metadata where deployments
-    are chosen by conditions.
+    the plan's fingerprint; a fresh baseline may have the old one's plan, and begins with no answers), a policy that the
+    request adds, and all that was asked; and its metadata where deployments are chosen by conditions.
     """
     identity, options = ctx.identity, call.options
     extra = ctx.table.config.guardrails.get(options.guardrails)
@@ -51,6 +52,7 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
             call.operation.encode(),
             *(f"{name}={value}".encode() for name, value in sorted(call.metadata.items()) if model.selective),
             *(name.encode() for name in sorted(options.collections)),
+            *((FRESH.encode(), ctx.rollout_id.encode()) if ctx.arm == FRESH else ()),
         )
     )
     asked = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)

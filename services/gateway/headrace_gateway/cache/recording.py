@@ -57,4 +57,5 @@ class Recording:
             question=question,
             citations=ctx.outcome.citations,
             findings=[found for found in ctx.outcome.guardrails if found.direction == "output"],
+            grounding=ctx.outcome.grounding or None,
         )

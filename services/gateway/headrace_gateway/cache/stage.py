@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from headrace_gateway.cache.entry import Entry, decode, encode
 from headrace_gateway.cache.flights import Flight, Flights
-from headrace_gateway.cache.hits import hit_event, replay
+from headrace_gateway.cache.hits import free_event, hit_event, replay
 from headrace_gateway.cache.key import Place, place_of
 from headrace_gateway.cache.plan import CachePlan
 from headrace_gateway.cache.ports import CacheStore, Epochs, Room
@@ -90,6 +90,12 @@ class AnswerCache:
             self._flights.land(place.exact, flight, entry)
         if entry is not None:
             self._keep(plan.cache, place, flight, entry, vector)
+
+    async def unanswered(self, ctx: RequestContext, text: str) -> Chunks:
+        """The words that a model gives in place of an answer when its documents hold none. No engine is asked."""
+        chunk = GenerateChunk(text=text, finish_reason="stop")
+        self._journal.closed(free_event(ctx, [chunk]))
+        yield chunk
 
     async def stop(self) -> None:
         """Give up what is still to be written."""

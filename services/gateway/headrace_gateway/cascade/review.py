@@ -19,6 +19,8 @@ class Review:
     moment: str = ""
     judges: bool = False
     """The attempt only judges another one's answer."""
+    helps: bool = False
+    """The attempt makes no answer, but what one is made from."""
 
     def decide(self, accepted: bool, signal: str, value: float | None, moment: str) -> bool:
         """Set the verdict, and return it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.context import RequestContext
-from headrace_gateway.grounding.prompt import query_of
+from headrace_gateway.grounding.prompt import query_of, rewrite_of
+from headrace_gateway.grounding.rewriting import Rewriting
 from headrace_gateway.ports import Retriever, envelope
 from headrace_gateway.routing.plan import ModelPlan
 from headrace_kit.errors import BadInput, NotFound
@@ -14,7 +15,9 @@ _UNKNOWN = "collection_not_found"
 _PARAM = "headrace.collections"
 
 
-async def retrieve(retriever: Retriever, ctx: RequestContext, plan: ModelPlan, call: GenerateCall) -> list[Passage]:
+async def retrieve(
+    retriever: Retriever, rewriting: Rewriting, ctx: RequestContext, plan: ModelPlan, call: GenerateCall
+) -> list[Passage]:
     """Passages from the model's own collections and those that the request names, best first.
 
     Raises:
@@ -32,10 +35,24 @@ async def retrieve(retriever: Retriever, ctx: RequestContext, plan: ModelPlan, c
         raise BadInput("an answer from collections needs a user message with text", param="messages")
     with ctx.stage("retrieve", **{"headrace.collections": len(collections)}) as hop:
         request = SearchRequest(collections=collections, query=query, top_k=plan.passages, rerank=plan.rerank)
+        request.window, request.section = plan.passage_window, plan.passage_section
+        if plan.rewrite is not None:
+            request.rewrite.CopyFrom(rewrite_of(call, plan.rewrite))
+        request.explain = plan.grounding.relevance is not None
         try:
-            found = await retriever.search(request, envelope(ctx, hop))
+            found = await rewriting.search(ctx, request, lambda: retriever.search(request, envelope(ctx, hop)))
         except NotFound as error:
             raise NotFound(error.message, code=_UNKNOWN, param=_PARAM) from error
         ctx.epochs.update(found.epochs)
-        hop.attributes["headrace.passages"] = len(found.results)
-        return list(found.results)
+        passages = [passage for passage in found.results if _relevant(passage, plan.grounding.relevance)]
+        hop.attributes["headrace.passages"] = len(passages)
+        return passages
+
+
+def _relevant(passage: Passage, least: float | None) -> bool:
+    """Whether a passage is near enough to the question; one that was found without vectors is not judged by them."""
+    return least is None or passage.scores.get("vector", least if _only_words(passage) else 0.0) >= least
+
+
+def _only_words(passage: Passage) -> bool:
+    return "fused" not in passage.scores

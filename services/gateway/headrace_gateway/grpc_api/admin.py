@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from headrace_gateway.admin import KeyAdmin
+from headrace_gateway.admin import KeyAdmin, KeyInfo
 from headrace_gateway.admission.door import Door
 from headrace_gateway.audit import AuditReader, Noted
 from headrace_gateway.deployments import Action, DeploymentAdmin
@@ -47,7 +47,8 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         async with visiting(self._door, call, SERVICE, admin=True) as visit:
             key, secret = await self._keys.create(
-                visit.ctx, request.tenant, request.name, request.scopes, request.expires_at
+                *(visit.ctx, request.tenant, request.name, request.scopes, request.expires_at),
+                _limits(request.limits),
             )
             return pb.CreateKeyResponse(id=key.id, key=secret)
 
@@ -55,23 +56,8 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     async def ListKeys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
         """See the proto."""
         async with visiting(self._door, call, SERVICE, admin=True, traced=False):
-            shown = [self._keys.show(key) for key in await self._keys.list(request.tenant or None)]
-            return pb.ListKeysResponse(
-                keys=[
-                    pb.KeyInfo(
-                        id=info.id,
-                        tenant=info.tenant,
-                        name=info.name,
-                        scopes=info.scopes,
-                        created_at=info.created_at,
-                        expires_at=info.expires_at,
-                        revoked_at=info.revoked_at,
-                        rotated_at=info.rotated_at,
-                        previous_until=info.previous_until,
-                    )
-                    for info in shown
-                ]
-            )
+            found = await self._keys.list(request.tenant or None)
+            return pb.ListKeysResponse(keys=[_key(self._keys.show(key)) for key in found])
 
     @rpc(public=True)
     async def RotateKey(self, request: pb.RotateKeyRequest, call: Call) -> pb.RotateKeyResponse:
@@ -79,6 +65,13 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
         async with visiting(self._door, call, SERVICE, admin=True) as visit:
             key, secret = await self._keys.rotate(visit.ctx, request.id, request.overlap)
             return pb.RotateKeyResponse(id=key.id, key=secret, previous_until=self._keys.show(key).previous_until)
+
+    @rpc(public=True)
+    async def LimitKey(self, request: pb.LimitKeyRequest, call: Call) -> pb.LimitKeyResponse:
+        """See the proto."""
+        async with visiting(self._door, call, SERVICE, admin=True) as visit:
+            key = await self._keys.limit(visit.ctx, request.id, _limits(request.limits))
+            return pb.LimitKeyResponse(key=_key(self._keys.show(key)))
 
     @rpc(public=True)
     async def ListAudit(self, request: pb.ListAuditRequest, call: Call) -> pb.ListAuditResponse:
@@ -126,6 +119,26 @@ class AdminServicer(service_pb2_grpc.AdminServiceServicer):
     async def _act(self, action: Action, name: str, wait: bool, call: Call) -> pb.Deployment:
         async with visiting(self._door, call, SERVICE, admin=True) as visit:
             return await self._deployments.act(visit.ctx, action, name, wait=wait)
+
+
+def _limits(limits: pb.KeyLimits) -> dict[str, int | None]:
+    """What is set, by name."""
+    return {field.name: value for field, value in limits.ListFields()}
+
+
+def _key(info: KeyInfo) -> pb.KeyInfo:
+    return pb.KeyInfo(
+        id=info.id,
+        tenant=info.tenant,
+        name=info.name,
+        scopes=info.scopes,
+        created_at=info.created_at,
+        expires_at=info.expires_at,
+        revoked_at=info.revoked_at,
+        rotated_at=info.rotated_at,
+        previous_until=info.previous_until,
+        limits=pb.KeyLimits(**info.limits) if info.limits else None,
+    )
 
 
 def _entry(noted: Noted) -> pb.AuditEntry:

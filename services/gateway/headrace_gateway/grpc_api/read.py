@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headrace_gateway.arms.split import BASELINE, CANDIDATE
 from headrace_gateway.cache.wishes import WISHES
 from headrace_gateway.calls import CHAT, COMPLETION, GenerateCall, Options
 from headrace_gateway.parts import AUDIO_FORMATS
@@ -22,6 +23,7 @@ _BOUNDS = {
     "top_logprobs": (0, 20),
 }
 _MAX_REGEX_CHARS = 4096
+ARMS = (BASELINE, CANDIDATE)
 _DETAILS = ("", "auto", "low", "high")
 _MAX_PAIRS, _MAX_PAIR_KEY_CHARS, _MAX_PAIR_VALUE_CHARS = 16, 64, 512
 _MAX_N, _MAX_STOPS, _MAX_TOOLS, _MAX_COLLECTIONS, _MAX_CHARS = 16, 4, 128, 16, 256
@@ -117,6 +119,8 @@ def _options(sent: pb.HeadraceOptions) -> Options:
         raise BadInput(
             f"headrace.conversation_id has at most {_MAX_CHARS} characters", param="headrace.conversation_id"
         )
+    if sent.arm not in ("", *ARMS) or bool(sent.arm) != bool(sent.rollout):
+        raise BadInput("headrace.arm is baseline or candidate, and goes with headrace.rollout", param="headrace.arm")
     return Options(
         collections=tuple(sent.collections),
         guardrails=sent.guardrails,
@@ -125,4 +129,6 @@ def _options(sent: pb.HeadraceOptions) -> Options:
         groups=tuple(sent.groups),
         route=sent.route,
         cache=sent.cache,
+        rollout=sent.rollout,
+        arm=sent.arm,
     )

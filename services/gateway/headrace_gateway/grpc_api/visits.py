@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.arms.canary import ROUTED
 from headrace_gateway.context import Arrival
 from headrace_kit.errors import Forbidden, row
 from headrace_kit.rpc import Call
@@ -32,6 +33,7 @@ async def visiting(
             transport="grpc",
             request_id=call.request_id,
             traced=traced,
+            routed=ROUTED in call.metadata,
         )
     )
     try:

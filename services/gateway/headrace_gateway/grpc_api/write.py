@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace_gateway.ledger.usage import UsageRow
-from headrace_gateway.outcome import Outcome, usd
+from headrace_gateway.outcome import Grounding, Outcome, usd
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.gateway.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
@@ -96,9 +96,12 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
                 page=entry.page or 0,
                 quote=entry.quote,
                 score=entry.score,
+                sentences=[pb.SentenceSupport(start=span.start, end=span.end) for span in entry.sentences],
+                support=entry.support,
             )
             for entry in outcome.citations
         ],
+        grounding=_grounding(outcome.grounding) if outcome.grounding else None,
         guardrails=[
             pb.GuardFinding(
                 direction=found.direction,
@@ -109,4 +112,17 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
             )
             for found in outcome.guardrails
         ],
+    )
+
+
+def _grounding(grounding: Grounding) -> pb.Grounding:
+    return pb.Grounding(
+        score=grounding.score,
+        sentences=[
+            pb.SentenceSupport(
+                start=one.start, end=one.end, score=one.score, supported=one.supported, choice=one.choice
+            )
+            for one in grounding.sentences
+        ],
+        withheld=grounding.withheld,
     )

@@ -25,6 +25,7 @@ class NewRollout(Struct, forbid_unknown_fields=True):
 
     model: Annotated[str, Meta(min_length=1)]
     spec: dict[str, Any]
+    queue: bool = False
 
 
 class Abort(Struct, forbid_unknown_fields=True):
@@ -86,7 +87,7 @@ class AdminApi:
         """Begin a rollout beside the config file."""
         body = decode(_new_rollout, await request.body(_MAX_BODY))
         spec = msgspec.json.encode(body.spec).decode()
-        return await self._one(visit, "Start", pb.StartRequest(model=body.model, spec_json=spec), 201)
+        return await self._one(visit, "Start", pb.StartRequest(model=body.model, spec_json=spec, queue=body.queue), 201)
 
     async def approve(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """Let a step go on that waits for a person."""
@@ -133,11 +134,24 @@ def _rollout(found: pb.Rollout) -> dict[str, Any]:
         "holds": found.holds,
         "served_s": round(found.served_s, 3),
         "verdicts": [_verdict(verdict) for verdict in found.verdicts],
+        "evaluation": _evaluation(found.evaluation) if found.HasField("evaluation") else None,
         "spec": msgspec.Raw(found.spec_json.encode()) if found.spec_json else None,
         "reason": found.reason,
         "source": found.source,
         "created_at": time_text(found, "created_at"),
         "step_started_at": time_text(found, "step_started_at"),
+    }
+
+
+def _evaluation(found: pb.Evaluation) -> dict[str, Any]:
+    return {
+        "suite": found.suite,
+        "step": found.step,
+        "state": found.state,
+        "done": found.done,
+        "total": found.total,
+        "why": found.why,
+        "checks": [_verdict(check) for check in found.checks],
     }
 
 

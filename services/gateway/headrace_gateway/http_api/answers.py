@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace_gateway.admission.rates import Rates
+from headrace_gateway.admission.rates import Meter
 from headrace_gateway.context import RequestContext
 from headrace_gateway.http_api.port import Headers, Response
 from headrace_gateway.outcome import usd
@@ -83,8 +83,9 @@ def headrace_headers(ctx: RequestContext) -> Headers:
     return headers
 
 
-def _rate_headers(rates: Rates) -> Headers:
-    """OpenAI's `x-ratelimit-*`: the team's limits, and what of this gateway's share of them is left."""
+def _rate_headers(rates: Meter) -> Headers:
+    """OpenAI's `x-ratelimit-*`: limits of the team or the key, whichever is nearer, and what is left of this gateway's
+    share of them."""
     now, headers = rates.clock(), Headers()
     if (bucket := rates.requests) is not None:
         left, full_in = bucket.state(now)

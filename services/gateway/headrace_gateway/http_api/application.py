@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from headrace_gateway.admission.door import Door, Visit
 from headrace_gateway.admission.limits import shut_down
+from headrace_gateway.arms.canary import ROUTED
 from headrace_gateway.context import Arrival
 from headrace_gateway.http_api.answers import error_response, typed
 from headrace_gateway.http_api.console import session_of
@@ -104,6 +105,7 @@ def _arrival(request: Request, route: Route | None) -> Arrival:
         traceparent=request.header("traceparent"),
         user=request.header("x-headrace-user"),
         groups=tuple(filter(None, (group.strip() for group in groups.split(",")))) if groups else (),
+        routed=bool(request.header(ROUTED)),
     )
 
 

@@ -20,6 +20,8 @@ from headrace_protos.retrieval.v1 import messages_pb2 as pb
 
 _INGEST_S = 600.0
 _ACL = {"required": pb.ACL_MODE_REQUIRED, "none": pb.ACL_MODE_NONE}
+_KINDS = {"documents": pb.COLLECTION_KIND_DOCUMENTS, "memory": pb.COLLECTION_KIND_MEMORY}
+_KIND_NAMES = {value: name for name, value in _KINDS.items()}
 _ACL_NAMES = {value: name for name, value in _ACL.items()}
 _MODES = {
     "hybrid": pb.SEARCH_MODE_HYBRID,
@@ -35,6 +37,7 @@ class NewCollection(Struct, forbid_unknown_fields=True):
     embedding: str | None = None
     acl: Literal["required", "none"] | None = None
     shared_with: list[str] = []
+    kind: Literal["documents", "memory"] = "documents"
 
 
 class NewDocument(Struct, forbid_unknown_fields=True):
@@ -54,6 +57,29 @@ class NewDocuments(Struct, forbid_unknown_fields=True):
     documents: Annotated[list[NewDocument], Meta(min_length=1, max_length=1000)]
 
 
+class Freshness(Struct, forbid_unknown_fields=True):
+    """Scores halve with each `half_life_days` of the age that a metadata field says."""
+
+    field: Annotated[str, Meta(min_length=1, max_length=128)]
+    half_life_days: Annotated[float, Meta(gt=0, le=36_500)]
+
+
+class Turn(Struct, forbid_unknown_fields=True):
+    """Something that was said before the query."""
+
+    role: Literal["user", "assistant"]
+    text: Annotated[str, Meta(max_length=100_000)]
+
+
+class Rewrite(Struct, forbid_unknown_fields=True):
+    """How a model rewrites the query before it is searched for; the query is searched for too."""
+
+    condense: bool = False
+    wordings: Annotated[int, Meta(ge=0, le=5)] = 0
+    hypothetical: bool = False
+    turns: Annotated[list[Turn], Meta(max_length=64)] = []
+
+
 class Search(Struct, forbid_unknown_fields=True):
     """`POST /v1/collections/{c}/search`. Hybrid results are reranked unless it says otherwise."""
 
@@ -63,6 +89,11 @@ class Search(Struct, forbid_unknown_fields=True):
     rerank: bool | None = None
     filter: dict[str, Any] | None = None
     explain: bool = False
+    diversity: Annotated[float, Meta(ge=0, le=1)] = 0
+    freshness: Freshness | None = None
+    window: Annotated[int, Meta(ge=0, le=40)] = 0
+    section: bool = False
+    rewrite: Rewrite | None = None
 
 
 _WAIT = frozenset({"wait"})
@@ -95,7 +126,6 @@ class CollectionsApi:
             Route("GET", f"{one}/documents", self.list_documents, query=_PAGE),
             Route("GET", f"{one}/documents/{{id*}}", self.get_document),
             Route("DELETE", f"{one}/documents/{{id*}}", self.delete_document),
-            Route("GET", f"{one}/jobs/{{job}}", self.get_job),
         ]
 
     async def create(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
@@ -106,6 +136,7 @@ class CollectionsApi:
             embedding=body.embedding or "",
             acl=_ACL[body.acl] if body.acl else pb.ACL_MODE_UNSPECIFIED,
             shared_with=body.shared_with,
+            kind=_KINDS[body.kind],
         )
         made = await self._call(visit, "CreateCollection", pb.CreateCollectionRequest(collection=wanted))
         return json_response(_collection(made), visit.ctx, 201)
@@ -186,19 +217,6 @@ class CollectionsApi:
         await self._call(visit, "DeleteDocument", sent)
         return json_response({"id": parameters["id"], "deleted": True}, visit.ctx)
 
-    async def get_job(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
-        """How far an ingestion is."""
-        job = await self._call(visit, "GetJob", pb.GetJobRequest(job=parameters["job"]))
-        shown = {
-            "id": job.id,
-            "collection": job.collection,
-            "state": job.state,
-            "documents": job.documents,
-            "done": job.done,
-            "errors": [{"document_id": error.document_id, "message": error.message} for error in job.errors],
-        }
-        return json_response(shown, visit.ctx)
-
     async def search(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """Passages that the caller may read, best first."""
         body = decode(_search, await request.body(self._max_body_bytes()))
@@ -211,9 +229,26 @@ class CollectionsApi:
             rerank=body.mode == "hybrid" if body.rerank is None else body.rerank,
             filter=struct_of(body.filter, "filter"),
             explain=body.explain,
+            diversity=body.diversity,
+            window=body.window,
+            section=body.section,
         )
+        if body.freshness is not None:
+            sent.freshness.field = body.freshness.field
+            sent.freshness.half_life_s = body.freshness.half_life_days * 86_400
+        if body.rewrite is not None:
+            asked = body.rewrite
+            turns = [pb.Turn(role=turn.role, text=turn.text) for turn in asked.turns]
+            sent.rewrite.CopyFrom(
+                pb.Rewrite(
+                    condense=asked.condense, wordings=asked.wordings, hypothetical=asked.hypothetical, turns=turns
+                )
+            )
         found = await self._call(visit, "Search", sent)
-        return json_response({"results": [_passage(entry) for entry in found.results]}, visit.ctx)
+        answer: dict[str, Any] = {"results": [_passage(entry) for entry in found.results]}
+        if found.queries:
+            answer["queries"] = list(found.queries)
+        return json_response(answer, visit.ctx)
 
     async def _call(self, visit: Visit, method: str, request: Any, timeout_s: float = 30.0) -> Any:
         return await self._services.call(visit.ctx, "retrieval", method, request, timeout_s=timeout_s)
@@ -239,6 +274,7 @@ def _collection(found: pb.Collection) -> dict[str, Any]:
         "shared_with": list(found.shared_with),
         "epoch": found.epoch,
         "created_at": time_text(found, "created_at"),
+        "kind": _KIND_NAMES.get(found.kind, "documents"),
     }
 
 

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import JSON, headrace_headers, json_response
 from headrace_gateway.http_api.port import Request, Response
-from headrace_gateway.http_api.read import decode, flag, query, whole_number
+from headrace_gateway.http_api.read import Nothing, decode, flag, query, whole_number
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import shown, timestamp
 from headrace_gateway.ports import Services
@@ -28,6 +28,7 @@ _MAX_EXPORT = 4_194_304
 PROTOBUF = "application/x-protobuf"
 _FILTER = frozenset(field.name for field in pb.TraceFilter.DESCRIPTOR.fields)
 _SIDES = frozenset(f"{side}_{name}" for side in "ab" for name in _FILTER)
+_DRIFT = frozenset(field.name for field in pb.GetDriftRequest.DESCRIPTOR.fields)
 _PAGE = frozenset({"limit", "page_token"})
 
 
@@ -44,6 +45,7 @@ class Feedback(Struct, forbid_unknown_fields=True):
 
 
 _feedback = msgspec.json.Decoder(Feedback)
+_nothing = msgspec.json.Decoder(Nothing)
 
 
 class TracesApi:
@@ -59,9 +61,11 @@ class TracesApi:
             Route("POST", "/v1/traces", self.export, traced=False, media_type=PROTOBUF),
             Route("DELETE", "/v1/traces", self.erase, admin=True, traced=False, query=frozenset({"tenant", "user"})),
             Route("GET", "/v1/traces/{id}", self.get, query=frozenset({"full"})),
+            Route("POST", "/v1/traces/{id}/keep", self.keep, traced=False, body=Nothing, body_optional=True),
             Route("GET", "/v1/sessions", self.sessions, query=_FILTER | _PAGE),
             Route("GET", "/v1/analytics", self.aggregate, query=_FILTER | {"group_by", "bucket_s", "limit"}),
             Route("GET", "/v1/analytics/compare", self.compare, query=_FILTER | _SIDES),
+            Route("GET", "/v1/drift", self.drift, query=_DRIFT),
             Route("POST", "/v1/feedback", self.feedback, traced=False, body=Feedback),
         ]
 
@@ -107,6 +111,13 @@ class TracesApi:
         sent = pb.GetTraceRequest(trace_id=parameters["id"], full=flag(asked, "full"))
         return json_response(shown(await self._services.call(visit.ctx, "tracing", "GetTrace", sent)), visit.ctx)
 
+    async def keep(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
+        """Keep the spans of a trace that are there still."""
+        if body := await request.body(_MAX_BODY):
+            decode(_nothing, body)
+        sent = pb.KeepTraceRequest(trace_id=parameters["id"])
+        return json_response(shown(await self._services.call(visit.ctx, "tracing", "KeepTrace", sent)), visit.ctx)
+
     async def sessions(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Conversations, those with the newest traces first."""
         asked = query(request.query, _FILTER | _PAGE)
@@ -139,6 +150,19 @@ class TracesApi:
             b=filter_of(asked, "b_"),
         )
         return json_response(shown(await self._services.call(visit.ctx, "tracing", "Compare", sent)), visit.ctx)
+
+    async def drift(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
+        """Requests of some days held against those of a time before."""
+        asked = query(request.query, _DRIFT)
+        texts = {name: asked[name] for name in _DRIFT - {"days", "limit", "drifted"} if name in asked}
+        sent = pb.GetDriftRequest(
+            **texts,
+            days=whole_number(asked, "days", 0, 0, 400),
+            limit=whole_number(asked, "limit", 200, 1, 1000),
+            drifted=flag(asked, "drifted"),
+        )
+        found = shown(await self._services.call(visit.ctx, "tracing", "GetDrift", sent))
+        return json_response({"object": "list", "data": found.pop("drifts"), **found}, visit.ctx)
 
     async def feedback(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
         """Tie a score, label, comment or correction to a trace."""

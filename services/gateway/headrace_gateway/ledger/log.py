@@ -15,6 +15,7 @@ import uuid_utils
 
 from headrace_gateway.ledger.frames import frame
 from headrace_gateway.ledger.segments import Segments, sync_folder
+from headrace_gateway.running import Running
 from headrace_kit.errors import NotReady
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
@@ -23,6 +24,7 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 _TAIL = 8192
 _MOST_A_GROUP = 1024
 _RETRY_S = 0.5
+_HERE = Running()
 _STOP_S = 5.0
 
 Waiter = asyncio.Future[None]
@@ -39,9 +41,13 @@ class EventLog:
         root: folder of all logs; this one's folder is made in it.
         window_s: longest wait of a closed event for company; an opened event is written at once.
         segment_bytes: size at which a new segment begins.
+        running: what runs here; each event says so.
     """
 
-    def __init__(self, root: Path, window_s: float, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, root: Path, window_s: float, segment_bytes: int = SEGMENT_BYTES, running: Running = _HERE
+    ) -> None:
+        self._running = running
         self.segments = Segments(root / str(uuid_utils.uuid7()))
         self.log_id = self.segments.log_id
         """Name of this log."""
@@ -143,6 +149,7 @@ class EventLog:
                     continue
             position += 1
             event.log_id, event.sequence = self.log_id, position
+            event.track, event.release = self._running.track, self._running.release
             # Who closes an attempt after a crash does not pay for it.
             event.budget_holder = event.budget_holder or self.log_id
             group.append((event, waiter))

@@ -13,6 +13,7 @@ from headrace_gateway.ledger.reconcile import Counts, OldLog, closing, find_old_
 from headrace_gateway.ledger.ship import Shipper, Stream
 from headrace_gateway.ledger.writer import Deliveries, LedgerStore, LedgerWriter
 from headrace_gateway.ports import attempt_name
+from headrace_gateway.running import Running
 from headrace_kit.config.deployments import Price
 from headrace_kit.errors import NotReady
 from headrace_protos.common.v1.chat_pb2 import Usage
@@ -21,6 +22,7 @@ from headrace_protos.common.v1.event_pb2 import RequestEvent
 _log = logging.getLogger(__name__)
 _COUNTS_S = 60.0
 _AGAIN_S = 0.5
+_HERE = Running()
 
 
 class RecordStore(LedgerStore, Protocol):
@@ -48,6 +50,7 @@ class Ledger:
         price: of a deployment by name, as it is now.
         counts_s: longest wait for those counts.
         finished: told of earlier processes all of whose events are written.
+        running: what runs here.
     """
 
     def __init__(
@@ -61,12 +64,13 @@ class Ledger:
         price: Callable[[str], Price | None],
         counts_s: float = _COUNTS_S,
         finished: Callable[[list[str]], Awaitable[None]] | None = None,
+        running: Running = _HERE,
     ) -> None:
         self._finished = finished
         self._counts, self._price, self._counts_s = counts, price, counts_s
         self._closing: asyncio.Task[None] | None = None
         self._root = root
-        self.log = EventLog(root, window_s)
+        self.log = EventLog(root, window_s, running=running)
         self._stream, self._store, self._backlog = connect(self.log.log_id), store, backlog
         self._writer = LedgerWriter(self._stream, store)
         self._shipper: Shipper | None = None

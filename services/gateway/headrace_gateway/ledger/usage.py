@@ -23,6 +23,7 @@ class Group(StrEnum):
     MODEL = "model"
     DEPLOYMENT = "deployment"
     ARM = "arm"
+    TRACK = "track"
     KEY = "key"
     OPERATION = "operation"
 
@@ -41,7 +42,8 @@ class UsageQuery:
 class UsageRow:
     """One group's sums; `keys` in the order of the query's groups.
 
-    Overhead is the cost of rejected cascade stages; saved is what answers from the cache did not cost again.
+    Overhead is the cost of what was not given: rejected cascade stages, judging, rewritten queries; saved is what
+    answers from the cache did not cost again.
     """
 
     keys: tuple[str, ...]

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from headrace_gateway.context import RequestContext
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.observing.spans import Record, resource_spans
+from headrace_gateway.running import Running
 from headrace_kit.errors import HeadraceError
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ _MOST = 10_000
 _MOST_CHARS = 32_000_000
 _BATCH_CHARS = 2_000_000
 _RETRY_S = 1.0
+
+_HERE = Running()
 
 
 class SpanReceiver(Protocol):
@@ -35,8 +38,8 @@ class SpanReceiver(Protocol):
 class SpanExporter:
     """Keeps the newest requests until the receiver has them; while it is away the oldest are dropped and counted."""
 
-    def __init__(self, receiver: SpanReceiver, metrics: Metrics) -> None:
-        self._receiver, self._metrics = receiver, metrics
+    def __init__(self, receiver: SpanReceiver, metrics: Metrics, running: Running = _HERE) -> None:
+        self._receiver, self._metrics, self._running = receiver, metrics, running
         self._waiting: deque[Record] = deque()
         self._chars = 0
         self._wake = asyncio.Event()
@@ -70,7 +73,9 @@ class SpanExporter:
         while self._waiting:
             batch = self._next()
             try:
-                await self._receiver.export(ExportTraceServiceRequest(resource_spans=[resource_spans(batch)]))
+                await self._receiver.export(
+                    ExportTraceServiceRequest(resource_spans=[resource_spans(batch, self._running)])
+                )
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
                 self._chars += sum(_chars(record.ctx) for record in batch)

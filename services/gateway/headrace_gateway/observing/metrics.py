@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 
 from headrace_gateway.context import RequestContext
 from headrace_gateway.observing.tally import Spread, Tally
+from headrace_gateway.running import Running
 
+_HERE = Running()
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
     """Counts. Labels come from the config and the route table alone, so their number is bounded."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, running: Running = _HERE) -> None:
+        self._track = running.track
+        Info("headrace_gateway_running", "What runs here.", registry=registry).info(
+            {"track": running.track, "release": running.release}
+        )
+
         def name(suffix: str) -> str:
             return f"headrace_gateway_{suffix}"
 
         def tally(suffix: str, about: str, *labels: str) -> Tally:
             return Tally(name(suffix), about, labels, registry)
 
-        self._requests = tally("requests", "Requests that have ended.", "route", "status", "model", "transport")
+        self._requests = tally(
+            "requests", "Requests that have ended.", "route", "status", "model", "transport", "track"
+        )
         self._seconds = Spread(
             name("request_seconds"), "Time from arrival to the last byte.", ("route",), _SECONDS, registry
         )
@@ -53,7 +62,10 @@ class Metrics:
             "failure",
         )
         self._shadows = tally(
-            "shadows", "Copies of requests for candidates: done, failed, or left out: busy, spent.", "model", "outcome"
+            "shadows",
+            "Copies of requests for candidates: done, failed, left out (busy, spent); judged, unjudged, judge_spent.",
+            "model",
+            "outcome",
         )
         self.log_backlog = Gauge(
             name("log_backlog"), "Events in the local log that PostgreSQL does not have yet.", registry=registry
@@ -65,7 +77,7 @@ class Metrics:
     def request(self, ctx: RequestContext, status: int) -> None:
         """A request has ended."""
         model = ctx.plan.name if ctx.plan else ""
-        self._requests.add((ctx.arrival.route, str(status), model, ctx.arrival.transport))
+        self._requests.add((ctx.arrival.route, str(status), model, ctx.arrival.transport, self._track))
         self._seconds.observe((ctx.arrival.route,), ctx.elapsed_us() / 1e6)
         if ctx.first_token_us:
             self._first_token.observe((model,), ctx.first_token_us / 1e6)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from headrace_gateway.calls import CHAT, COMPLETION, EMBEDDING, RERANK, RESPONSE
 from headrace_gateway.context import Hop, RequestContext
 from headrace_gateway.observing import content
 from headrace_gateway.observing.content import found
+from headrace_gateway.running import Running
 from headrace_kit.telemetry import genai
 from headrace_kit.telemetry.tracing import VERSION
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+_HERE = Running()
 _OPERATIONS = {
     CHAT: genai.OPERATION_CHAT,
     COMPLETION: genai.OPERATION_TEXT_COMPLETION,
@@ -24,6 +28,11 @@ _OPERATIONS = {
     EMBEDDING: genai.OPERATION_EMBEDDINGS,
     RERANK: genai.OPERATION_RERANK,
 }
+
+
+def _operation(ctx: RequestContext) -> str:
+    """What a model is asked to do; that of a search, or of a memory, writes text."""
+    return _OPERATIONS.get(ctx.operation, genai.OPERATION_CHAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +45,21 @@ class Record:
     error: str
 
 
-def resource_spans(records: list[Record]) -> ResourceSpans:
+def resource_spans(records: list[Record], running: Running = _HERE) -> ResourceSpans:
     """The spans of several requests."""
-    resource = Resource(
-        attributes=_attributes({"service.name": "gateway", "service.namespace": "headrace", "service.version": VERSION})
-    )
-    scope = ScopeSpans(scope=InstrumentationScope(name="headrace", version=VERSION), schema_url=genai.SCHEMA_URL)
+    made = ResourceSpans(schema_url=genai.SCHEMA_URL)
+    named = {"service.name": "gateway", "service.namespace": "headrace", "service.version": VERSION}
+    _put(made.resource.attributes, named)
+    scope = made.scope_spans.add(schema_url=genai.SCHEMA_URL)
+    scope.scope.name, scope.scope.version = "headrace", VERSION
     for record in records:
-        scope.spans.append(_root(record))
-        scope.spans.extend(_step(record, hop) for hop in record.ctx.hops)
-    return ResourceSpans(resource=resource, scope_spans=[scope], schema_url=genai.SCHEMA_URL)
+        _root(scope.spans.add(), record, running)
+        for hop in record.ctx.hops:
+            _step(scope.spans.add(), record, hop)
+    return made
 
 
-def _root(record: Record) -> Span:
+def _root(span: Span, record: Record, running: Running) -> None:
     ctx = record.ctx
     attributes: dict[str, Any] = {
         genai.TENANT: ctx.identity.tenant,
@@ -56,6 +67,8 @@ def _root(record: Record) -> Span:
         genai.CONFIG_HASH: ctx.table.hash,
         "headrace.key_id": ctx.identity.key_id,
         "headrace.transport": ctx.arrival.transport,
+        genai.TRACK: running.track,
+        genai.RELEASE: running.release,
     }
     if ctx.arrival.transport == "http":
         method, _, route = ctx.arrival.route.partition(" ")
@@ -66,7 +79,7 @@ def _root(record: Record) -> Span:
         }
     name = ctx.arrival.route
     if ctx.plan is not None:
-        operation = _OPERATIONS[ctx.operation]
+        operation = _operation(ctx)
         name = f"{operation} {ctx.plan.name}"
         attributes |= {
             genai.OPERATION_NAME: operation,
@@ -85,33 +98,39 @@ def _root(record: Record) -> Span:
         attributes[genai.FINDINGS] = found(ctx.outcome.guardrails)
     if ctx.epochs:
         attributes[genai.COLLECTIONS] = sorted(ctx.epochs)
+    if ctx.outcome.grounding:
+        attributes[genai.GROUNDEDNESS] = ctx.outcome.grounding.score
     if ctx.content is not None:
         attributes |= content.attributes(ctx.content)
     if ctx.rollout_id:
         attributes["headrace.rollout_id"] = ctx.rollout_id
+    if ctx.canary is not None:
+        attributes["headrace.canary.rollout_id"] = ctx.canary.rollout_id
+        attributes["headrace.canary.arm"] = ctx.canary.arm
     attributes |= ctx.attributes
-    return _span(
-        ctx, ctx.span_id, ctx.parent_span_id, name, Span.SPAN_KIND_SERVER, ctx.started_ns, record.ended_ns,
+    _fill(
+        span, ctx, ctx.span_id, ctx.parent_span_id, name, Span.SPAN_KIND_SERVER, ctx.started_ns, record.ended_ns,
         attributes, record.error,
     )  # fmt: skip
 
 
-def _step(record: Record, hop: Hop) -> Span:
+def _step(span: Span, record: Record, hop: Hop) -> None:
     ctx = record.ctx
     attributes = {genai.REQUEST_ID: ctx.request_id, genai.TENANT: ctx.identity.tenant, **hop.attributes}
     kind = Span.SPAN_KIND_INTERNAL
     if genai.BILLED in hop.attributes:
         kind = Span.SPAN_KIND_CLIENT
-        attributes[genai.OPERATION_NAME] = _OPERATIONS[ctx.operation]
+        attributes[genai.OPERATION_NAME] = _operation(ctx)
         attributes[genai.REQUEST_MODEL] = hop.attributes[genai.DEPLOYMENT]
     # A step that was never closed was cut off with its request.
-    return _span(
-        ctx, hop.span_id, ctx.span_id, hop.name, kind, hop.started_ns, hop.ended_ns or record.ended_ns,
+    _fill(
+        span, ctx, hop.span_id, ctx.span_id, hop.name, kind, hop.started_ns, hop.ended_ns or record.ended_ns,
         attributes, hop.error or ("" if hop.ended_ns else record.error),
     )  # fmt: skip
 
 
-def _span(
+def _fill(
+    span: Span,
     ctx: RequestContext,
     span_id: str,
     parent_id: str,
@@ -121,38 +140,38 @@ def _span(
     ended_ns: int,
     attributes: Mapping[str, Any],
     error: str,
-) -> Span:
-    span = Span(
-        trace_id=bytes.fromhex(ctx.trace_id),
-        span_id=bytes.fromhex(span_id),
-        parent_span_id=bytes.fromhex(parent_id),
-        name=name,
-        kind=kind,
-        start_time_unix_nano=started_ns,
-        end_time_unix_nano=ended_ns,
-        attributes=_attributes(attributes),
-        flags=1,
-    )
+) -> None:
+    span.trace_id = bytes.fromhex(ctx.trace_id)
+    span.span_id = bytes.fromhex(span_id)
+    span.parent_span_id = bytes.fromhex(parent_id)
+    span.name, span.kind, span.flags = name, kind, 1
+    span.start_time_unix_nano, span.end_time_unix_nano = started_ns, ended_ns
+    _put(span.attributes, attributes)
     if error:
         span.status.code = Status.STATUS_CODE_ERROR
         span.status.message = error
-        span.attributes.append(KeyValue(key=genai.ERROR_TYPE, value=AnyValue(string_value=error)))
-    return span
+        _put(span.attributes, {genai.ERROR_TYPE: error})
 
 
-def _attributes(attributes: Mapping[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
+def _put(into: RepeatedCompositeFieldContainer[KeyValue], attributes: Mapping[str, Any]) -> None:
+    """Add attributes in place: a message that is made by itself and then copied in costs four times as much."""
+    add = into.add
+    for key, value in attributes.items():
+        made = add()
+        made.key = key
+        _set(made.value, value)
 
 
-def _value(value: Any) -> AnyValue:
+def _set(made: AnyValue, value: Any) -> None:
     if isinstance(value, str):
-        return AnyValue(string_value=value)
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value)
-    if isinstance(value, float):
-        return AnyValue(double_value=value)
-    made = AnyValue()
-    made.array_value.values.extend(_value(item) for item in value)
-    return made
+        made.string_value = value
+    elif isinstance(value, bool):
+        made.bool_value = value
+    elif isinstance(value, int):
+        made.int_value = value
+    elif isinstance(value, float):
+        made.double_value = value
+    else:
+        made.array_value.SetInParent()
+        for item in value:
+            _set(made.array_value.values.add(), item)

@@ -21,6 +21,9 @@ from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
+OVERHEAD = ("rejected", "judged", "lost", "helped")
+"""Verdicts of attempts that are paid for, but whose answer is not given."""
+
 _CHARS_PER_TOKEN = 4
 _CLOCKS_S = 0.05
 
@@ -135,8 +138,8 @@ class Attempt:
         review = self._review
         if lost:
             self.verdict, error = "lost", None
-        elif review is None or review.judges:
-            answered = "accepted" if review is None else "judged"
+        elif review is None or review.judges or review.helps:
+            answered = "accepted" if review is None else "judged" if review.judges else "helped"
             self.verdict = answered if error is None and (self.finish_reason or review is not None) else ""
         else:
             cut_off = isinstance(error, asyncio.CancelledError | GeneratorExit)
@@ -181,7 +184,7 @@ class Attempt:
         ctx.cost_nano_usd += cost
         if ctx.purse is not None:
             ctx.purse.paid(self.bound, cost, usage.input_tokens + usage.output_tokens)
-        if self.verdict not in ("rejected", "judged", "lost"):
+        if self.verdict not in OVERHEAD:
             ctx.usage = _joined(usage, self.continued) if self.continued else usage
         event = self._closed()
         event.usage.CopyFrom(usage)
@@ -189,7 +192,7 @@ class Attempt:
         event.finish_reason = "" if code else self.finish_reason
         event.error_code = code
         cascades = ctx.plan is not None and ctx.plan.cascades
-        event.verdict = self.verdict if cascades or self.verdict == "lost" else ""
+        event.verdict = self.verdict if cascades or self.verdict in ("lost", "helped") else ""
         if self.signal_value is not None:
             event.confidence = self.signal_value
         event.first_token_us = self._first_us
@@ -200,7 +203,7 @@ class Attempt:
         metrics.attempt(
             ctx.plan.name if ctx.plan else "",
             self.target.name,
-            code or (self.verdict if self.verdict in ("rejected", "judged", "lost") else "ok"),
+            code or (self.verdict if self.verdict in OVERHEAD else "ok"),
             usage.input_tokens,
             usage.output_tokens,
         )
@@ -254,7 +257,9 @@ class Attempt:
             attributes[genai.RESPONSE_FINISH_REASONS] = (self.finish_reason,)
         if self.reason:
             attributes[genai.REASON] = self.reason
-        if self.verdict == "lost" or (self.verdict and self.ctx.plan is not None and self.ctx.plan.cascades):
+        if self.verdict in ("lost", "helped") or (
+            self.verdict and self.ctx.plan is not None and self.ctx.plan.cascades
+        ):
             attributes[genai.VERDICT] = self.verdict
         if self.moment:
             attributes[genai.SIGNAL], attributes[genai.MOMENT] = self.signal, self.moment

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from headrace_gateway.cascade.review import Review
 from headrace_gateway.context import RequestContext
-from headrace_gateway.ports import Choice, Chooser
+from headrace_gateway.ports import Choice, Chooser, HungUp
 from headrace_gateway.resilience.health import Health
 from headrace_gateway.routing.plan import ModelPlan, Pool, Target
 from headrace_kit.errors import Busy, HeadraceError, NotReady, Upstream
 from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
 
 _FIRST_S, _MOST_S = 0.05, 1.0
+_HUNG_UP = 2
+"""So often a replica that is leaving may hang up on one request: with more tries it meets one that stays."""
 _PATIENCE_S = 2.0
 """A deployment that wants more time than this before it is asked again is not."""
 
@@ -60,7 +62,7 @@ class Tries:
     Args:
         chooser: picks a deployment of a pool.
         health: holds the model's retry budget, which further tries in the pool are taken from.
-        work: the stage. A full deployment does not count among its attempts.
+        work: the stage. A full deployment does not count among its attempts, nor do two replicas that hung up.
         request: what is asked; None for vectors and rankings.
     """
 
@@ -69,6 +71,7 @@ class Tries:
         self._number = 0
         self._tried: list[Target] = []
         self._full: list[Target] = []
+        self._hung_up = 0
         self._begin()
 
     def first(self) -> Try:
@@ -98,6 +101,9 @@ class Tries:
             return self._next(further=True)
         if may_be_mended(error):
             asked_s = getattr(error, "retry_after_s", None) or 0.0
+            if isinstance(error, HungUp) and self._hung_up < _HUNG_UP:
+                self._hung_up += 1
+                self._left += 1
             (self._full if asked_s > _PATIENCE_S else self._tried).append(failed.target)
             return self._next(further=True, pause=True, least_s=asked_s)
         return None

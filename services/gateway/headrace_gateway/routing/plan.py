@@ -13,11 +13,13 @@ from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_kit.config.cascades import Accept, LowConfidence
 from headrace_kit.config.deployments import Price, continues, tasks
 from headrace_kit.config.document import Config
+from headrace_kit.config.grounding import Grounding, Rewrite
 from headrace_kit.config.models import Model
 from headrace_kit.config.resilience import Resilience
 from headrace_kit.config.routing import Routing, When
 
 _EVEN = Routing()
+_GROUNDED = Grounding()
 
 TASKS = {"generate": "chat", "embed": "embedding", "rerank": "rerank"}
 """What a model's task is called outside."""
@@ -102,10 +104,14 @@ class ModelPlan:
     policy: GuardPolicy | None
     collections: tuple[str, ...]
     passages: int
+    passage_window: int
+    passage_section: bool
     rerank: bool
+    rewrite: Rewrite | None
     attempts: int
     timeout_s: float
     resilience: Resilience
+    grounding: Grounding = _GROUNDED
     cache: CachePlan | None = None
     low_confidence: LowConfidence | None = None
     learned: Learned | None = None
@@ -200,9 +206,13 @@ def compile_model(
         policy=policies[model.guardrails] if model.guardrails else None,
         collections=model.collections,
         passages=model.passages,
+        passage_window=model.passage_window,
+        passage_section=model.passage_section,
         rerank=model.rerank,
+        rewrite=model.rewrite,
         attempts=model.retry.attempts,
         timeout_s=model.timeout_ms / 1000,
+        grounding=model.grounding,
         cache=compile_cache(model, config),
         resilience=model,
         low_confidence=model.low_confidence,
