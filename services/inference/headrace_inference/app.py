@@ -102,7 +102,7 @@ class _Watch:
     def problems(self) -> list[str]:
         """A line for each deployment that does not serve, when none does: one bad model takes nothing else down."""
         known = list(self._deployments)
-        bad = [(entry.name, entry.shown_state) for entry in known if not entry.ready]
+        bad = [(entry.name, entry.shown_state) for entry in known if not (entry.ready or entry.sleep.asleep)]
         if len(bad) < len(known):
             return []
         return [f"{name}: {state.state} {state.detail}".rstrip() for name, state in bad]

@@ -19,6 +19,8 @@ GAUGES = {
     "waiting": "Requests in the queue.",
     "slots_used": "Places in the engine that are taken: a request holds one for each of its choices or texts.",
     "ready": "1 when the deployment serves.",
+    "asleep": "1 while the deployment's server is stopped, or starts, as it may.",
+    "wanted": "1 while somebody waits for the deployment or uses it, and for a minute after its last request.",
     "version": "Loads that took over.",
     "tokens_per_second": "Output tokens per second over the last 10 s.",
     "kv_cache_used": "Share of the key-value cache in use, 0 to 1; NaN where the engine does not tell.",
@@ -46,6 +48,7 @@ class Metrics:
         def histogram(name: str, says: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
             return Histogram(prefix + name, says, _BY + labels, registry=registry, buckets=buckets)
 
+        self.arrivals = counter("arrivals", "Requests that came.")
         self.requests = counter("requests", "Requests that ended.", "task", "outcome")
         self.refused = counter("refused", "Requests that the queue refused.", "reason")
         self.loads = counter("loads", "Loads that ended.", "outcome")
@@ -72,6 +75,7 @@ class DeploymentMetrics:
         self._name = name
         self._requests: dict[tuple[str, str], Counter] = {}
         self._seconds: dict[str, Histogram] = {}
+        self.arrivals = metrics.arrivals.labels(name)
         self.input_tokens = metrics.tokens.labels(name, "input")
         self.cached_input_tokens = metrics.tokens.labels(name, "cached_input")
         self.output_tokens = metrics.tokens.labels(name, "output")

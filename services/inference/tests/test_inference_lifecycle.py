@@ -66,9 +66,10 @@ class Clock:
         return self.now
 
 
-def snapshot(**deployments) -> Snapshot:
+def snapshot(models: dict | None = None, **deployments) -> Snapshot:
     made = {name: {"engine": "llamacpp", "model": "weights", "slots": 2, **more} for name, more in deployments.items()}
-    return Snapshot(parse(json.dumps({"catalogue": {"weights": WEIGHTS}, "deployments": made})), Path("headrace.yaml"))
+    tree = {"catalogue": {"weights": WEIGHTS}, "deployments": made, "models": models or {}}
+    return Snapshot(parse(json.dumps(tree)), Path("headrace.yaml"))
 
 
 class World:
@@ -323,6 +324,20 @@ async def test_what_leaves_the_config_and_comes_back_goes_on():
         await world.settled()
         assert world.state("b") == "ready"
         assert world.made["b"][0].unloads == 0
+
+
+async def test_what_was_unloaded_stays_so_until_a_model_needs_it():
+    async with World(snapshot(a={}, b={})) as world:
+        await world.settled()
+        await world.lifecycle.unload("b")
+        world.lifecycle.apply(snapshot({"plain": {"deployment": "a"}}, a={}, b={}))
+        await world.settled()
+        assert world.state("b") == "unloaded"
+        swapped = snapshot({"plain": {"deployment": "b"}}, a={}, b={})
+        world.lifecycle.apply(swapped)
+        assert not world.lifecycle.has(swapped.hash), "the gateway does not switch before it serves"
+        await world.settled()
+        assert (world.state("b"), world.lifecycle.has(swapped.hash)) == ("ready", True)
 
 
 class ServerEngine(FakeEngine):

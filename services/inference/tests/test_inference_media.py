@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from headrace_inference.media.addresses import is_public
-from headrace_inference.media.fetch import CannotFetchError, Fetcher, Limits
+from headrace_inference.media.fetch import fetch_image, image_fetcher
 from headrace_inference.media.inline import Media
 from headrace_inference.media.kinds import audio_format, image_type
 from headrace_kit.config.services import Media as MediaSettings
 from headrace_kit.errors import BadInput
+from headrace_kit.fetching import CannotFetchError, Fetcher, Limits, is_public
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(64)
@@ -293,7 +293,7 @@ def answering(*answers):
 
 
 async def fetch(resolve, url, allowed=()):
-    return await Fetcher(Limits(1_000_000, 5, allowed), resolve).fetch(url)
+    return await fetch_image(image_fetcher(Limits(1_000_000, 5, allowed), resolve), url)
 
 
 async def test_one_internal_answer_among_public_ones_refuses_the_host():

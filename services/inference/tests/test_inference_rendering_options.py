@@ -60,6 +60,7 @@ VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "warmup.system_prompt": [({}, "Be brief.")],
     "max_output_tokens": [({}, 77)],
     "max_in_flight": [({}, 99)],
+    "wakes_within": [({}, "60s")],
     "threads": [({}, 3)],
     "prefix_cache_mib": [({}, 9)],
     "plain_instance": [({"speculation": NGRAM}, True), ({"speculation": DRAFTS}, True)],
@@ -75,7 +76,7 @@ VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
 SERVICE = (
     "max_output_tokens", "max_in_flight", "warmup.prompt", "warmup.system_prompt", "tool_parser", "accepts",
     "speculation.adaptive", "tenant_salt.secret", "timeout", "speculation.max_draft_tokens", "adapters.legal.rank",
-    "speculation.ngram_tokens", "served_name", "triton_address", "triton_metrics_address",
+    "speculation.ngram_tokens", "served_name", "triton_address", "triton_metrics_address", "wakes_within",
 )  # fmt: skip
 """Options that the service itself acts on, where the engine is not told."""
 

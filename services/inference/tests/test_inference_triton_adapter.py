@@ -37,6 +37,7 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         self.asked: list[dict] = []
         self.infers: list[pb.ModelInferRequest] = []
         self.refuse: str | None = None
+        self.unloadable = ""
         self.gone = 0
         """So many calls meet a server that is on its way out."""
         self.state = "READY"
@@ -107,6 +108,10 @@ class FakeTriton(rpc.GRPCInferenceServiceServicer):
         return pb.RepositoryIndexResponse(models=more or [model])
 
     async def RepositoryModelLoad(self, request, context):
+        if request.model_name != "m":
+            await context.abort(grpc.StatusCode.INTERNAL, "failed to load, failed to poll from model repository")
+        if self.unloadable:
+            await context.abort(grpc.StatusCode.INTERNAL, self.unloadable)
         self.controls.append("load")
         self.state = "READY"
         return pb.RepositoryModelLoadResponse()
@@ -256,6 +261,17 @@ async def test_a_model_that_is_not_loaded_is_not_ready_and_left_alone(triton, en
         await collect(engine)
     assert triton.controls == []
     assert (await engine.health()).state == "failed"
+
+
+async def test_a_model_that_the_repository_does_not_have_yet_may_come_and_one_that_cannot_be_will_not(triton):
+    client = TritonClient(f"127.0.0.1:{triton.port}")
+    with pytest.raises(NotReady, match="does not have 'new' yet") as caught:
+        await client.load("new")
+    assert caught.value.code == "engine_lacks_model"
+    triton.unloadable = "the file is broken"
+    with pytest.raises(Upstream, match="the file is broken"):
+        await client.load("m")
+    await client.close()
 
 
 async def test_a_server_on_its_way_out_is_asked_again_elsewhere_and_nothing_is_loaded_afresh(triton, engine):

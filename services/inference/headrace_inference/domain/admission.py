@@ -47,7 +47,8 @@ class Admission:
         limit: requests in the engine and waiting. When that many are there, the tenant with most queued tokens
             (lowest priority first) loses its newest request.
         clock: seconds, never running backwards; the event loop's.
-        refused: told why, with each request that is refused: `queue_full`, `displaced`, `deadline`, `draining`.
+        refused: told why, with each request that is refused: `queue_full`, `displaced`, `deadline`, `draining` or
+            `asleep`.
     """
 
     def __init__(
@@ -75,6 +76,23 @@ class Admission:
         self.running = 0
         self.used = 0
         self.draining = False
+        self._wakes_in: Callable[[], float] | None = None
+
+    def sleep(self, wakes_in: Callable[[], float]) -> None:
+        """There is no engine: everybody waits from now on. `wakes_in` says for about how many seconds more."""
+        self._wakes_in = wakes_in
+
+    def wake(self) -> None:
+        """There is an engine again."""
+        self._wakes_in = None
+        self.let_in()
+
+    def give_up(self, error: Callable[[], HeadraceError]) -> None:
+        """Refuse everybody who waits: what they wait for will not come."""
+        while (entry := self._queue.head()) is not None:
+            self._queue.remove(entry)
+            entry.item.give_up(self._refusal("asleep", error()))
+        self._settle()
 
     @property
     def waiting(self) -> int:
@@ -98,7 +116,10 @@ class Admission:
         return Slot(self, claim)
 
     def wait_s(self, claim: Claim = Claim()) -> float:
-        """Seconds until such a request, coming now, would start, by what the last ones took; 0: at once, or unknown."""
+        """Seconds until such a request, coming now, would start, by what the last ones took; 0: at once, or unknown.
+        While there is no engine: until there is one."""
+        if self._wakes_in is not None:
+            return self._wakes_in()
         if not self._held_tokens or (not self._queue and self.used + claim.slots <= self.slots):
             return 0.0
         per_token = self._held_s / self._held_tokens
@@ -112,6 +133,8 @@ class Admission:
 
     def let_in(self) -> None:
         """Give free slots to those whose turn it is."""
+        if self._wakes_in is not None:
+            return
         while (entry := self._queue.head()) is not None:
             # what needs more slots than there are enters alone
             if self.used and self.used + entry.slots > self.slots:
@@ -125,7 +148,7 @@ class Admission:
         claim = slot.claim
         if self.draining:
             raise self._refusal("draining", NotReady(f"deployment {self._name!r} is draining", retry_after_s=1))
-        if not self._queue and (not self.used or self.used + claim.slots <= self.slots):
+        if self._wakes_in is None and not self._queue and (not self.used or self.used + claim.slots <= self.slots):
             if self.running >= self._limit:
                 raise self._full(claim, "queue_full")
             self._idle.clear()
@@ -134,7 +157,7 @@ class Admission:
         wait_s = self.wait_s(claim)
         if claim.deadline is not None and self._clock() + wait_s >= claim.deadline:
             raise self._refusal(
-                "deadline",
+                "deadline" if self._wakes_in is None else "asleep",
                 Busy(
                     f"deployment {self._name!r} could not start this before its deadline: "
                     f"the wait is about {wait_s:.1f} s",
@@ -148,6 +171,7 @@ class Admission:
             self._queue.remove(displaced)
             displaced.item.give_up(self._full(displaced.item.claim, "displaced"))
         entry = Entry(slot, claim.tenant, claim.priority, claim.cost, claim.slots)
+        self._idle.clear()
         self._queue.push(entry)
         self.let_in()
         return entry

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from headrace_inference.domain.admission import Admission
 from headrace_inference.domain.load import LoadMeter
+from headrace_inference.domain.sleep import Sleep
 from headrace_inference.domain.speculation import Speculation, controller
 from headrace_inference.metrics import DeploymentMetrics, Metrics
 from headrace_inference.ports import Engine, EngineState, EngineStats
 from headrace_kit.config.catalogue import CatalogueEntry
 from headrace_kit.config.deployments import BaseDeployment, LanguageDeployment, LiteLlmDeployment, OnnxDeployment, tasks
+from headrace_kit.config.deployments.base import WakingDeployment
 from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput, NotFound
 
@@ -87,6 +89,7 @@ class Deployment:
         self.health = EngineState("loading")
         self.stats = EngineStats()
         self.speculation: Speculation | None = None
+        self.sleep = Sleep(lambda: wakes_within(self.wanted))
         self.serve(Serving(engine, config), catalogue)
         metrics.watch(self._gauges())
 
@@ -116,9 +119,23 @@ class Deployment:
         """The state for others: the life cycle's, or the engine's own when it should serve and does not."""
         if self.admission.draining or self.leaving:
             return EngineState("draining")
+        if self.sleep.asleep and self.phase != "unloaded":
+            return EngineState("asleep", "its server does not run; a request has it started")
         if self.phase != "ready":
             return EngineState(self.phase, self.detail)
         return self.health
+
+    def doze(self) -> bool:
+        """Its server is gone: requests wait from here on. False where it may not be."""
+        if not self.sleep.doze():
+            return False
+        self.admission.sleep(self.sleep.left_s)
+        return True
+
+    def wake(self) -> None:
+        """It serves: those who wait go on."""
+        self.sleep.wake()
+        self.admission.wake()
 
     @property
     def ready(self) -> bool:
@@ -131,6 +148,8 @@ class Deployment:
             "waiting": lambda: self.admission.waiting,
             "slots_used": lambda: self.admission.used,
             "ready": lambda: self.ready,
+            "asleep": lambda: self.sleep.asleep,
+            "wanted": lambda: bool(self.sleep.wanted or self.admission.running or self.admission.waiting),
             "version": lambda: self.version,
             "tokens_per_second": lambda: self.load.tokens_per_second(time.monotonic()),
             "kv_cache_used": lambda: math.nan if self.stats.kv_cache_used is None else self.stats.kv_cache_used,
@@ -147,6 +166,11 @@ class Deployment:
         if isinstance(config, LanguageDeployment) and config.speculation.method != "none":
             return config.speculation.max_draft_tokens
         return 0
+
+
+def wakes_within(config: BaseDeployment) -> float | None:
+    """Seconds that its server may take to start; None where it always runs."""
+    return config.wakes_within if isinstance(config, WakingDeployment) else None
 
 
 def _drafting(config: BaseDeployment) -> tuple[object, ...]:

@@ -27,6 +27,9 @@ Inline = Callable[[tuple[Json, ...]], Awaitable[tuple[Json, ...]]]
 
 _Found = TypeVar("_Found", Embeddings, Scores, Labels)
 
+_FALLS = 3
+"""How often a request may meet a server that is just being stopped."""
+
 _OUTPUT_TOKENS = 1024
 """Of deployments whose config names no limit."""
 
@@ -44,6 +47,13 @@ class Asker:
 
 
 NOBODY = Asker()
+
+
+class _Away(Exception):
+    """The engine itself, and not its queue, said that it is not there."""
+
+    def __init__(self, error: NotReady) -> None:
+        self.error = error
 
 
 class Inference:
@@ -84,44 +94,68 @@ class Inference:
             most = getattr(deployment.config, "max_output_tokens", _OUTPUT_TOKENS)
             cost = generation_tokens(prompt, generation, most)
             claim = Claim(asker.tenant, cost, generation.sampling.n, generation.priority, asker.deadline)
-            async with deployment.admission.slot(claim) as slot:
-                speculation = deployment.speculation
-                silent = isinstance(deployment.config, LlamaCppDeployment)
-                if speculation is not None and silent and generation.measured:
-                    # Its instance that drafts reports no log probabilities: there is nothing to decide, or to learn.
-                    speculation, generation = None, dataclasses.replace(generation, max_draft_tokens=0)
-                elif speculation is not None and generation.max_draft_tokens is None:
-                    length = speculation.decide(asker.tenant, prompt, deployment.admission.used)
-                    generation = dataclasses.replace(generation, max_draft_tokens=length)
-                observed.started_engine(generation)
-                complete = False
-                count = self.counts.begin(asker.attempt)
+            for falls in range(_FALLS):
+                begun = False
                 try:
-                    # Looked up after the wait: a newer version may have taken over.
-                    with deployment.serving as serving:
-                        async with aclosing(serving.engine.generate(generation)) as chunks:
-                            async for chunk in chunks:
-                                if chunk.prompt is None and not count.usage.input_tokens:
-                                    chunk = dataclasses.replace(chunk, prompt=Usage(input_tokens=prompt))
-                                count.add(chunk)
-                                observed.chunk(chunk)
-                                complete = chunk.usage is not None
-                                yield chunk
-                finally:
-                    count.running = False
-                usage = observed.usage
-                if not complete or usage is None:
-                    raise Upstream(f"deployment {name!r} ended its answer without usage", code="engine_failed")
-                slot.tokens = _used(usage)
-                if speculation is not None and speculation is deployment.speculation:
-                    speculation.learn(
-                        asker.tenant,
-                        prompt,
-                        generation.max_draft_tokens or 0,
-                        usage.draft_tokens,
-                        usage.accepted_draft_tokens,
-                        usage.output_tokens,
-                    )
+                    async with aclosing(self._answer(deployment, generation, asker, claim, observed, prompt)) as chunks:
+                        async for chunk in chunks:
+                            begun = True
+                            yield chunk
+                    return
+                except _Away as away:
+                    # Its server was stopped in the moment in which it was asked: wait for it as the next one would.
+                    if begun or falls == _FALLS - 1 or not deployment.doze():
+                        raise away.error from None
+
+    async def _answer(
+        self,
+        deployment: Deployment,
+        generation: Generation,
+        asker: Asker,
+        claim: Claim,
+        observed: Observed,
+        prompt: int,
+    ) -> AsyncGenerator[Chunk, None]:
+        async with deployment.admission.slot(claim) as slot:
+            speculation = deployment.speculation
+            silent = isinstance(deployment.config, LlamaCppDeployment)
+            if speculation is not None and silent and generation.measured:
+                # Its instance that drafts reports no log probabilities: there is nothing to decide, or to learn.
+                speculation, generation = None, dataclasses.replace(generation, max_draft_tokens=0)
+            elif speculation is not None and generation.max_draft_tokens is None:
+                length = speculation.decide(asker.tenant, prompt, deployment.admission.used)
+                generation = dataclasses.replace(generation, max_draft_tokens=length)
+            observed.started_engine(generation)
+            complete = False
+            count = self.counts.begin(asker.attempt)
+            try:
+                # Looked up after the wait: a newer version may have taken over.
+                with deployment.serving as serving:
+                    async with aclosing(serving.engine.generate(generation)) as chunks:
+                        async for chunk in chunks:
+                            if chunk.prompt is None and not count.usage.input_tokens:
+                                chunk = dataclasses.replace(chunk, prompt=Usage(input_tokens=prompt))
+                            count.add(chunk)
+                            observed.chunk(chunk)
+                            complete = chunk.usage is not None
+                            yield chunk
+            except NotReady as error:
+                raise _Away(error) from error
+            finally:
+                count.running = False
+            usage = observed.usage
+            if not complete or usage is None:
+                raise Upstream(f"deployment {deployment.name!r} ended its answer without usage", code="engine_failed")
+            slot.tokens = _used(usage)
+            if speculation is not None and speculation is deployment.speculation:
+                speculation.learn(
+                    asker.tenant,
+                    prompt,
+                    generation.max_draft_tokens or 0,
+                    usage.draft_tokens,
+                    usage.accepted_draft_tokens,
+                    usage.output_tokens,
+                )
 
     async def embed(
         self, name: str, texts: Sequence[str], *, truncate: bool, dimensions: int = 0, asker: Asker = NOBODY
@@ -171,13 +205,22 @@ class Inference:
         """One request over rows of text, each of which takes a place in the engine."""
         with Observed(deployment, task, self._tracer) as observed:
             claim = Claim(asker.tenant, texts_tokens(texts, more), len(texts), 0, asker.deadline)
-            async with deployment.admission.slot(claim) as slot:
-                observed.started_engine()
-                with deployment.serving as serving:
-                    found = await call(serving.engine)
-                slot.tokens = _used(found.usage)
-            observed.used(found.usage)
-        return found
+            for falls in range(_FALLS):
+                try:
+                    async with deployment.admission.slot(claim) as slot:
+                        observed.started_engine()
+                        with deployment.serving as serving:
+                            try:
+                                found = await call(serving.engine)
+                            except NotReady as error:
+                                raise _Away(error) from error
+                        slot.tokens = _used(found.usage)
+                    observed.used(found.usage)
+                    return found
+                except _Away as away:
+                    if falls == _FALLS - 1 or not deployment.doze():
+                        raise away.error from None
+        raise AssertionError("the last try returns or raises")
 
 
 def shortened(vector: bytes, dimensions: int) -> bytes:

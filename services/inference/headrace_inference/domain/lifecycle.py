@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from headrace_inference.domain.deployments import Deployment, Deployments, Serving
+from headrace_inference.domain.deployments import Deployment, Deployments, Serving, wakes_within
 from headrace_inference.domain.warm import warm
 from headrace_inference.ports import Artefacts, Preparation
 from headrace_kit.config.deployments import BaseDeployment, outside
 from headrace_kit.config.snapshot import Snapshot
+from headrace_kit.config.used import used_deployments
 from headrace_kit.errors import BadInput, HeadraceError, NotReady
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ GRACE_S = 10.0
 PATIENCE_S = 60.0
 """How long a new config is held back from the gateway while its deployments are loaded: a download may take hours."""
 
-_READ_PER_REQUEST = ("price", "warmup", "residency", "tags", "internal")
+_READ_PER_REQUEST = ("price", "warmup", "residency", "tags", "internal", "wakes_within")
 """Options that need no load: this service and the gateway read them when they need them."""
 
 
@@ -73,6 +74,7 @@ class Lifecycle:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._plans: dict[str, _Plan] = {}
         self._settled = asyncio.Event()
+        self._used: frozenset[str] = frozenset()
         self._applied = clock() - PATIENCE_S  # the config that a process starts with is nobody's to wait for
         self._take(snapshot)
 
@@ -141,6 +143,7 @@ class Lifecycle:
 
     def _take(self, snapshot: Snapshot) -> None:
         wanted = {name: one for name, one in snapshot.config.deployments.items() if not outside(one)}
+        before, self._used = self._used, used_deployments(snapshot.config)
         for name, config in wanted.items():
             deployment = self._deployments.find(name)
             if deployment is None:
@@ -155,6 +158,8 @@ class Lifecycle:
                 plan.due = not (deployment.ready and same_load(deployment.config, config))
                 plan.held = False
                 deployment.load_error = ""
+            elif plan.held and name in self._used - before:
+                plan.held, plan.due = False, True  # it was unloaded when nobody needed it
             elif deployment.wanted != config and same_load(deployment.config, config):
                 deployment.serve(_with_config(deployment.serving, config), snapshot.config.catalogue)
             deployment.wanted = config
@@ -208,6 +213,7 @@ class Lifecycle:
         deployment.phase, deployment.detail, deployment.load_error = "ready", "", ""
         deployment.health = await serving.engine.health()
         plan.went_well()
+        deployment.wake()
         deployment.metrics.loaded("ok")
         _log.info("deployment %s is ready, version %d", deployment.name, deployment.version)
         if old.engine is not serving.engine and not old.engine.takes_over:
@@ -310,8 +316,17 @@ class Lifecycle:
         if stats.draft_acceptance is not None and deployment.speculation is not None:
             deployment.speculation.hear(stats.draft_acceptance)
         plan = self._plans.get(deployment.name)
+        if deployment.sleep.overslept():
+            deployment.admission.give_up(lambda: _overslept(deployment))
         if plan is None or plan.held or plan.due or plan.busy:
             return
+        if health.state == "failed" and deployment.phase in ("ready", "failed"):
+            deployment.doze()
+        elif deployment.sleep.asleep and not (health.state == "ready" and deployment.version):
+            plan.due = True  # its server is back, and has nothing loaded that is known to serve
+        elif deployment.sleep.asleep:
+            deployment.phase, deployment.detail = "ready", ""
+            deployment.wake()
         if deployment.phase == "ready":
             if health.state != before.state:
                 _log.info("deployment %s: its engine is %s %s", deployment.name, health.state, health.detail)
@@ -343,6 +358,16 @@ class Lifecycle:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _overslept(deployment: Deployment) -> NotReady:
+    return NotReady(
+        f"deployment {deployment.name!r} was to be woken, and its server did not start within "
+        f"{wakes_within(deployment.wanted):g} s: "
+        f"{deployment.health.detail}",
+        code="asleep",
+        retry_after_s=10,
+    )
 
 
 class _Plan:

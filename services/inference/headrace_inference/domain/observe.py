@@ -34,8 +34,8 @@ class Observed:
     """
 
     __slots__ = (
-        "_arrived", "_deployment", "_finish", "_first", "_meter", "_prompt", "_span", "_task", "_tokens", "_tracer",
-        "usage",
+        "_arrived", "_deployment", "_finish", "_first", "_meter", "_prompt", "_span", "_started", "_task",
+        "_tokens", "_tracer", "usage",
     )  # fmt: skip
 
     def __init__(self, deployment: Deployment, task: str, tracer: Tracer) -> None:
@@ -44,6 +44,9 @@ class Observed:
         self._task = task
         self._tracer = tracer
         self._arrived = time.monotonic()
+        deployment.metrics.arrivals.inc()
+        deployment.sleep.arrived()
+        self._started = False
         self._first: float | None = None
         self._tokens = 0
         self._finish: list[str] = []
@@ -55,7 +58,10 @@ class Observed:
         return self
 
     def started_engine(self, generation: Generation | None = None) -> None:
-        """A slot is there: the engine is called now."""
+        """A slot is there: the engine is called now. Again, where its server was stopped at that moment."""
+        if self._started:
+            return
+        self._started = True
         waited = time.monotonic() - self._arrived
         self._deployment.metrics.queue_seconds.observe(waited)
         parent = trace.get_current_span()

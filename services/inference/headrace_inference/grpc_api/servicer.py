@@ -20,7 +20,7 @@ from headrace_kit.rpc.servicer import RpcRuntime, rpc
 from headrace_protos.inference.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1 import service_pb2_grpc
 
-_GENERATE = {"gateway", "guardrails"}
+_GENERATE = {"gateway", "guardrails", "retrieval"}
 _TEXTS = {"gateway", "retrieval", "guardrails"}
 _STATUS = {"gateway", "rollout", "retrieval", "guardrails", "tracing"}
 _CONTROL = {"rollout", "gateway"}

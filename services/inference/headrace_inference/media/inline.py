@@ -9,10 +9,11 @@ import re
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from headrace_inference.media.fetch import CannotFetchError, Fetcher, Limits
+from headrace_inference.media.fetch import fetch_image, image_fetcher
 from headrace_inference.media.kinds import AUDIO, IMAGES, audio_format, image_type
 from headrace_kit.config.services import Media as MediaSettings
 from headrace_kit.errors import BadInput
+from headrace_kit.fetching import CannotFetchError, Fetcher, Limits
 
 Json = Mapping[str, Any]
 
@@ -35,7 +36,7 @@ class Media:
     def __init__(self, settings: MediaSettings, fetcher: Fetcher | None = None) -> None:
         self._settings = settings
         limits = Limits(settings.max_bytes, settings.timeout, settings.allow_networks)
-        self._fetcher = fetcher or Fetcher(limits)
+        self._fetcher = fetcher or image_fetcher(limits)
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def inline(self, messages: tuple[Json, ...]) -> tuple[Json, ...]:
@@ -75,7 +76,7 @@ class Media:
         else:
             try:
                 async with self._room:
-                    data, kind = await self._fetcher.fetch(url)
+                    data, kind = await fetch_image(self._fetcher, url)
             except CannotFetchError as error:
                 raise _bad(str(error), where) from None
             encoded = base64.b64encode(data).decode()

@@ -29,6 +29,7 @@ SILENCE_S = 15.0
 _HEAL_EVERY_S = 20.0
 _NOT_HERE = "Request for unknown model"
 """How Triton refuses what it has not loaded, or not any more: a pod on its way out unloads before it ends."""
+_NOT_IN_REPOSITORY = "Triton's model repository does not have it"
 _ELSEWHERE_S = (0.05, 0.1, 0.2)
 """Waits before another of the pods behind the address is asked."""
 _WIND_DOWN_S = 5.0
@@ -213,7 +214,7 @@ class TritonClient:
                     return EngineState("failed", f"Triton does not answer at {self.address}")
                 self._index = _states(answer.models)
                 self._indexed = time.monotonic()
-        return self._index.get(model, EngineState("unloaded", "Triton's model repository does not have it"))
+        return self._index.get(model, EngineState("unloaded", _NOT_IN_REPOSITORY))
 
     async def model_config(self, model: str) -> model_config_pb2.ModelConfig:
         """The config of a loaded model. Raises NotReady when it is not loaded, or Triton is away."""
@@ -226,8 +227,22 @@ class TritonClient:
         return answer.config
 
     async def load(self, model: str) -> None:
-        """Load a model. Raises Upstream with Triton's reason."""
-        await self._control(self._stub().RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=model)), model)
+        """Load a model.
+
+        Raises:
+            NotReady: Triton's repository does not have it. Where a container beside Triton renders the repository, as
+                on Kubernetes, a new config may reach it a minute or two later than this service.
+            Upstream: with Triton's reason.
+        """
+        try:
+            call = self._stub().RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=model))
+            await self._control(call, model)
+        except Upstream as error:
+            if error.code == "engine_failed" and (await self.state(model)).detail == _NOT_IN_REPOSITORY:
+                raise NotReady(
+                    f"Triton's model repository does not have {model!r} yet", code="engine_lacks_model", retry_after_s=5
+                ) from error
+            raise
 
     async def unload(self, model: str) -> None:
         """Unload a model and wait until it is gone. Raises Upstream with Triton's reason."""
