@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from headrace_detectors._pattern import Candidate, Rule
 from headrace_detectors._prefixes import prefixes
 from headrace_detectors._re import Regex, Span
-from headrace_detectors._views import View, render
+from headrace_detectors._views import Rendered, View, render
 from headrace_detectors.findings import Finding
 
 HOLD_BYTES = 8192
@@ -85,33 +85,35 @@ class LaneState:
         context = len(self._context)
         decided = buffer.chars if final else self._decidable(buffer, context)
         decided = max(decided, self._decided + context)
-        hits = []
         first = self._lane.anything.search(buffer.data, buffer.byte(self._decided + context))
         nothing = first is None or first[0][0] >= buffer.byte(decided)
-        for at, searcher in enumerate(self._lane.searchers):
-            resume = self._resume[at]
-            if not nothing:
-                start = max(resume, self._decided) + context
-                for span, score, value in _matches(searcher, buffer, start, decided):
-                    begin, end = (position - context for position in span)
-                    resume = end
-                    if score <= 0 or score < searcher.rule.threshold:
-                        continue
-                    finding = Finding(
-                        check=searcher.rule.check,
-                        kind=searcher.rule.pattern.kind,
-                        start=base + rendered.origin(begin),
-                        end=base + rendered.origin(end - 1) + 1,
-                        score=score,
-                        action=searcher.rule.action,
-                    )
-                    pattern = searcher.rule.pattern
-                    hits.append(Hit(finding, pattern.identity(value), pattern.removable, searcher.order))
-            self._resume[at] = resume
+        hits = [] if nothing else self._hits(buffer, rendered, context, decided, base)
         self._decided = decided - context
         if self._decided >= len(rendered.text):
             return hits, len(pending)
         return hits, rendered.origin(self._decided)
+
+    def _hits(self, buffer: _Buffer, rendered: Rendered, context: int, decided: int, base: int) -> list[Hit]:
+        """What each pattern finds before `decided`, from where it was decided before."""
+        hits = []
+        for at, searcher in enumerate(self._lane.searchers):
+            start = max(self._resume[at], self._decided) + context
+            for span, score, value in _matches(searcher, buffer, start, decided):
+                begin, end = (position - context for position in span)
+                self._resume[at] = end
+                if score <= 0 or score < searcher.rule.threshold:
+                    continue
+                pattern = searcher.rule.pattern
+                finding = Finding(
+                    check=searcher.rule.check,
+                    kind=pattern.kind,
+                    start=base + rendered.origin(begin),
+                    end=base + rendered.origin(end - 1) + 1,
+                    score=score,
+                    action=searcher.rule.action,
+                )
+                hits.append(Hit(finding, pattern.identity(value), pattern.removable, searcher.order))
+        return hits
 
     def release(self, released: str) -> None:
         """Forget the first characters of the pending text, all but what may stand beside the next match."""
@@ -119,7 +121,8 @@ class LaneState:
         if gone:
             self._context = gone[-1]
             self._decided = max(0, self._decided - len(gone))
-            self._resume = [max(0, position - len(gone)) for position in self._resume]
+            if any(self._resume):
+                self._resume = [max(0, position - len(gone)) for position in self._resume]
 
     def _decidable(self, buffer: _Buffer, context: int) -> int:
         """Index of the first character at which a match could still begin or change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from math import log2
 
 from headrace_detectors._pattern import Accepted, Candidate, Pattern
@@ -56,8 +57,13 @@ def _url_password(candidate: Candidate) -> Accepted | None:
 
 
 def _token(candidate: Candidate) -> Accepted | None:
-    """A token has digits in it; a long name that begins like one may not."""
-    return Accepted(0.95, len(candidate.value)) if any(char.isdigit() for char in candidate.value[3:]) else None
+    """A token has digits in it, or its case is drawn by lot; a long name that begins like one has neither."""
+    value = candidate.value
+    if any(char.isdigit() for char in value[3:]):
+        return Accepted(0.95, len(value))
+    letters = [char for char in value[4:] if char.isalpha()]
+    changes = sum(one.isupper() != other.isupper() for one, other in pairwise(letters))
+    return Accepted(0.95, len(value)) if 3 * changes > len(letters) else None
 
 
 def _named(candidate: Candidate) -> Accepted | None:
@@ -85,6 +91,8 @@ def _bits_per_char(value: str) -> float:
 
 PATTERNS: dict[str, tuple[Pattern, ...]] = {
     **{kind: (Pattern(kind, shape, accept=_token),) for kind, shape in _SHAPES.items()},
+    # Of one length, all capitals and no words: nothing else looks like it.
+    "aws_access_key": (Pattern("aws_access_key", _SHAPES["aws_access_key"]),),
     "private_key": (Pattern("private_key", _PRIVATE_KEY),),
     "url_password": (Pattern("url_password", _URL_LOGIN, accept=_url_password, group=1),),
     "credential": (Pattern("credential", _NAMED, accept=_named, group=1),),

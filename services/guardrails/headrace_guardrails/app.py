@@ -87,6 +87,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             await postgres.open()
             sweeping.append(asyncio.create_task(sweep()))
         auditor.start()
+        await makers.start()
 
     async def stop() -> None:
         for task in sweeping:

@@ -1,7 +1,8 @@
 """A worker process of checks: `python -m headrace_guardrails.worker`. Jobs are lines of JSON on stdin.
 
 A job is `{"do": "validator" | "names", "text": ..., ...}`; the answer is `{"findings": [[kind, start, end], ...]}` or
-`{"error": "<the exception's class>"}`: never its message, which may quote the text.
+`{"error": "<the exception's class>"}`: never its message, which may quote the text. `{"do": "load", "job": ...}` loads
+what such a job needs.
 """
 
 from __future__ import annotations
@@ -55,15 +56,29 @@ def _validator(name: str, arguments: str) -> Any:
 def _validate(job: dict[str, Any]) -> list[tuple[str, int, int]]:
     from guardrails.validator_base import FailResult
 
-    text = job["text"]
-    result = _validator(job["name"], json.dumps(job["arguments"], sort_keys=True)).validate(text, {})
+    text, name = job["text"], job["name"]
+    result = _validator(name, _arguments(job)).validate(text, {})
     if not isinstance(result, FailResult):
         return []
-    spans = [(job["name"], span.start, span.end) for span in result.error_spans or []]
-    return spans or [(job["name"], 0, len(text))]
+    # Spans are the validator's own, and some count past the end of the text.
+    spans = [(name, max(0, span.start), min(len(text), span.end)) for span in result.error_spans or []]
+    return [span for span in spans if span[1] < span[2]] or [(name, 0, len(text))]
 
 
-_JOBS = {"names": _names, "validator": _validate}
+def _arguments(job: dict[str, Any]) -> str:
+    return json.dumps(job["arguments"], sort_keys=True)
+
+
+def _load(job: dict[str, Any]) -> list[tuple[str, int, int]]:
+    wanted = job["job"]
+    if wanted["do"] == "names":
+        _pipeline(wanted["model"])
+    else:
+        _validator(wanted["name"], _arguments(wanted))
+    return []
+
+
+_JOBS = {"names": _names, "validator": _validate, "load": _load}
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from headrace_detectors import Action
-from headrace_guardrails.adapters.workers import NamesJudge, ValidatorJudge, Workers
+from headrace_guardrails.adapters.worker_judges import NamesJudge, ValidatorJudge
+from headrace_guardrails.adapters.workers import Workers
 from headrace_guardrails.ports import Subject
 from headrace_kit.config import guardrails as config
 from headrace_kit.errors import NotReady, Upstream
@@ -26,6 +27,7 @@ class FailResult:
 """
 VALIDATOR = """
 import os, time
+time.sleep(0.2)
 from guardrails.validator_base import FailResult, PassResult, Span, Validator
 LOADED = []
 class Words(Validator):
@@ -34,9 +36,13 @@ class Words(Validator):
         print("a library that prints")
         if "raise" in value: raise ValueError(value)
         if "hang" in value: time.sleep(3600)
+        if "late" in value: time.sleep(0.1)
         if "die" in value: os._exit(3)
-        if "home" in value: return FailResult([Span(0, len(open(os.path.expanduser("~/.guardrailsrc")).read()))])
+        if "home" in value:
+            told = open(os.path.expanduser("~/.guardrailsrc")).read()
+            return FailResult([Span(0, 4)]) if "enable_metrics=false" in told else PassResult()
         if "loaded" in value: return FailResult([Span(0, len(LOADED))])
+        if "far" in value: return FailResult([Span(-2, 10**9), Span(50, 60)])
         at = value.find(self.word)
         return FailResult([Span(at, at + len(self.word))]) if at >= 0 else PassResult()
 """
@@ -54,7 +60,7 @@ async def workers(tmp_path: Path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    made = Workers(lambda: 1)
+    made = Workers(lambda: 1, grace_s=0.2)
     yield made
     await made.stop()
 
@@ -72,7 +78,9 @@ async def test_a_validator_is_loaded_once_and_says_where(workers):
     (loaded,) = await validator.judge("loaded?", SUBJECT)
     assert loaded.finding.end == 1
     (home,) = await validator.judge("home?", SUBJECT)
-    assert home.finding.end == len("enable_metrics=false\nuse_remote_inferencing=false\n"), "telemetry is off"
+    assert home.finding.end == 4, "telemetry is off"
+    (far,) = await validator.judge("far?", SUBJECT)
+    assert (far.finding.start, far.finding.end) == (0, 4), "what is past the text is cut off"
 
 
 @pytest.mark.parametrize("how", ["raise", "die"])
@@ -93,6 +101,38 @@ async def test_a_validator_that_hangs_is_ended_and_another_takes_its_place(worke
             await validator.judge("hang", SUBJECT)
     await worker.process.wait()
     assert await validator.judge("kind", SUBJECT) == []
+
+
+async def test_a_worker_that_answers_a_little_late_is_kept(workers):
+    validator = judge(workers)
+    await validator.judge("kind", SUBJECT)
+    (worker,) = workers._all
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await validator.judge("late", SUBJECT)
+    (found,) = await validator.judge("nasty", SUBJECT)
+    assert found.finding.end == 5 and workers._all == {worker}, "the answer is that of its own text"
+
+
+async def test_loading_goes_on_beyond_the_time_limit_of_what_waits_for_it(workers):
+    validator = judge(workers)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await validator.judge("nasty", SUBJECT)
+    (found,) = await validator.judge("nasty", SUBJECT)
+    assert found.finding.end == 5
+    assert len(workers._all) == 1
+
+
+async def test_what_never_loads_is_given_up():
+    slow = Workers(lambda: 1, load_s=0.01)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await judge(slow).judge("x", SUBJECT)
+    finally:
+        await slow.stop()
+    assert not slow._all
 
 
 async def test_unknown_validators_and_no_workers_are_failures():
