@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc import aio
 
@@ -15,6 +18,8 @@ from headrace.retry import Refused, Retry
 from headrace_protos.common.v1.error_pb2 import ErrorDetail
 
 _STATUS_DETAILS = "grpc-status-details-bin"
+# A platform on Ray has a way on which trailers are lost: there the details stand behind the message.
+_IN_WORDS = f" [{_STATUS_DETAILS}: "
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -115,7 +120,7 @@ class GrpcTransport:
 
     def _translate(self, error: aio.AioRpcError, seconds: float) -> errors.HeadraceError:
         detail = _detail(error)
-        text = error.details() or error.code().name
+        text = (error.details() or error.code().name).partition(_IN_WORDS)[0]
         if detail is None and error.code() is grpc.StatusCode.UNAVAILABLE:
             refused = "connect" in text.lower() and "Socket closed" not in text
             if refused:
@@ -136,11 +141,18 @@ class GrpcTransport:
 
 
 def _detail(error: aio.AioRpcError) -> ErrorDetail | None:
+    for value in _details_sent(error):
+        with contextlib.suppress(DecodeError):
+            for packed in status_pb2.Status.FromString(value).details:
+                detail = ErrorDetail()
+                if packed.Unpack(detail):
+                    return detail
+    return None
+
+
+def _details_sent(error: aio.AioRpcError) -> Iterator[bytes]:
     for key, value in error.trailing_metadata() or ():
         if key == _STATUS_DETAILS:
-            with contextlib.suppress(Exception):
-                for packed in status_pb2.Status.FromString(value).details:
-                    detail = ErrorDetail()
-                    if packed.Unpack(detail):
-                        return detail
-    return None
+            yield value
+    with contextlib.suppress(binascii.Error):
+        yield base64.b64decode((error.details() or "").partition(_IN_WORDS)[2].removesuffix("]"), validate=True)

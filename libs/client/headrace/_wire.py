@@ -116,6 +116,23 @@ def key(entry: pb.KeyInfo) -> admin.Key:
         revoked_at=entry.revoked_at or None,
         rotated_at=entry.rotated_at or None,
         previous_until=entry.previous_until or None,
+        limits=key_limits(entry.limits) if entry.HasField("limits") else None,
+    )
+
+
+def key_limits(limits: pb.KeyLimits) -> admin.KeyLimits:
+    """What is set of a key's limits."""
+    return admin.KeyLimits(**{field.name: value for field, value in limits.ListFields()})
+
+
+def key_limits_sent(limits: admin.KeyLimits | None) -> pb.KeyLimits | None:
+    """A key's limits as they are sent."""
+    if limits is None:
+        return None
+    return pb.KeyLimits(
+        requests_per_minute=limits.requests_per_minute,
+        tokens_per_minute=limits.tokens_per_minute,
+        concurrent_requests=limits.concurrent_requests,
     )
 
 
@@ -275,9 +292,21 @@ def _outcome(outcome: pb.Outcome) -> chat.Outcome:
                 page=entry.page or None,
                 quote=entry.quote,
                 score=entry.score,
+                sentences=[Span(one.start, one.end) for one in entry.sentences],
+                support=entry.support,
             )
             for entry in outcome.citations
         ],
+        grounding=chat.Grounding(
+            outcome.grounding.score,
+            [
+                chat.SentenceSupport(one.start, one.end, one.score, one.supported, one.choice)
+                for one in outcome.grounding.sentences
+            ],
+            outcome.grounding.withheld,
+        )
+        if outcome.HasField("grounding")
+        else None,
         guardrails=[
             chat.GuardFinding(entry.direction, entry.check, entry.kind, entry.action, entry.count)
             for entry in outcome.guardrails

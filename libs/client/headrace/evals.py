@@ -33,8 +33,6 @@ class HttpPlatform:
     async def ask(self, arm: Arm, messages: Sequence[dict[str, Any]], options: Options) -> Answer:
         """See `Platform`."""
         body = chat_body(list(messages), _options(arm, options))
-        if arm.rollout:
-            body["headrace"] |= {"rollout": arm.rollout, "arm": arm.arm}
         began = time.monotonic()
         try:
             said = await self._http.call(

@@ -13,7 +13,7 @@ from headrace.calls.chat import Messages
 from headrace.retry import Retry
 from headrace.settings import Settings
 from headrace.stream import ChatStream
-from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key
+from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key, KeyLimits
 from headrace.types.chat import ChatChunk, ChatCompletion, ChatOptions
 from headrace.types.models import Embeddings, Model, Ranking
 from headrace.types.usage import TeamBudget
@@ -120,10 +120,22 @@ class AsyncHeadraceGrpc:
         return str(answer.id)
 
     async def create_key(
-        self, tenant: str, name: str, *, scopes: Sequence[str] = (), expires_at: str | None = None
+        self,
+        tenant: str,
+        name: str,
+        *,
+        scopes: Sequence[str] = (),
+        expires_at: str | None = None,
+        limits: KeyLimits | None = None,
     ) -> CreatedKey:
         """See `AsyncHeadrace.create_key`."""
-        request = pb.CreateKeyRequest(tenant=tenant, name=name, scopes=scopes, expires_at=expires_at or "")
+        request = pb.CreateKeyRequest(
+            tenant=tenant,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at or "",
+            limits=_wire.key_limits_sent(limits),
+        )
         answer = await self._grpc.unary(self._admin.CreateKey, request)
         return CreatedKey(answer.id, answer.key)
 
@@ -137,6 +149,11 @@ class AsyncHeadraceGrpc:
         """See `AsyncHeadrace.rotate_key`."""
         answer = await self._grpc.unary(self._admin.RotateKey, pb.RotateKeyRequest(id=key_id, overlap=overlap or ""))
         return CreatedKey(answer.id, answer.key)
+
+    async def limit_key(self, key_id: str, limits: KeyLimits | None) -> Key:
+        """See `AsyncHeadrace.limit_key`."""
+        request = pb.LimitKeyRequest(id=key_id, limits=_wire.key_limits_sent(limits))
+        return _wire.key((await self._grpc.unary(self._admin.LimitKey, request)).key)
 
     async def audit(
         self,

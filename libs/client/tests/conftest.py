@@ -35,6 +35,21 @@ OUTCOME = {
     "cache": "miss",
 }
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
+BUILDING = {
+    "embedding": "e5",
+    "max_tokens": 100,
+    "overlap_tokens": 20,
+    "state": "building",
+    "job": {"id": "j1", "state": "running", "documents": 4, "done": 3},
+}
+TALK = {
+    "id": "trip/1",
+    "length": 9,
+    "summary": "She goes to Porto.",
+    "summarised": 6,
+    "left_out": 2,
+    "turns": [{"role": "user", "text": "And back?", "number": 9}],
+}
 TRACE = {
     "trace_id": TRACE_ID,
     "tenant": "dev",
@@ -109,6 +124,22 @@ EVENTS = [
 ]
 
 
+DRIFT = {
+    "data": [
+        {
+            "tenant": "dev", "model": "assistant", "feature": "language", "drifted": True, "psi": 1.25,
+            "test": "chi-square", "p_value": 1e-9, "q_value": 3e-9, "count": 120, "reference_count": 900,
+            "bins": [{"name": "de", "count": 60, "reference_count": 10}],
+            "days": [{"day": "2026-11-28", "count": 120, "psi": 1.25}],
+        },
+        {
+            "tenant": "dev", "model": "assistant", "collection": "handbook", "feature": "input_chars", "psi": 0.01,
+            "test": "kolmogorov-smirnov", "count": 7, "reference_count": 70,
+            "bins": [{"name": "3", "count": 7, "reference_count": 70, "from": 32, "to": 64}],
+        },
+    ],
+    "tests": 1, "from": "2026-11-28", "to": "2026-11-28", "reference_from": "2026-11-21", "reference_to": "2026-11-27",
+}  # fmt: skip
 VERDICT = {
     "metric": "errors",
     "state": "beyond",
@@ -187,6 +218,8 @@ class FakePlatform:
         self.events = list(EVENTS)
         self.stall_after: int | None = None
         self.left = threading.Event()
+        self.remains = 0
+        self.building = 0
         self.url = ""
         self.config: dict[str, str] = {"active": "c0ffee"}
 
@@ -240,6 +273,63 @@ class FakePlatform:
             "POST /v1/collections/handbook/documents": {"job": "j1", "accepted": len(body.get("documents", ()))},
             "GET /v1/collections/handbook/documents": {"data": [{"id": "leave.md", "characters": 60, "chunks": 1}]},
             "GET /v1/collections/handbook/documents/a/b.md": {"id": "a/b.md", "text": "stored"},
+            "GET /v1/memory/ada": {"collection": "memory", "user": "ada", "consent": True, "consent_at": "2026-11-29"},
+            "PUT /v1/memory/ada/consent": {"collection": "memory", "user": "ada", "consent": body.get("granted")},
+            "POST /v1/memory/ada/facts": {"job": "j1", "ids": ["tea"]},
+            "GET /v1/memory/ada/facts": {"data": [{"id": "tea", "text": "She drinks tea.", "searchable": True}]},
+            "DELETE /v1/memory/ada/facts/tea": {},
+            "POST /v1/memory/ada/search": {
+                "facts": [{"id": "tea", "text": "She drinks tea.", "score": 0.5, "metadata": {}}]
+            },
+            "GET /v1/memory/ada/conversations": {"data": [{"id": "trip/1", "length": 9}]},
+            "GET /v1/memory/ada/conversations/trip/1": TALK,
+            "POST /v1/memory/ada/conversations/trip/1/turns": TALK,
+            "DELETE /v1/memory/ada/conversations/trip/1": {},
+            "DELETE /v1/memory/ada": {"user": "ada", "facts": 1, "turns": 9, "traces": 4, "left": self.remains},
+            "GET /v1/collections/handbook/sources": {
+                "data": [{"name": "policies", "kind": "folder", "state": "idle"}, {"name": "site", "kind": "web"}]
+            },
+            "POST /v1/collections/handbook/sources/policies/sync": {
+                "name": "policies",
+                "kind": "folder",
+                "state": "done",
+                "seen": 3,
+                "added": 2,
+                "refused": 1,
+            },
+            "POST /v1/collections/handbook/sources/site/sync": {
+                "name": "site",
+                "kind": "web",
+                "state": "failed",
+                "error": "the sitemap is not XML",
+            },
+            "GET /v1/collections/handbook/sources/policies/refusals": {
+                "data": [{"key": "a.pdf", "reason": "it is locked with a password"}]
+            },
+            "GET /v1/collections/handbook/jobs": {
+                "data": [{"id": "j1", "kind": "ingest", "state": "failed", "documents": 4, "done": 3, "failed": 1}]
+            },
+            "GET /v1/collections/handbook/indexes": {
+                "data": [
+                    {"embedding": "minilm", "max_tokens": 200, "overlap_tokens": 20, "state": "active"},
+                    *([BUILDING] if [one.path for one in self.seen].count(request.path) <= self.building else []),
+                ]
+            },
+            "POST /v1/collections/handbook/reindex": {"id": "j1", "state": "queued", "documents": 4},
+            "DELETE /v1/collections/handbook/reindex": {},
+            "GET /v1/collections/handbook/jobs/j1": {
+                "id": "j1",
+                "state": "failed",
+                "documents": 4,
+                "done": 3,
+                "failed": 1,
+                "errors": [{"document_id": "leave.md", "message": "it is empty"}],
+            },
+            "GET /v1/collections/handbook/dead-letters": {
+                "data": [{"id": "17", "document_id": "leave.md", "reason": "it is empty", "attempts": 5}]
+            },
+            "POST /v1/collections/handbook/dead-letters/retry": {"retried": 1},
+            "POST /v1/collections/handbook/dead-letters/drop": {"dropped": 1},
             "POST /v1/collections/handbook/search": {
                 "results": [
                     {
@@ -260,6 +350,8 @@ class FakePlatform:
             },
             "GET /v1/traces": {"data": [{k: v for k, v in TRACE.items() if k != "spans"} | {"spans": 3}]},
             f"GET /v1/traces/{TRACE_ID}": TRACE,
+            "GET /v1/drift": DRIFT,
+            f"POST /v1/traces/{TRACE_ID}/keep": {"trace_id": TRACE_ID, "spans": 3, "saved": True},
             "POST /v1/feedback": {"id": "f1", "score": body.get("score")},
             "GET /v1/usage": {
                 "data": [
@@ -278,6 +370,7 @@ class FakePlatform:
             "POST /v1/admin/keys": {"id": "k1", "key": "hr_new"},
             "GET /v1/admin/keys": {"data": [{"id": "k1", "tenant": "dev", "name": "ci", "scopes": ["read_all"]}]},
             "DELETE /v1/admin/keys/k1": {},
+            "POST /v1/admin/keys/k1:limit": {"id": "k1", "tenant": "dev", "limits": {"requests_per_minute": 60}},
             "POST /v1/admin/keys/k1:rotate": {"id": "k1", "key": "hr_newer"},
             "GET /v1/admin/audit": {
                 "data": [

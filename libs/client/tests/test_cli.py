@@ -144,6 +144,22 @@ def test_traces_show_is_one_tree(run):
     assert json.loads(run("traces", "show", TRACE_ID, "--json").stdout)["spans"][2]["service"] == "retrieval"
 
 
+def test_a_thinned_trace_says_so_and_is_not_waited_for(run, fake, answers):
+    summary = {"trace_id": TRACE_ID, "spans": 3, "spans_thinned": 2}
+    left = [{"span_id": "b", "parent_span_id": "a", "service": "s", "name": "n"}]
+    fake.answers.append(answers[1](200, {"trace_id": TRACE_ID, "spans": left, "summary": summary}))
+    lines = run("traces", "show", TRACE_ID).stdout.splitlines()
+    assert "2 spans are gone" in lines[1] and len(fake.seen) == 1
+
+
+def test_a_trace_is_kept(run, fake, answers):
+    assert run("traces", "keep", TRACE_ID).stdout == "kept with its 3 spans\n"
+    assert (fake.seen[-1].method, fake.seen[-1].path) == ("POST", f"/v1/traces/{TRACE_ID}/keep")
+    assert json.loads(run("traces", "keep", TRACE_ID, "--json").stdout)["saved"]
+    fake.answers.append(answers[1](200, {"trace_id": TRACE_ID, "spans": 3, "spans_thinned": 3}))
+    assert "3 of its 3 spans were gone" in run("traces", "keep", TRACE_ID).stdout
+
+
 def test_a_trace_that_has_just_begun_is_waited_for(run, fake, answers):
     late = {"trace_id": TRACE_ID, "spans": [{"span_id": "b", "parent_span_id": "a", "service": "s", "name": "n"}]}
     fake.answers += [answers[0](404, "not_found_error", "trace_not_found", "no such trace"), answers[1](200, late)]
@@ -232,6 +248,9 @@ def test_keys_and_rollouts_use_the_admin_key(run, fake):
     line = run("audit", "--action", "key.", "--limit", "5").stdout.splitlines()[1]
     assert "key.revoked" in line
     assert 'revoked_at: null -> "2026-11-28T12:00:00+00:00"' in line
+    assert run("keys", "limit", "k1", "--requests-per-minute", "60").stdout == "key k1 of dev: 60 requests/min\n"
+    assert fake.seen[-1].body == {"limits": {"requests_per_minute": 60}}
+    run("keys", "limit", "k1", "--concurrent", "0", code=2)
     assert run("keys", "revoke", "k1").stdout == "k1 is revoked\n"
     assert "5%" in run("rollouts", "list").stdout
     assert run("rollouts", "show", "ro1").stdout.startswith("ro1 · assistant · running · step 1 of 3")
@@ -384,9 +403,10 @@ def every_command():
 )
 def test_every_command_has_an_example_that_is_a_command_line(path, command):
     examples = [line.split("Example: ", 1)[1] for line in command.help.splitlines() if "Example: " in line]
-    assert len(examples) == 1
-    words = [word for word in examples[0].split() if "=" not in word]
-    assert words[: len(path) + 1] == ["headrace", *path]
+    assert examples
+    for example in examples:
+        words = [word for word in example.split() if "=" not in word]
+        assert words[: len(path) + 1] == ["headrace", *path]
 
 
 def test_config_check_names_line_and_field(run):

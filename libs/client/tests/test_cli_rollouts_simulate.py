@@ -44,3 +44,16 @@ def test_a_scenario_that_is_none_is_refused(tmp_path: Path):
     code, output = run(str(file))
     assert code != 0
     assert "traffic.users" in output
+
+
+def test_one_play_is_drawn_and_ends_as_it_does_when_it_is_counted(tmp_path: Path):
+    file, drawing = tmp_path / "mine.yaml", tmp_path / "why.svg"
+    file.write_text("analysis: {failures: null, total: null}\ncandidate: {errors: 60%}\nrequests: 400\n")
+    code, output = run(str(file), "--plot", str(drawing))
+    assert code == 0
+    counted = json.loads(run(str(file), "--plays", "1", "--no-peers", "--json")[1])["judges"][0]
+    assert f"rolled back by errors after {counted['requests']:.0f} canary requests" in output
+    picture = drawing.read_text()
+    assert picture.startswith("<svg")
+    assert ">beyond</text>" in picture, "when the margin was crossed"
+    assert ">margin</text>" in picture

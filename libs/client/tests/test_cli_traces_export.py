@@ -36,6 +36,7 @@ class Client:
 
     def __init__(self) -> None:
         self.asked: list[dict] = []
+        self.saved: list[str] = []
         self.kept = {found.trace_id: found for found in (trace(1), trace(2, capture="off"), trace(3, score=1))}
 
     def traces(self, **asked) -> TracePage:
@@ -46,6 +47,9 @@ class Client:
 
     def trace(self, trace_id: str) -> Trace:
         return self.kept[trace_id]
+
+    def keep_trace(self, trace_id: str) -> None:
+        self.saved.append(trace_id)
 
 
 def test_all_pages_are_written_and_a_file_is_never_replaced(tmp_path, monkeypatch):
@@ -59,6 +63,7 @@ def test_all_pages_are_written_and_a_file_is_never_replaced(tmp_path, monkeypatc
     assert [json.loads(line)["input"][0]["content"] for line in file.read_text().splitlines()] == [
         "question 1", "question 3",
     ]  # fmt: skip
+    assert len(client.saved) == 2, "what is in a dataset keeps its spans"
     assert client.asked[0]["min_feedback"] == 0.5
     before = file.read_text()
     assert CliRunner().invoke(app, command).exit_code == 2

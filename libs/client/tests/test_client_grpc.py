@@ -13,6 +13,7 @@ from grpc import aio
 
 from headrace import AsyncHeadraceGrpc, Message, Retry, errors
 from headrace.types import FunctionCall, ToolCall
+from headrace_kit.rpc import status as rpc_status
 from headrace_protos.common.v1 import chat_pb2
 from headrace_protos.common.v1.error_pb2 import ErrorDetail
 from headrace_protos.gateway.v1 import messages_pb2 as pb
@@ -29,13 +30,17 @@ OUTCOME = pb.Outcome(
 USAGE = chat_pb2.Usage(input_tokens=12, cached_input_tokens=4, output_tokens=3)
 
 
-async def abort(context, code: grpc.StatusCode, detail: ErrorDetail | None = None, message: str = "no") -> None:
+async def abort(
+    context, code: grpc.StatusCode, detail: ErrorDetail | None = None, message: str = "no", *, in_words: bool = False
+) -> None:
     trailers = ()
     if detail is not None:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
         trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+        if in_words:
+            trailers, message = (), rpc_status.in_words(status)
     await context.abort(code, message, trailers)
 
 
@@ -52,6 +57,7 @@ class Gateway(services.GatewayServiceServicer, services.AdminServiceServicer):
             pb.GenerateChunk(id="r1", usage=USAGE),
         ]
         self.fail_after: tuple[int, grpc.StatusCode, ErrorDetail] | None = None
+        self.in_words = False
         self.stall = False
         self.left = asyncio.Event()
 
@@ -71,7 +77,7 @@ class Gateway(services.GatewayServiceServicer, services.AdminServiceServicer):
         try:
             for index, chunk in enumerate(self.chunks):
                 if self.fail_after and index == self.fail_after[0]:
-                    await abort(context, *self.fail_after[1:])
+                    await abort(context, *self.fail_after[1:], in_words=self.in_words)
                 yield chunk
                 if self.stall:
                     await asyncio.Event().wait()
@@ -207,10 +213,12 @@ async def test_leaving_a_stream_cancels_the_call(grpc_client, gateway):
         await gateway.left.wait()
 
 
-async def test_an_error_within_a_stream_is_raised_after_its_text(grpc_client, gateway):
+@pytest.mark.parametrize("in_words", [False, True], ids=["in trailers", "in words"])
+async def test_an_error_within_a_stream_is_raised_after_its_text(grpc_client, gateway, in_words):
+    gateway.in_words = in_words
     gateway.fail_after = (1, grpc.StatusCode.UNAVAILABLE, ErrorDetail(type="upstream_error", code="upstream_failed"))
     stream = grpc_client.chat_stream("x")
-    with pytest.raises(errors.UpstreamFailed):
+    with pytest.raises(errors.UpstreamFailed, match=r"no$"):
         async for _ in stream:
             pass
     assert stream.text == "27 days"

@@ -10,6 +10,7 @@ import pytest
 
 from headrace import AsyncHeadrace, Document, Message, errors
 from headrace.retry import NEVER, Retry
+from headrace.types.admin import KeyLimits
 
 
 def closed_port() -> int:
@@ -247,6 +248,15 @@ async def test_admin_calls(fake):
     async with AsyncHeadrace(fake.url, "hr_admin") as admin:
         assert (await admin.create_key("dev", "ci")).key == "hr_new"
         assert (await admin.keys(tenant="dev"))[0].scopes == ["read_all"]
+        made = await admin.create_key("dev", "ci", limits=KeyLimits(concurrent_requests=2))
+        assert (made.id, fake.seen[-1].body["limits"]) == ("k1", {"concurrent_requests": 2})
+        limited = await admin.limit_key("k1", KeyLimits(requests_per_minute=60))
+        assert (limited.limits, fake.seen[-1].body) == (
+            KeyLimits(requests_per_minute=60),
+            {"limits": {"requests_per_minute": 60}},
+        )
+        await admin.limit_key("k1", None)
+        assert fake.seen[-1].body == {"limits": None}
         await admin.revoke_key("k1")
         assert (await admin.rollouts())[0].weight == 500
         assert (await admin.rollout("ro1")).steps == 3

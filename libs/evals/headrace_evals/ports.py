@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
 from headrace_evals.suite import Options
+
+if TYPE_CHECKING:
+    from headrace_evals.results import Row
 
 
 class AskFailed(Exception):
@@ -64,3 +67,14 @@ class Platform(Protocol):
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """Vectors of texts, in their order. Raises as `ask`."""
+
+
+class Memory(Protocol):
+    """Keeps the items of a run that are done, so that one that was cut off goes on where it was."""
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """Items that are done, by id: they are not asked again."""
+
+    async def keep(self, item_id: str, row: Row) -> None:
+        """An item is done. What this raises ends the run."""

@@ -31,6 +31,13 @@ class Scored(Struct, frozen=True, omit_defaults=True):
     trace_id: str = ""
 
 
+class Row(Struct, frozen=True, omit_defaults=True):
+    """An item that is done: as it was graded on each arm, and how often a judge changed its mind about it."""
+
+    scored: list[Scored]
+    unsteady: int = 0
+
+
 class Result(Struct, frozen=True):
     """A run of a suite on one arm. `digest` names suite and items; `at` is RFC 3339."""
 

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from headrace_evals import graders, judging
+from headrace_evals.comparing import Preference
 from headrace_evals.datasets import Item
-from headrace_evals.judging import Calibration, Preference
-from headrace_evals.ports import Answer, Arm, AskFailed, Platform
-from headrace_evals.results import Result, Scored
+from headrace_evals.judging import Calibration
+from headrace_evals.ports import Answer, Arm, AskFailed, Memory, Platform
+from headrace_evals.results import Result, Row, Scored
 from headrace_evals.suite import Judge, Loaded, Similarity
 
 Progress = Callable[[int, int], None]
 """Hears how many items of how many are done."""
 
 
+class Forgetful:
+    """`Memory` of a run that begins at its beginning."""
+
+    rows: Mapping[str, Row] = {}
+
+    async def keep(self, item_id: str, row: Row) -> None:
+        """See `Memory`."""
+
+
 async def run(
-    loaded: Loaded, platform: Platform, arms: Sequence[Arm], progress: Progress = lambda _done, _all: None
+    loaded: Loaded,
+    platform: Platform,
+    arms: Sequence[Arm],
+    progress: Progress = lambda _done, _all: None,
+    memory: Memory | None = None,
 ) -> list[Result]:
-    """Ask, and grade. With two arms the first is the baseline.
+    """Ask, and grade. With two arms the first is the baseline. What `memory` has is not asked again.
 
     Raises:
         SuiteInvalid: a grader cannot work.
@@ -32,12 +46,16 @@ async def run(
     calibrations = await _calibrations(loaded, platform)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     gate = asyncio.Semaphore(loaded.suite.concurrency)
+    kept = memory or Forgetful()
     done = 0
 
-    async def one(number: int, item: Item) -> tuple[list[Scored], int]:
+    async def one(number: int, item: Item) -> Row:
         nonlocal done
-        async with gate:
-            made = await _item(loaded, platform, arms, number, item)
+        made = kept.rows.get(item.id)
+        if made is None:
+            async with gate:
+                made = await _item(loaded, platform, arms, number, item)
+                await kept.keep(item.id, made)
         done += 1
         progress(done, len(loaded.items))
         return made
@@ -50,12 +68,10 @@ async def run(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-    changed = sum(unsteady for _, unsteady in rows)
+    changed = sum(row.unsteady for row in rows)
     notes = [f"a judge changed its mind in {changed} comparisons when answers swapped places"] if changed else []
     return [
-        Result(
-            loaded.name, loaded.digest, arm, started, [scored[place] for scored, _ in rows], dict(calibrations), notes
-        )
+        Result(loaded.name, loaded.digest, arm, started, [row.scored[place] for row in rows], dict(calibrations), notes)
         for place, arm in enumerate(arms)
     ]
 
@@ -68,9 +84,7 @@ async def _calibrations(loaded: Loaded, platform: Platform) -> dict[str, Calibra
     }
 
 
-async def _item(
-    loaded: Loaded, platform: Platform, arms: Sequence[Arm], number: int, item: Item
-) -> tuple[list[Scored], int]:
+async def _item(loaded: Loaded, platform: Platform, arms: Sequence[Arm], number: int, item: Item) -> Row:
     """The item on each arm, and how often a judge changed its mind."""
     kept: list[list[tuple[Answer | None, str, dict[str, float]]]] = [[] for _ in arms]
     unsteady = 0
@@ -86,7 +100,7 @@ async def _item(
             answer, error = answers[place]
             scores = await _scores(loaded, platform, item, answer)
             kept[place].append((answer, error, scores | preferences[place]))
-    return [_summed(item, turns) for turns in kept], unsteady
+    return Row([_summed(item, turns) for turns in kept], unsteady)
 
 
 async def _asked(loaded: Loaded, platform: Platform, arm: Arm, item: Item) -> tuple[Answer | None, str]:

@@ -285,15 +285,28 @@ def _items(suite: Suite, path: Path) -> list[Item]:
     return items
 
 
-def _labels(path: Path, file: str) -> list[Label]:
-    if not file:
-        return []
-    place = _beside(path, file, "labels")
+def read_labels(place: Path) -> list[Label]:
+    """Comparisons that people made, a JSON object a line.
+
+    Raises:
+        SuiteInvalid: the file is missing, or a line is none; the message names both.
+    """
     try:
-        lines = [line for line in place.read_text(encoding="utf-8").split("\n") if line.strip()]
-        return [msgspec.json.decode(line, type=Label) for line in lines]
-    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        lines = place.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
         raise SuiteInvalid(f"{place}: {getattr(error, 'strerror', None) or error}") from error
+    labels = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                labels.append(msgspec.json.decode(line, type=Label))
+        except msgspec.MsgspecError as error:
+            raise SuiteInvalid(f"{place}: line {number}: {error}") from error
+    return labels
+
+
+def _labels(path: Path, file: str) -> list[Label]:
+    return read_labels(_beside(path, file, "labels")) if file else []
 
 
 def _beside(path: Path, file: str, field_: str) -> Path:

@@ -167,8 +167,20 @@ async def test_an_answer_cannot_tell_the_judge_what_to_say(tmp_path):
 
     made = loaded(tmp_path, "graders: {better: {type: judge, model: large}}\n", items=1)
     await run(made, FakePlatform(says), ARMS[:1])
-    marks = {words.split("marks ")[1].split(" ")[0] for words in seen}
-    assert len(marks) == len(seen) == 2
+    assert len(seen) == 2
+    (mark,) = {words.split("marks ")[1].split(" ")[0] for words in seen}
+    assert all(words.count(f"[answer B {mark}]") == 1 for words in seen)
+
+
+async def test_a_judge_answers_in_a_form_and_the_same_questions_are_the_same_words(tmp_path):
+    made = loaded(tmp_path, JUDGED, labels=LABELS)
+    one, other = FakePlatform(referee(True)), FakePlatform(referee(True))
+    await run(made, one, ARMS)
+    await run(made, other, ARMS)
+    asked = [(words, options) for arm, words, options in one.asked if arm.model == "large"]
+    assert sorted(asked, key=str) == sorted(((w, o) for arm, w, o in other.asked if arm.model == "large"), key=str)
+    assert {options.response_format["json_schema"]["name"] for _, options in asked} == {"verdict"}
+    assert {options.temperature for _, options in asked} == {0.0}
 
 
 async def test_results_are_kept_and_compared_later(tmp_path):

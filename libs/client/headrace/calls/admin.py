@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.admin import AuditEntry, ConfigVersion, CreatedKey, Deployment, Key, Rollout, RolloutExplanation
+from headrace.types.admin import (
+    AuditEntry,
+    ConfigVersion,
+    CreatedKey,
+    Deployment,
+    Key,
+    KeyLimits,
+    Rollout,
+    RolloutExplanation,
+)
+from headrace.types.usage import Reconciliation
 
 _DEPLOYMENTS = "/v1/admin/deployments"
 LOAD_TIMEOUT_S = 3600.0
@@ -17,7 +27,13 @@ class AdminCalls(Calls):
     """Keys, rollouts, deployments, the config in force. Calls raise PermissionDenied without the scope `admin`."""
 
     async def create_key(
-        self, tenant: str, name: str, *, scopes: Sequence[str] = (), expires_at: str | None = None
+        self,
+        tenant: str,
+        name: str,
+        *,
+        scopes: Sequence[str] = (),
+        expires_at: str | None = None,
+        limits: KeyLimits | None = None,
     ) -> CreatedKey:
         """Make a key for a team; the answer is the only place where it is shown.
 
@@ -26,10 +42,13 @@ class AdminCalls(Calls):
             name: for people.
             scopes: of `admin`, `assert_identity`, `read_all`.
             expires_at: RFC 3339; None: never.
+            limits: of this key, besides its team's.
         """
         body: dict[str, Any] = {"tenant": tenant, "name": name, "scopes": list(scopes)}
         if expires_at is not None:
             body["expires_at"] = expires_at
+        if limits is not None:
+            body["limits"] = limits
         return await self._http.call("POST", "/v1/admin/keys", CreatedKey, body=body)
 
     async def keys(self, *, tenant: str | None = None) -> list[Key]:
@@ -45,6 +64,24 @@ class AdminCalls(Calls):
         """
         body = {} if overlap is None else {"overlap": overlap}
         return await self._http.call("POST", f"/v1/admin/keys/{segment(key_id)}:rotate", CreatedKey, body=body)
+
+    async def limit_key(self, key_id: str, limits: KeyLimits | None) -> Key:
+        """Give a key limits of its own in place of those it has, everywhere within a second; None: none.
+
+        Raises:
+            BadRequest: a limit is out of its range.
+            NotFound: there is no such key.
+            Conflict: it was revoked, or has expired.
+        """
+        path = f"/v1/admin/keys/{segment(key_id)}:limit"
+        return await self._http.call("POST", path, Key, body={"limits": limits})
+
+    async def reconcile(
+        self, *, start: str | None = None, end: str | None = None, tenant: str | None = None, limit: int | None = None
+    ) -> Reconciliation:
+        """Hold the ledger against what engines counted, attempt by attempt, the newest `limit` of a time."""
+        query = {"from": start, "to": end, "tenant": tenant, "limit": limit}
+        return await self._http.call("GET", "/v1/admin/reconcile", Reconciliation, query=query)
 
     async def audit(
         self,
@@ -78,9 +115,12 @@ class AdminCalls(Calls):
         """One rollout. Raises NotFound."""
         return await self._http.call("GET", f"/v1/admin/rollouts/{segment(rollout_id)}", Rollout)
 
-    async def start_rollout(self, model: str, spec: Mapping[str, Any]) -> Rollout:
-        """Start a rollout beside the config file; `spec` as in its `rollouts:` section."""
-        body = {"model": model, "spec": dict(spec)}
+    async def start_rollout(self, model: str, spec: Mapping[str, Any], *, queue: bool = False) -> Rollout:
+        """Start a rollout beside the config file; `spec` as in its `rollouts:` section.
+
+        It takes the place of the model's rollout that runs; with `queue` it waits until that one is over.
+        """
+        body = {"model": model, "spec": dict(spec)} | ({"queue": True} if queue else {})
         return await self._http.call("POST", "/v1/admin/rollouts", Rollout, body=body)
 
     async def explain_rollout(self, rollout_id: str) -> RolloutExplanation:

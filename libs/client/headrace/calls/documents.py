@@ -10,7 +10,19 @@ from msgspec import Struct
 
 from headrace._http import Form
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.documents import Acl, AclMode, Collection, Document, DocumentInfo, IngestJob, Mode, Passage
+from headrace.types.documents import (
+    Acl,
+    AclMode,
+    Collection,
+    CollectionKind,
+    Document,
+    DocumentInfo,
+    Freshness,
+    IngestJob,
+    Mode,
+    Passage,
+    Rewrite,
+)
 
 
 class _Found(Struct):
@@ -21,7 +33,7 @@ class DocumentCalls(Calls):
     """A team's documents."""
 
     async def create_collection(
-        self, name: str, *, embedding: str | None = None, acl: AclMode | None = None
+        self, name: str, *, embedding: str | None = None, acl: AclMode | None = None, kind: CollectionKind | None = None
     ) -> Collection:
         """Make a collection. The same call again returns it; other settings raise Conflict.
 
@@ -29,8 +41,9 @@ class DocumentCalls(Calls):
             name: 1 to 63 of `a-z`, `0-9`, `-`, `_`.
             embedding: deployment that embeds its passages; the platform's default when None.
             acl: `required`: each document says who may read it; `none`: everyone with the team's keys.
+            kind: `documents`, or `memory` for what is kept of people.
         """
-        given = {"name": name, "embedding": embedding, "acl": acl}
+        given = {"name": name, "embedding": embedding, "acl": acl, "kind": kind}
         body = {key: value for key, value in given.items() if value is not None}
         return await self._http.call("POST", "/v1/collections", Collection, body=body)
 
@@ -144,6 +157,11 @@ class DocumentCalls(Calls):
         rerank: bool | None = None,
         filter: Mapping[str, Any] | None = None,
         explain: bool = False,
+        diversity: float = 0.0,
+        freshness: Freshness | None = None,
+        window: int = 0,
+        section: bool = False,
+        rewrite: Rewrite | None = None,
     ) -> list[Passage]:
         """Passages that answer a query, best first.
 
@@ -155,6 +173,11 @@ class DocumentCalls(Calls):
             rerank: order the best candidates by the cross-encoder; None: the platform's default.
             filter: equality on metadata fields; a list means any of.
             explain: fill `scores` with each stage's score.
+            diversity: 0 to 1, how far passages go back that say what a better one says.
+            freshness: put old passages back, by a date in their metadata.
+            window: pieces of the document on either side that come with each, 0 to 40.
+            section: bring what stands under the same headings.
+            rewrite: let a model rewrite the query first.
         """
         body: dict[str, Any] = {"query": query, "top_k": top_k, "mode": mode}
         if rerank is not None:
@@ -163,5 +186,15 @@ class DocumentCalls(Calls):
             body["filter"] = dict(filter)
         if explain:
             body["explain"] = True
+        if diversity:
+            body["diversity"] = diversity
+        if freshness is not None:
+            body["freshness"] = {"field": freshness.field, "half_life_days": freshness.half_life_days}
+        if window:
+            body["window"] = window
+        if section:
+            body["section"] = True
+        if rewrite is not None:
+            body["rewrite"] = msgspec.to_builtins(rewrite)
         path = f"/v1/collections/{segment(collection)}/search"
         return (await self._http.call("POST", path, _Found, body=body)).results

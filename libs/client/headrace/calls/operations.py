@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
 from headrace.types.guardrails import Direction, Verdict
-from headrace.types.traces import Feedback, Status, Trace, TracePage
+from headrace.types.traces import DriftFound, Feedback, Status, Trace, TracePage, TraceSummary
 from headrace.types.usage import TeamBudget, UsageRow
 
 
@@ -68,9 +68,50 @@ class OperationCalls(Calls):
         query = {"limit": limit, "model": model, "status": status, "page_token": page_token, **filters}
         return await self._http.call("GET", "/v1/traces", TracePage, query=query)
 
-    async def trace(self, trace_id: str) -> Trace:
-        """One trace with its spans. Spans arrive a moment after the answer. Raises NotFound."""
-        return await self._http.call("GET", f"/v1/traces/{segment(trace_id)}", Trace)
+    async def trace(self, trace_id: str, *, full: bool = False) -> Trace:
+        """One trace with its spans. Spans arrive a moment after the answer. Raises NotFound.
+
+        With `full` its content as it was, where it was kept so; that needs a key with the scope `admin`.
+        """
+        query = {"full": "true"} if full else {}
+        return await self._http.call("GET", f"/v1/traces/{segment(trace_id)}", Trace, query=query)
+
+    async def drift(
+        self,
+        *,
+        model: str | None = None,
+        collection: str | None = None,
+        feature: str | None = None,
+        day: str | None = None,
+        days: int | None = None,
+        reference: tuple[str, str] | None = None,
+        tenant: str | None = None,
+        drifted: bool = False,
+        limit: int | None = None,
+    ) -> DriftFound:
+        """Requests of some days held against those of a time before, by model and collection.
+
+        Args:
+            feature: `input_chars`, `output_tokens`, `language`, `topic`, `refused`, `groundedness`, `retrieval_score`
+                or `feedback`. None: all.
+            day: the last day that is looked at, for example `2026-11-28` (UTC). None: yesterday.
+            days: how many days are looked at together. None: the platform's.
+            reference: first and last day that they are held against. None: those before, as the platform's config says.
+            tenant: another team's; needs an admin key.
+            drifted: only what has drifted.
+            limit: 1 to 1000.
+        """
+        first, last = reference or (None, None)
+        query = {
+            "model": model, "collection": collection, "feature": feature, "day": day, "days": days,
+            "reference_from": first, "reference_to": last, "tenant": tenant, "limit": limit,
+            "drifted": "true" if drifted else None,
+        }  # fmt: skip
+        return await self._http.call("GET", "/v1/drift", DriftFound, query=query)
+
+    async def keep_trace(self, trace_id: str) -> TraceSummary:
+        """Keep the spans of a trace, as long as the trace itself is kept; what is gone of them does not come back."""
+        return await self._http.call("POST", f"/v1/traces/{segment(trace_id)}/keep", TraceSummary)
 
     async def send_feedback(
         self,

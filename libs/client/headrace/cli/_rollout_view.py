@@ -26,6 +26,21 @@ def headline(rollout: Rollout) -> str:
     return " · ".join(fact for fact in facts if fact)
 
 
+def evaluated(rollout: Rollout) -> str:
+    """Where the suite of its step is, or how the last one ended, in a line; empty where it was put to none."""
+    suite = rollout.evaluation
+    if suite is None:
+        return ""
+    line = f"evaluation {suite.suite}: {suite.state}, {suite.done} of {suite.total} items"
+    return f"{line}: {suite.why}" if suite.why else line
+
+
+def checked(rollout: Rollout) -> list[str]:
+    """What the suite demands and what was found, a line each."""
+    checks = rollout.evaluation.checks if rollout.evaluation is not None else []
+    return [f"{'✓' if check.state == 'within' else '✗'} {check.reason}" for check in checks]
+
+
 def numbers(verdict: Verdict) -> tuple[str, ...]:
     """A verdict as the cells of a row."""
     between = "" if verdict.low is None or verdict.high is None else f"{verdict.low:.3g} … {verdict.high:.3g}"
@@ -67,6 +82,9 @@ def view(rollout: Rollout) -> RenderableType:
             cells[1].stylize(_COLOUR.get(verdict.state, ""))
             table.add_row(*cells)
         parts.append(table)
+    if line := evaluated(rollout):
+        parts.append(Text(line))
+        parts += [Text(check) for check in checked(rollout)]
     if rollout.holds:
         parts.append(Text(f"holds: {rollout.holds}", style="yellow"))
     if rollout.reason:

@@ -12,15 +12,19 @@ from headrace.cli import (
     chat,
     collections,
     config,
+    costs,
     doctor,
     documents,
+    drift,
     evaluate,
     guardrails,
     keys,
+    memory,
     models,
     platform,
+    retrieval,
     rollouts_more,
-    traces_export,
+    traces_replay,
     usage,
 )
 from headrace.cli._failures import Commands
@@ -70,8 +74,12 @@ documents.add_to(app)
 chat.add_to(app)
 usage.add_to(app)
 budget.add_to(app)
+drift.add_to(app)
 app.add_typer(collections.app)
-app.add_typer(traces_export.app)
+app.add_typer(retrieval.app)
+memory.add_to(app)
+app.add_typer(traces_replay.app)
+app.add_typer(costs.app)
 app.add_typer(models.app)
 app.add_typer(keys.app)
 app.add_typer(rollouts_more.app)

@@ -117,7 +117,8 @@ def _print_outcome(stream: BlockingChatStream, model: str) -> None:
     outcome, usage = stream.headrace, stream.usage
     for cited in outcome.citations:
         span = f"{cited.span.start}-{cited.span.end}"
-        place = " ".join(part for part in (cited.collection, cited.document_id, span) if part)
+        page = f"page {cited.page}" if cited.page else ""
+        place = " ".join(part for part in (cited.collection, cited.document_id, page, span) if part)
         line = Text(f'[{cited.number}] {place} "{shortened(cited.quote, 100)}"')
         out.print(line, style="cyan", soft_wrap=True)
     for found in outcome.guardrails:

@@ -8,7 +8,7 @@ import typer
 
 from headrace.cli._output import print_json, print_table
 from headrace.cli._target import Json, connect, group
-from headrace.types.documents import AclMode
+from headrace.types.documents import AclMode, CollectionKind
 
 app = group("collections", "Places for documents.")
 
@@ -24,8 +24,8 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(c.name, c.tenant, c.embedding, c.acl, c.created_at) for c in found]
-    print_table(("name", "tenant", "embedding", "acl", "created"), rows, empty="no collections yet")
+    rows = [(c.name, c.kind, c.tenant, c.embedding, c.acl, c.created_at) for c in found]
+    print_table(("name", "kind", "tenant", "embedding", "acl", "created"), rows, empty="no collections yet")
 
 
 @app.command()
@@ -36,6 +36,9 @@ def create(
     acl: Annotated[
         AclMode | None, typer.Option(help="required: each document says who may read it; none: all of the team.")
     ] = None,
+    kind: Annotated[
+        CollectionKind | None, typer.Option(help="documents: what your team shares; memory: what is kept of people.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a collection.
@@ -43,9 +46,11 @@ def create(
     Example: headrace collections create handbook --acl none
     """
     with connect(ctx) as client:
-        made = client.create_collection(name, embedding=embedding, acl=acl)
+        made = client.create_collection(name, embedding=embedding, acl=acl, kind=kind)
     if as_json:
         print_json(made)
+    elif made.kind == "memory":
+        typer.echo(f"{made.name} is there; begin with: headrace memory consent USER --collection {made.name}")
     else:
         typer.echo(f"{made.name} is there; fill it with: headrace ingest {made.name} FILES")
 

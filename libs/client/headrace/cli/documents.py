@@ -9,7 +9,7 @@ import typer
 
 from headrace.cli._output import console, print_json, print_table, shortened
 from headrace.cli._target import Json, connect
-from headrace.types.documents import Mode
+from headrace.types.documents import Freshness, Mode, Rewrite, Turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +123,22 @@ def search(
         bool | None, typer.Option("--rerank/--no-rerank", help="Order the best by the cross-encoder, or not.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the score of each stage.")] = False,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="How far passages go back that say what a better one says.")
+    ] = 0.0,
+    fresh_by: Annotated[str | None, typer.Option(help="Metadata field with a date: old passages go back.")] = None,
+    half_life_days: Annotated[
+        float, typer.Option(min=0.01, help="Days in which a score halves, with --fresh-by.")
+    ] = 90,
+    window: Annotated[int, typer.Option(min=0, max=40, help="Pieces on either side that come with each passage.")] = 0,
+    wordings: Annotated[int, typer.Option(min=0, max=5, help="Let a model ask in so many other words too.")] = 0,
+    hypothetical: Annotated[
+        bool, typer.Option("--hypothetical", help="Search for an answer that a model makes up too.")
+    ] = False,
+    said: Annotated[
+        list[str] | None, typer.Option(help="What you said before: the query is made to stand by itself; repeatable.")
+    ] = None,
+    section: Annotated[bool, typer.Option("--section", help="Bring all that stands under the same headings.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find passages, best first.
@@ -130,7 +146,19 @@ def search(
     Example: headrace search handbook "paid leave" --top-k 3 --explain
     """
     with connect(ctx) as client:
-        found = client.search(collection, query, top_k=top_k, mode=mode, rerank=rerank, explain=explain)
+        found = client.search(
+            collection,
+            query,
+            top_k=top_k,
+            mode=mode,
+            rerank=rerank,
+            explain=explain,
+            diversity=diversity,
+            freshness=Freshness(fresh_by, half_life_days) if fresh_by else None,
+            window=window,
+            section=section,
+            rewrite=_rewrite(wordings, hypothetical, said or []),
+        )
     if as_json:
         print_json(found)
         return
@@ -141,6 +169,12 @@ def search(
         for p in found
     ]
     print_table(columns, rows, empty="nothing found")
+
+
+def _rewrite(wordings: int, hypothetical: bool, said: list[str]) -> Rewrite | None:
+    if not (wordings or hypothetical or said):
+        return None
+    return Rewrite(bool(said), wordings, hypothetical, tuple(Turn("user", text) for text in said))
 
 
 def _place(passage: Passage) -> str:

@@ -33,9 +33,6 @@ def run(
     suite: Annotated[Path, typer.Argument(help="A suite: a YAML file.")],
     model: Annotated[str, typer.Option(help="The model to ask. Default: the suite's.")] = "",
     baseline: Annotated[str, typer.Option(help="A model to compare it with, asked the same at the same time.")] = "",
-    rollout: Annotated[
-        str, typer.Option(help="A running rollout: its candidate is compared with its baseline. Needs an admin key.")
-    ] = "",
     against: Annotated[
         Path | None, typer.Option(help="A result that was kept by --out, to compare it with.", dir_okay=False)
     ] = None,
@@ -55,15 +52,13 @@ def run(
 
     loaded = _load(suite)
     asked = model or loaded.suite.model
-    if sum(map(bool, (baseline, rollout, against))) > 1:
-        raise Failure("name one of --baseline, --rollout and --against")
+    if baseline and against is not None:
+        raise Failure("name one of --baseline and --against")
     arms = [Arm(asked, asked)]
-    if rollout:
-        arms = [Arm(name, asked, rollout, name) for name in ("baseline", "candidate")]
-    elif baseline:
+    if baseline:
         arms = [Arm(baseline, baseline), *arms]
     kept = results.read(against)[-1] if against is not None else None
-    found = _run(ctx, loaded, arms, admin=bool(rollout), quiet=as_json)
+    found = _run(ctx, loaded, arms, quiet=as_json)
     if out is not None:
         results.write(out, found)
     _end(loaded, [kept, *found] if kept is not None else found, junit, markdown, as_json)
@@ -128,7 +123,7 @@ def nightly(
     tonight: list[Night] = []
     for suite in loaded:
         for asked in model or [suite.suite.model]:
-            found = _run(ctx, suite, [Arm(asked, asked)], admin=False, quiet=as_json)
+            found = _run(ctx, suite, [Arm(asked, asked)], quiet=as_json)
             tonight.append(nights.night_of(found[-1], _verdict(suite, found)))
             nights.append(history, tonight[-1:])
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +158,7 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _run(ctx: typer.Context, loaded: Loaded, arms: list[Arm], *, admin: bool, quiet: bool) -> list[Result]:
+def _run(ctx: typer.Context, loaded: Loaded, arms: list[Arm], *, quiet: bool) -> list[Result]:
     from rich.progress import Progress
 
     from headrace.evals import HttpPlatform
@@ -174,7 +169,7 @@ def _run(ctx: typer.Context, loaded: Loaded, arms: list[Arm], *, admin: bool, qu
 
     async def work() -> list[Result]:
         shown = Progress(console=console(err=True), transient=True, disable=quiet)
-        async with target.connect_async(admin=admin) as client:
+        async with target.connect_async() as client:
             with shown:
                 bar = shown.add_task(loaded.name, total=len(loaded.items))
                 return await run_suite(

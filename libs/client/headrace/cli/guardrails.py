@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -159,8 +160,15 @@ def report(
         print_json(rows)
         return
     columns = ("policy", "version", "direction", "check", "kind", "action")
-    cells = [(*(str(row[name]) for name in columns), str(row["decisions"])) for row in rows]
+    cells = [
+        (*(str(row[name]) for name in columns[:-1]), _acted(row["action"], shadow=row["shadow"]), str(row["decisions"]))
+        for row in rows
+    ]
     print_table((*columns, ">decisions"), cells, empty="nothing was found")
+
+
+def _acted(action: str, *, shadow: bool) -> str:
+    return f"would {action}" if shadow else action
 
 
 reviews = group("reviews", "Texts that policies gave to a person.")
@@ -206,6 +214,35 @@ def decide(
     with connect(ctx) as client:
         found = client.decide_review(review, approve=approve, reason=reason)
     print_json(found) if as_json else typer.echo(found["state"])
+
+
+@reviews.command()
+def export(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Argument(help="JSONL file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write what people decided as a dataset for eval and tune: rejected texts are attacks, approved ones benign.
+
+    Each item's source is its policy. Texts that are erased by now are left out, and counted; of each decision at most
+    the 200 oldest are there. Example: headrace guardrails reviews export decided.jsonl
+    """
+    kinds = {"rejected": "attack", "approved": "benign"}
+    items, erased = [], 0
+    with connect(ctx) as client:
+        for state, kind in kinds.items():
+            for one in client.guardrail_reviews(state=state, limit=200):
+                text = client.guardrail_review(one["id"]).get("text")
+                if not text:
+                    erased += 1
+                    continue
+                about = {"source": one["policy"], "direction": one["direction"], "reason": one["reason"]}
+                items.append({"id": one["id"], "input": text, "expected": kind, "metadata": about})
+    out.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
+    if as_json:
+        print_json({"items": len(items), "erased": erased, "file": str(out)})
+        return
+    typer.echo(f"{len(items)} texts written to {out}; {erased} were erased before")
 
 
 audit = group("audit", "The chain of decisions.")

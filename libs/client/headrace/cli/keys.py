@@ -8,6 +8,11 @@ import typer
 
 from headrace.cli._output import print_json, print_table
 from headrace.cli._target import Json, connect, group
+from headrace.types.admin import KeyLimits
+
+Requests = Annotated[int | None, typer.Option("--requests-per-minute", help="Over all gateways.", min=1)]
+Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", help="Over all gateways.", min=1)]
+Concurrent = Annotated[int | None, typer.Option("--concurrent", help="Requests at one time, per gateway.", min=1)]
 
 app = group("keys", "API keys; needs an admin key (HEADRACE_ADMIN_KEY).")
 
@@ -21,14 +26,18 @@ def create(
         list[str] | None, typer.Option(help="admin, assert_identity or read_all; repeatable. Default: none.")
     ] = None,
     expires_at: Annotated[str | None, typer.Option(help="RFC 3339, for example 2027-01-01T00:00:00Z.")] = None,
+    requests_per_minute: Requests = None,
+    tokens_per_minute: Tokens = None,
+    concurrent: Concurrent = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it, this once.
+    """Make a key and print it, this once. Limits of its own hold besides its team's.
 
-    Example: headrace keys create search-team ci --scope assert_identity
+    Example: headrace keys create search-team ci --scope assert_identity --requests-per-minute 60
     """
+    limits = _limits(requests_per_minute, tokens_per_minute, concurrent)
     with connect(ctx, admin=True) as client:
-        made = client.create_key(tenant, name, scopes=scope or (), expires_at=expires_at)
+        made = client.create_key(tenant, name, scopes=scope or (), expires_at=expires_at, limits=limits)
     if as_json:
         print_json(made)
     else:
@@ -51,8 +60,49 @@ def list_(
     if as_json:
         print_json(found)
         return
-    rows = [(k.id, k.tenant, k.name, " ".join(k.scopes), k.created_at, k.expires_at, k.revoked_at) for k in found]
-    print_table(("id", "tenant", "name", "scopes", "created", "expires", "revoked"), rows, empty="no keys")
+    rows = [
+        (k.id, k.tenant, k.name, " ".join(k.scopes), _shown(k.limits), k.created_at, k.expires_at, k.revoked_at)
+        for k in found
+    ]
+    names = ("id", "tenant", "name", "scopes", "limits", "created", "expires", "revoked")
+    print_table(names, rows, empty="no keys")
+
+
+@app.command()
+def limit(
+    ctx: typer.Context,
+    key_id: str,
+    requests_per_minute: Requests = None,
+    tokens_per_minute: Tokens = None,
+    concurrent: Concurrent = None,
+    as_json: Json = False,
+) -> None:
+    """Give a key limits of its own in place of those it has; without options: none.
+
+    Example: headrace keys limit 0193... --requests-per-minute 60 --concurrent 4
+    """
+    with connect(ctx, admin=True) as client:
+        key = client.limit_key(key_id, _limits(requests_per_minute, tokens_per_minute, concurrent))
+    if as_json:
+        print_json(key)
+    else:
+        typer.echo(f"key {key.id} of {key.tenant}: {_shown(key.limits) or 'no limits of its own'}")
+
+
+def _limits(requests: int | None, tokens: int | None, concurrent: int | None) -> KeyLimits | None:
+    limits = KeyLimits(requests, tokens, concurrent)
+    return None if limits == KeyLimits() else limits
+
+
+def _shown(limits: KeyLimits | None) -> str:
+    if limits is None:
+        return ""
+    said = (
+        (limits.requests_per_minute, "requests/min"),
+        (limits.tokens_per_minute, "tokens/min"),
+        (limits.concurrent_requests, "at once"),
+    )
+    return ", ".join(f"{count} {what}" for count, what in said if count is not None)
 
 
 @app.command()

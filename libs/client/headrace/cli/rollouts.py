@@ -8,7 +8,7 @@ import typer
 
 from headrace.cli import rollouts_simulate
 from headrace.cli._output import print_json, print_table
-from headrace.cli._rollout_view import COLUMNS, headline, numbers, percent
+from headrace.cli._rollout_view import COLUMNS, checked, evaluated, headline, numbers, percent
 from headrace.cli._target import Json, connect, group
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ def _print(rollout: Rollout, as_json: bool) -> None:
         print_json(rollout)
         return
     typer.echo(headline(rollout))
+    if line := evaluated(rollout):
+        typer.echo(line)
+    for check in checked(rollout):
+        typer.echo(check)
     if rollout.holds:
         typer.echo(f"holds: {rollout.holds}")
     if rollout.reason:

@@ -15,7 +15,7 @@ import typer
 
 from headrace.cli._config_file import part, path_of
 from headrace.cli._failures import Failure
-from headrace.cli._lines import Known, interval, page
+from headrace.cli._lines import Begun, Known, interval, page
 from headrace.cli._output import console, print_json, print_table
 from headrace.cli._rollout_view import COLUMNS, headline, numbers, percent, view
 from headrace.cli._target import Json, connect
@@ -26,9 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-LIVE = ("pending", "running")
+LIVE = ("queued", "pending", "running")
 STEPS = [{"weight": "5%", "at_least": "10m"}, {"weight": "25%", "at_least": "30m"}, {"weight": "100%"}]
 """Of a rollout that is started without a file of its own."""
+
+RELEASE_STEPS = [
+    {"weight": "5%", "at_least": "10m"},
+    {"weight": "25%", "at_least": "10m"},
+    {"weight": "50%", "at_least": "10m"},
+    {"weight": "100%"},
+]
+"""The same of a service: at 100% there is nothing left to judge it by."""
 
 _SERVED_BY = ("deployment", "deployments", "cascade")
 
@@ -36,25 +44,41 @@ _SERVED_BY = ("deployment", "deployments", "cascade")
 @app.command()
 def start(
     ctx: typer.Context,
-    model: str,
-    candidate: Annotated[str, typer.Option(help="Deployment that is to serve the model.")] = "",
+    model: Annotated[str, typer.Argument(help="The model; left out with --service.")] = "",
+    candidate: Annotated[
+        str,
+        typer.Option(help="Deployment that is to serve the model; or a service's release, its image's tag or digest."),
+    ] = "",
+    service: Annotated[
+        str, typer.Option(help="Service of ours that gets a new release, in place of a model: gateway.")
+    ] = "",
     spec: Annotated[
         Path | None, typer.Option(help="An entry of the config's `rollouts:`, as YAML or JSON.", dir_okay=False)
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Wait until the model's rollout is over, instead of taking its place.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start a rollout beside the config file: by the name of a deployment, with 5%, 25% and 100%, or by a spec.
 
+    Of a new release of the gateway: `headrace rollouts start --service gateway --candidate 0.4.0`.
+
     Example: headrace rollouts start assistant --candidate small-v2
     """
     if (spec is None) == (not candidate):
-        raise Failure("name a deployment with --candidate, or a file with --spec")
+        raise Failure("name a deployment or a release with --candidate, or a file with --spec")
+    if bool(model) == bool(service):
+        raise Failure("name a model, or a service with --service")
     if spec is not None:
         wanted = _read(spec)
+    elif service:
+        wanted = {"candidate": {"release": candidate}, "steps": RELEASE_STEPS, "analysis": {}}
     else:
         wanted = {"candidate": {"deployment": candidate}, "steps": STEPS, "analysis": {}}
+    target = f"service/{service}" if service else model
     with connect(ctx, admin=True) as client:
-        _print(client.start_rollout(model, wanted), as_json)
+        _print(client.start_rollout(target, wanted, queue=queue), as_json)
 
 
 @app.command()
@@ -229,6 +253,8 @@ def drawn(told: RolloutExplanation) -> str:
     """The intervals of each metric over time, as an SVG document."""
     times = [datetime.fromisoformat(point.at).timestamp() for point in told.points]
     begin = min(times, default=0.0)
+    weights = [line for line in told.transitions if line.state == "running"]
+    steps = [Begun(datetime.fromisoformat(line.at).timestamp() - begin, f"{line.weight / 100:g}%") for line in weights]
     metrics = dict.fromkeys(point.metric for point in told.points)
     groups = []
     for metric in metrics:
@@ -238,7 +264,7 @@ def drawn(told: RolloutExplanation) -> str:
             if point.metric == metric
         ]
         margin = next((point.margin for point in reversed(told.points) if point.metric == metric), None)
-        groups.append(interval(f"{metric}: how much worse the candidate is", margin, points))
+        groups.append(interval(f"{metric}: how much worse the candidate is", margin, points, steps))
     return page(f"{told.rollout.model}, rollout {told.rollout.id}: {told.rollout.state}", groups)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from headrace.cli._config_file import part
 from headrace.cli._failures import Failure
+from headrace.cli._lines import Known, interval, page
 from headrace.cli._output import console, print_json, print_table
 from headrace.cli._target import Json
 
@@ -33,6 +34,10 @@ def simulate(
     plan: Annotated[
         bool, typer.Option("--plan", help="Instead: how long until something is known, by traffic.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Instead: play it once, and draw what was known of each metric, as SVG.", dir_okay=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play a rollout many times: how often is it rolled back, promoted, and after how long?
@@ -59,6 +64,9 @@ def simulate(
     except scenarios.ScenarioInvalid as error:
         hint = "" if Path(scenario).exists() else f"; those that come with headrace: {', '.join(shipped.names())}"
         raise Failure(f"{error}{hint}") from error
+    if plot is not None:
+        _plot(played, scenario, seed, plot, as_json)
+        return
     with _Bar(plays, scenario, as_json) as bar:
         found = runs.simulate(
             played, plays, seed=seed, workers=workers or _workers(), with_peers=peers, progress=bar.update
@@ -98,6 +106,22 @@ def simulate(
     if least is not None:
         typer.echo(f"\nWald's bound, with both error rates known: {least:,.0f} canary requests")
     typer.echo("\nhow they ended: " + ", ".join(f"{end} {count}" for end, count in found[0].ends.items()))
+
+
+def _plot(scenario: Any, name: str, seed: int, file: Path, as_json: bool) -> None:
+    ended, points = part(f"{_PACKAGE}.picture").traced(scenario, seed)
+    groups = []
+    for metric in dict.fromkeys(point.metric for point in points):
+        known = [point for point in points if point.metric == metric]
+        lines = [Known(point.at, point.estimate, point.low, point.high, point.state) for point in known]
+        groups.append(interval(f"{metric}: how much worse the candidate is", known[-1].margin, lines))
+    why = f" by {ended.cause}" if ended.cause else ""
+    said = f"{name}: {ended.end}{why} after {ended.requests:,} canary requests"
+    file.write_text(page(said, groups), encoding="utf-8")
+    if as_json:
+        print_json({"scenario": name, "seed": seed, "end": ended.end, "cause": ended.cause, "at_s": ended.at})
+    else:
+        typer.echo(f"{said}: {file}")
 
 
 def _plan(plays: int, seed: int, workers: int | None, as_json: bool) -> None:

@@ -68,14 +68,34 @@ def show(
     Example: headrace traces show 4bf92f3577b34da6a3ce929d0e0e4736
     """
     with connect(ctx) as client:
-        trace = _arrived(client, trace_id, wait)
+        trace = arrived(client, trace_id, wait)
     if as_json:
         print_json(trace)
     else:
         console().print(tree(trace))
 
 
-def _arrived(client: Headrace, trace_id: str, wait_s: float) -> Trace:
+@app.command()
+def keep(
+    ctx: typer.Context,
+    trace_id: Annotated[str, typer.Argument(help="32 hexadecimal digits.")],
+    as_json: Json = False,
+) -> None:
+    """Keep the spans of a trace that thinning would delete; a trace with feedback keeps them by itself.
+
+    Example: headrace traces keep 4bf92f3577b34da6a3ce929d0e0e4736
+    """
+    with connect(ctx) as client:
+        found = client.keep_trace(trace_id)
+    if as_json:
+        print_json(found)
+    elif found.spans_thinned:
+        typer.echo(f"kept; {found.spans_thinned} of its {found.spans} spans were gone already")
+    else:
+        typer.echo(f"kept with its {found.spans} spans")
+
+
+def arrived(client: Headrace, trace_id: str, wait_s: float) -> Trace:
     """The trace, once no span of it misses its parent: services send theirs on their own, a moment after the answer."""
     from headrace.errors import NotFound
 
@@ -85,6 +105,8 @@ def _arrived(client: Headrace, trace_id: str, wait_s: float) -> Trace:
         try:
             trace = client.trace(trace_id)
             ids = {span.span_id for span in trace.spans}
+            if trace.thinned:
+                return trace
             if late or all(span.parent_span_id in ids for span in trace.spans if span.parent_span_id):
                 return trace
         except NotFound:
@@ -101,6 +123,11 @@ def tree(trace: Trace) -> Tree:
     head = Text(f"trace {trace.trace_id}  {trace.duration_ms:.1f} ms", style="bold")
     head.append(f"  {trace.input_tokens} in, {trace.output_tokens} out  {money(trace.cost_usd)}  {trace.status}")
     root = Tree(head)
+    if trace.thinned:
+        gone = (
+            f"{trace.thinned} spans are gone: nothing marked this trace, and `thin` of the config keeps only some such"
+        )
+        root.add(Text(gone, style="yellow"))
     ids = {span.span_id for span in trace.spans}
     children: dict[str, list[TraceSpan]] = {}
     for span in sorted(trace.spans, key=_began):

@@ -35,7 +35,7 @@ def export(
     """Write traces as items of a dataset: what was asked, and what the answer should have been where it is known.
 
     That is the newest correction; else the answer itself where its mean score is above 0. Texts are redacted. Traces
-    whose content was not kept are left out, and counted.
+    whose content was not kept are left out, and counted; those that are written keep their spans from then on.
 
     Example: headrace traces export --dataset good.jsonl --min-feedback 0.5
     """
@@ -52,6 +52,7 @@ def export(
             if made is None:
                 left_out += 1
                 continue
+            client.keep_trace(trace.trace_id)
             file.write(json.dumps(made, ensure_ascii=False) + "\n")
             written += 1
     console().print(f"{written} items in {dataset}, {left_out} traces left out: their content was not kept")

@@ -19,6 +19,7 @@ from headrace.types.chat import (
 )
 from headrace.types.documents import Acl, Collection, Document, DocumentInfo, IngestJob, Passage, Span
 from headrace.types.guardrails import Finding, Verdict
+from headrace.types.memory import Conversation, Erased, Fact, KeptFacts, MemoryState, RecalledFact, Said
 from headrace.types.models import Embedding, Embeddings, Model, Ranked, Ranking
 from headrace.types.traces import Feedback, Trace, TracePage, TraceSpan, TraceSummary
 from headrace.types.usage import BudgetState, TeamBudget, TeamLimits, UsageRow
@@ -35,6 +36,7 @@ __all__ = [
     "Citation",
     "Collection",
     "ConfigVersion",
+    "Conversation",
     "CreatedKey",
     "Delta",
     "Deployment",
@@ -43,19 +45,25 @@ __all__ = [
     "DocumentInfo",
     "Embedding",
     "Embeddings",
+    "Erased",
+    "Fact",
     "Feedback",
     "Finding",
     "FunctionCall",
     "GuardFinding",
     "IngestJob",
+    "KeptFacts",
     "Key",
+    "MemoryState",
     "Message",
     "Model",
     "Outcome",
     "Passage",
     "Ranked",
     "Ranking",
+    "RecalledFact",
     "Rollout",
+    "Said",
     "Span",
     "StageOutcome",
     "TeamBudget",

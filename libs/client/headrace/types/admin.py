@@ -14,6 +14,17 @@ class CreatedKey(Struct):
     key: str
 
 
+class KeyLimits(Struct, omit_defaults=True):
+    """Limits of one key, besides its team's; None: no limit of its own.
+
+    Rates hold over all gateways; `concurrent_requests` is at one time and per gateway.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
 class Key(Struct):
     """A key without its secret. Times are RFC 3339; empty or None: never."""
 
@@ -27,6 +38,7 @@ class Key(Struct):
     rotated_at: str | None = None
     previous_until: str | None = None
     """Until then the secret before the last rotation is good too."""
+    limits: KeyLimits | None = None
 
 
 class AuditEntry(Struct):
@@ -64,6 +76,21 @@ class Verdict(Struct):
     paired: bool = False
 
 
+class RolloutEvaluation(Struct):
+    """A suite that candidate and baseline were both asked: `running`, `passed` or `failed`.
+
+    `why` says what is in its way, or what does not hold; `checks` what its thresholds demand and what was found.
+    """
+
+    suite: str
+    step: int = 0
+    state: str = ""
+    done: int = 0
+    total: int = 0
+    why: str = ""
+    checks: list[Verdict] = field(default_factory=list)
+
+
 class Rollout(Struct):
     """The swap of a model to its candidate. `weight` and `shadow` are in 1/10000.
 
@@ -82,6 +109,7 @@ class Rollout(Struct):
     holds: str = ""
     served_s: float = 0.0
     verdicts: list[Verdict] = field(default_factory=list)
+    evaluation: RolloutEvaluation | None = None
     spec: dict[str, Any] | None = None
     created_at: str | None = None
     step_started_at: str | None = None

@@ -122,7 +122,10 @@ class StageOutcome(Struct):
 
 
 class Citation(Struct):
-    """A passage that stood in the prompt. `span` points into the document's stored text."""
+    """The part of a passage that supports some of the answer. `span` points into the document's stored text.
+
+    `sentences` are places in the answer, `support` how much of the best supported of them is there, 0 to 1.
+    """
 
     document_id: str
     span: Span
@@ -133,6 +136,26 @@ class Citation(Struct):
     page: int | None = None
     quote: str = ""
     score: float | None = None
+    sentences: list[Span] = field(default_factory=list)
+    support: float | None = None
+
+
+class SentenceSupport(Struct):
+    """A sentence of an answer, in code points of its text, and how much of it the passages hold, 0 to 1."""
+
+    start: int
+    end: int
+    score: float = 0.0
+    supported: bool = False
+    choice: int = 0
+
+
+class Grounding(Struct):
+    """How far an answer is grounded in its passages. `withheld` counts sentences that did not go out."""
+
+    score: float = 0.0
+    sentences: list[SentenceSupport] = field(default_factory=list)
+    withheld: int = 0
 
 
 class GuardFinding(Struct):
@@ -159,6 +182,7 @@ class Outcome(Struct):
     citations: list[Citation] = field(default_factory=list)
     guardrails: list[GuardFinding] = field(default_factory=list)
     saved_usd: str | None = None
+    grounding: Grounding | None = None
 
 
 class Choice(Struct):

@@ -55,3 +55,36 @@ class TeamBudget(Struct):
     tenant: str
     budgets: list[BudgetState] = field(default_factory=list)
     limits: TeamLimits = field(default_factory=TeamLimits)
+
+
+class Counted(Struct):
+    """Tokens and cost of an attempt, as one side has them; no cost where its price list is not in force any more."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str | None = None
+
+
+class LedgerDifference(Struct):
+    """An attempt of which the ledger and the engine say different things: `tokens_differ` or `cost_differs`."""
+
+    request_id: str
+    held: str
+    ledger: Counted
+    engine: Counted
+    stage: int = 0
+    attempt: int = 0
+    trace_id: str = ""
+    tenant: str = ""
+    deployment: str = ""
+    error: str = ""
+
+
+class Reconciliation(Struct):
+    """The ledger beside the engines' counts: how many attempts stand how, and the first 1,000 that differ."""
+
+    attempts: int
+    counts: dict[str, int]
+    differences: list[LedgerDifference] = field(default_factory=list)
+    cut: bool = False
