@@ -6,6 +6,7 @@ values.schema.json     types from the values' defaults, bounds and enums from `R
 README.md              the table of values, from the comments above them
 files/dashboards/      Grafana's dashboards, from `infra/dashboards/panels.yaml`
 files/grpc-servicers.yaml   what Ray Serve must know of the protos
+files/modelrollouts.yaml    the CustomResourceDefinition, by `model_rollouts.py`
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from model_rollouts import definition
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -46,6 +49,7 @@ RULES: dict[str, dict[str, Any]] = {
     "resources": RESOURCES,
     "env": OBJECTS, "volumes": OBJECTS, "volumeMounts": OBJECTS, "tolerations": OBJECTS, "metrics": OBJECTS,
     "topologySpreadConstraints": OBJECTS, "triggers": OBJECTS, "clients": OBJECTS, "kubeRay": OBJECTS, "to": OBJECTS,
+    "apiServer": OBJECTS,
     "parentRefs": OBJECTS,
     "labels": TEXT_MAP, "annotations": TEXT_MAP, "nodeSelector": TEXT_MAP, "digests": TEXT_MAP, "configFiles": TEXT_MAP,
     "affinity": MAP, "issuerRef": TEXT_MAP, "egress": {"type": "object", "additionalProperties": OBJECTS},
@@ -56,7 +60,9 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "pullSecrets": TEXTS, "extra": TEXTS, "deployments": TEXTS, "command": TEXTS, "args": TEXTS, "hostnames": TEXTS,
     "dnsNames": TEXTS,
-    "components": {"type": "array", "items": {"enum": ["gateway", "inference", "tritons", "rollout", "ray"]}},
+    "components": {
+        "type": "array", "items": {"enum": ["gateway", "inference", "tritons", "rollout", "tracing", "ray"]},
+    },
     "accessModes": {
         "type": "array", "items": {"enum": ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]},
     },
@@ -97,9 +103,12 @@ def schema(given: CommentedMap) -> dict[str, Any]:
     properties = {key: _schema(key, value) for key, value in given.items()}
     pods, triton = properties["pods"]["properties"], properties["triton"]["properties"]
     for name in SERVICES:
-        own = {**pods, **({"eventLog": properties[name]["properties"]["eventLog"]} if name == "gateway" else {})}
+        beside = ("eventLog", "canary") if name == "gateway" else ()
+        own = {**pods, **{key: properties[name]["properties"][key] for key in beside}}
         properties[name] = {"type": "object", "additionalProperties": False, "properties": own}
-    triton |= {"autoscaling": pods["autoscaling"], "keda": pods["keda"]}
+    keda = pods["keda"]["properties"]
+    sleeping = {**pods["keda"], "properties": {**keda, "minReplicas": {**keda["minReplicas"], "minimum": 0}}}
+    triton |= {"autoscaling": pods["autoscaling"], "keda": sleeping}
     server = {"type": ["object", "null"], "additionalProperties": False, "properties": triton}
     properties["tritons"] = {
         "type": "object",
@@ -238,8 +247,17 @@ def files() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema(given), indent=1) + "\n",
         CHART / "README.md": readme(given),
         CHART / "files" / "grpc-servicers.yaml": servicers,
+        CHART / "files" / "modelrollouts.yaml": _yaml(definition()),
         **{CHART / "files" / "dashboards" / name: text for name, text in dashboards().items()},
     }
+
+
+def _yaml(tree: dict[str, Any]) -> str:
+    writer, text = YAML(typ="safe"), StringIO()
+    writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False
+    writer.width = 4096
+    writer.dump(tree, text)
+    return text.getvalue()
 
 
 def main() -> int:

@@ -169,13 +169,22 @@ def test_the_internet_is_for_models_and_private_networks_are_for_nobody(network)
     for component in (*SERVICES, "triton-default", "postgres", "valkey", "migrate", "test"):
         wanted = component in ("gateway", "inference", "triton-default", "rollout")
         assert network.leaves(labels(component), "93.184.216.34", 443) == wanted, component
-        assert not network.leaves(labels(component), "10.1.2.3", 443), component
+        # Kubernetes' API server has an address that nobody knows before, and no labels.
+        assert network.leaves(labels(component), "10.1.2.3", 443) == (component == "rollout"), component
         assert not network.leaves(labels(component), "169.254.169.254", 80), component
 
 
-def test_the_api_server_is_for_the_job_that_makes_secrets(network):
-    assert network.leaves(labels("secrets"), "10.96.0.1", 443)
+def test_the_api_server_is_for_those_who_call_it(render, network):
+    for component in ("secrets", "resources", "rollout"):
+        assert network.leaves(labels(component), "10.96.0.1", 443), component
     assert not network.leaves(labels("config-check"), "10.96.0.1", 443)
+    there = {"networkPolicy": {"apiServer": [{"ipBlock": {"cidr": "10.96.0.1/32"}}]}}
+    network = Network(render(there).all("NetworkPolicy"))
+    for component in ("secrets", "resources", "rollout"):
+        assert network.leaves(labels(component), "10.96.0.1", 443), component
+        assert not network.leaves(labels(component), "10.1.2.3", 443), component
+    without = Network(render({"modelRollouts": {"enabled": False}}).all("NetworkPolicy"))
+    assert not without.leaves(labels("rollout"), "10.96.0.1", 443)
 
 
 def test_stores_of_yours_are_reached_by_those_who_need_them(render):
@@ -205,3 +214,23 @@ def test_on_ray_the_six_are_one(render):
 
 def test_it_can_be_off(render):
     assert not render({"networkPolicy": {"enabled": False}}).all("NetworkPolicy")
+
+
+def test_a_canary_of_the_gateway_may_call_what_the_gateway_may(render):
+    made = render(
+        {
+            "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},
+            "gateway": {"canary": {"enabled": True, "tag": "9.9.9"}},
+            "modelRollouts": {"enabled": False},
+        }
+    )
+    network = Network(made.all("NetworkPolicy"))
+    for source, target, port in DESIGN:
+        assert network.allows(labels(source), labels(target), port), "of others nothing has changed"
+        if source == "gateway":
+            assert network.allows(labels("gateway-canary"), labels(target), port)
+    for port in (7800, 7801):
+        assert network.allows({"app": "proxy"}, labels("gateway-canary"), port)
+    assert not network.allows(labels("gateway-canary"), labels("triton-default"), 7871)
+    assert not network.allows({"app": "proxy"}, labels("gateway-canary"), 9999)
+    assert network.leaves(labels("rollout"), "10.0.0.1", 6443), "the API server, for the routes"

@@ -87,6 +87,26 @@ def test_a_scaler_owns_the_number_of_pods(render):
     assert "replicas" not in made.one("Deployment", "headrace-guardrails")["spec"]
 
 
+def test_keda_scales_on_what_will_be_asked_when_a_server_is_loaded(render):
+    keda = {"enabled": True, "prometheus": "http://p:9090", "offered": 20}
+    plain = offered(render, keda)
+    assert plain.startswith('sum(rate(headrace_inference_arrivals_total{namespace="platform"}[1m])) * (')
+    assert "deriv" not in plain
+    ahead = offered(render, {**keda, "forecastSeconds": 180, "spare": 2})
+    assert "deriv(sum(rate(headrace_inference_arrivals_total" in ahead
+    assert "* 180 + sum(headrace_inference_waiting" in ahead
+    assert ahead.endswith(" + 40")
+    with pytest.raises(AssertionError, match=re.escape("gateway.keda.offered: only model servers have places")):
+        render({"gateway": {"keda": keda}})
+
+
+def offered(render, keda):
+    made = render({"tritons": {"default": {"keda": keda}}})
+    [trigger] = made.one("ScaledObject", "headrace-triton-default")["spec"]["triggers"]
+    assert trigger["metadata"]["threshold"] == "20"
+    return trigger["metadata"]["query"]
+
+
 def test_keda_scales_on_queues_caches_and_work(render):
     keda = {"enabled": True, "prometheus": "http://p:9090"}
     made = render(
@@ -308,3 +328,27 @@ def test_deployments_are_asked_for_where_they_run(render):
     )
     assert config.deployments["minilm"].triton_address is None
     assert config.services.inference.triton_address == "headrace-triton-default:7871"
+
+
+def test_a_model_server_may_be_scaled_to_zero_and_its_deployments_wait_for_it(render):
+    rare = {"deployments": ["scripted"], "startupMinutes": 4}
+    keda = {"enabled": True, "prometheus": "http://p:9090", "minReplicas": 0, "offered": 20}
+    made = render({"tritons": {"default": {}, "rare": {**rare, "keda": keda}}})
+    spec = made.one("ScaledObject", "headrace-triton-rare")["spec"]
+    assert (spec["minReplicaCount"], spec["pollingInterval"]) == (0, 5)
+    first = spec["triggers"][0]["metadata"]
+    assert first["query"] == 'max(headrace_inference_wanted{namespace="platform",deployment=~"scripted"})'
+    assert (first["threshold"], first["activationThreshold"]) == ("1", "0")
+    config = yaml.safe_load(made.one("ConfigMap", "headrace-config")["data"]["headrace.yaml"])
+    assert config["deployments"]["scripted"]["wakes_within"] == "4m"
+
+    always = render({"tritons": {"default": {}, "rare": {**rare, "keda": {**keda, "minReplicas": 1}}}})
+    config = yaml.safe_load(always.one("ConfigMap", "headrace-config")["data"]["headrace.yaml"])
+    assert "wakes_within" not in config["deployments"]["scripted"]
+    spec = always.one("ScaledObject", "headrace-triton-rare")["spec"]
+    assert len(spec["triggers"]) == 1 and "pollingInterval" not in spec
+
+    with pytest.raises(AssertionError, match="name its `deployments`"):
+        render({"tritons": {"default": {"keda": keda}}})
+    with pytest.raises(AssertionError, match="minReplicas"):
+        render({"gateway": {"keda": {**keda, "minReplicas": 0}}})

@@ -30,9 +30,17 @@ def test_every_pod_passes_the_restricted_standard(render):
             assert not any("hostPort" in port for port in container.get("ports", ())), name
 
 
-def test_no_pod_gets_a_token_of_the_api_server_but_the_job_that_makes_secrets(render):
-    able = [name for name, pod in render().pods().items() if pod["spec"]["automountServiceAccountToken"]]
-    assert able == ["Job/headrace-secrets"]
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, ["Deployment/headrace-rollout", "Job/headrace-resources", "Job/headrace-secrets"]),
+        ({"modelRollouts": {"enabled": False}}, ["Job/headrace-secrets"]),
+    ],
+    ids=["with resources", "without"],
+)
+def test_no_pod_gets_a_token_of_the_api_server_that_does_not_call_it(render, values, wanted):
+    able = [name for name, pod in render(values).pods().items() if pod["spec"]["automountServiceAccountToken"]]
+    assert sorted(able) == wanted
 
 
 def test_every_container_states_what_it_needs(render):

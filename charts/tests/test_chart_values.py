@@ -17,6 +17,7 @@ CHART = ROOT / "charts" / "headrace"
 
 @pytest.fixture(scope="module")
 def generate():
+    sys.path.insert(0, str(ROOT / "charts"))  # as Python does for a script
     spec = importlib.util.spec_from_file_location("chart_generate", ROOT / "charts" / "generate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -25,6 +25,24 @@
 {{- end -}}
 {{- $_ := set $services $name (dict "address" $address) -}}
 {{- end -}}
+{{- if eq (include "headrace.modelRollouts" .) "true" -}}
+{{- $_ := set $services.rollout "model_rollouts" true -}}
+{{- $_ := set $services.rollout "model_rollouts_lease" (printf "%s-rollout" $full) -}}
+{{- end -}}
+{{- $swaps := dict -}}
+{{- if not (has "gateway" $onRay) -}}
+{{- $_ := set $services.gateway "release" (include "headrace.release" (dict "root" . "name" "gateway")) -}}
+{{- $canary := .Values.gateway.canary -}}
+{{- if $canary.enabled -}}
+{{- $routes := dict "stable" (printf "%s-gateway" $full) "canary" (printf "%s-gateway-canary" $full) "set_weights" $canary.setWeights "settle" (printf "%vs" $canary.settleSeconds) -}}
+{{- if .Values.httpRoute.enabled -}}{{- $_ := set $routes "http" $full -}}{{- end -}}
+{{- if .Values.grpcRoute.enabled -}}{{- $_ := set $routes "grpc" $full -}}{{- end -}}
+{{- $_ := set $services.rollout "routes" (dict "gateway" $routes) -}}
+{{- with $canary.rollout -}}
+{{- $_ := set $swaps "service/gateway" (mergeOverwrite (dict "candidate" (dict "release" (include "headrace.canaryRelease" $))) (deepCopy .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $triton := include "headrace.tritons" . | fromYaml -}}
 {{- if not $triton.deployments -}}
 {{- $_ := set $services.inference "triton_address" (printf "%s-triton-%s:7871" $full $name) -}}
@@ -36,12 +54,15 @@
 {{- range $triton.deployments -}}
 {{- if hasKey (get $given "deployments" | default dict) . -}}
 {{- $_ := set $own . (dict "triton_address" (printf "%s-triton-%s:7871" $full $name) "triton_metrics_address" (printf "%s-triton-%s:7872" $full $name)) -}}
+{{- if and (dig "enabled" false ($triton.keda | default dict)) (eq (int (dig "minReplicas" 1 $triton.keda)) 0) -}}
+{{- $_ := set (get $own .) "wakes_within" (printf "%dm" (int $triton.startupMinutes)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- /* Content is sent to our own tracing alone, which redacts it. */ -}}
 {{- $ours := not (dig "telemetry" "otlp_address" "" $given) -}}
-{{- $here := dict "deployments" $own "services" $services "telemetry" (dict "otlp_address" $otlp "own_receiver" $ours) -}}
+{{- $here := dict "rollouts" $swaps "deployments" $own "services" $services "telemetry" (dict "otlp_address" $otlp "own_receiver" $ours) -}}
 {{- toYaml (mergeOverwrite $here (deepCopy $given)) -}}
 {{- end -}}
 

@@ -36,6 +36,20 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{/* What runs of an image, as rollouts name it. Takes {root, name}. */}}
+{{- define "headrace.release" -}}
+{{- $image := .root.Values.image -}}
+{{- with index $image.digests .name -}}{{- . -}}{{- else -}}{{- default .root.Chart.AppVersion .root.Values.image.tag -}}{{- end -}}
+{{- end -}}
+
+{{/* The same of the gateway's canary, and the reference of its image. */}}
+{{- define "headrace.canaryRelease" -}}{{ default .Values.gateway.canary.tag .Values.gateway.canary.digest }}{{- end -}}
+{{- define "headrace.canaryImage" -}}
+{{- $canary := .Values.gateway.canary -}}
+{{- printf "%s/%s/gateway" .Values.image.registry .Values.image.repository -}}
+{{- if $canary.digest -}}@{{ $canary.digest }}{{- else -}}:{{ $canary.tag }}{{- end -}}
+{{- end -}}
+
 {{/* Names of the six services, and their ports. */}}
 {{- define "headrace.ports" -}}
 gateway: {http: 7800, grpc: 7801, ops: 7802}
@@ -48,10 +62,23 @@ rollout: {grpc: 7850, ops: 7852}
 
 {{/* Settings of a service's pods: its own block over `pods`. Takes {root, name}. */}}
 {{- define "headrace.settings" -}}
-{{- $own := omit (index .root.Values .name) "eventLog" -}}
+{{- $own := omit (index .root.Values .name) "eventLog" "canary" -}}
 {{- $all := mergeOverwrite (deepCopy .root.Values.pods) (deepCopy $own) -}}
 {{- if not $all.runtime -}}{{- $_ := set $all "runtime" .root.Values.runtime -}}{{- end -}}
 {{- toYaml $all -}}
+{{- end -}}
+
+{{/* Groups of pods that run as processes: {component: service}. Of the gateway there may be two. */}}
+{{- define "headrace.groups" -}}
+{{- range $name, $_ := include "headrace.ports" . | fromYaml -}}
+{{- $settings := include "headrace.settings" (dict "root" $ "name" $name) | fromYaml -}}
+{{- if eq $settings.runtime "process" }}
+{{ $name }}: {{ $name }}
+{{- if and (eq $name "gateway") $.Values.gateway.canary.enabled }}
+gateway-canary: gateway
+{{- end }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The Service of a Ray cluster for gRPC and OTLP. Takes {root, name of a service}. */}}
@@ -67,6 +94,17 @@ rollout: {grpc: 7850, ops: 7852}
 {{- if eq (default (default $.Values.runtime $.Values.pods.runtime) (index $.Values .).runtime) "ray" -}}{{- $found = append $found . -}}{{- end -}}
 {{- end -}}
 {{- toJson $found -}}
+{{- end -}}
+
+{{/* Whether ModelRollout resources are followed, as `true` or `false`. A head that KubeRay scales has an account of KubeRay's. */}}
+{{- define "headrace.modelRollouts" -}}
+{{- $settings := include "headrace.settings" (dict "root" . "name" "rollout") | fromYaml -}}
+{{- and .Values.modelRollouts.enabled (or (eq $settings.runtime "process") (not .Values.ray.autoscaling.enabled)) -}}
+{{- end -}}
+
+{{/* Whether the rollout service talks to Kubernetes' API, as `true` or `false`: for resources, or for weights of routes. */}}
+{{- define "headrace.rolloutAccount" -}}
+{{- or (eq (include "headrace.modelRollouts" .) "true") .Values.gateway.canary.enabled -}}
 {{- end -}}
 
 {{/* Triton servers that run: each one's own block over `triton`. */}}

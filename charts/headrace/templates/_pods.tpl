@@ -124,7 +124,7 @@ imagePullPolicy: {{ . }}
           items: [{key: bootstrap-admin-key, path: bootstrap-admin-key}]
           optional: true
       {{- end }}
-      {{- if has .name (list "gateway" "inference" "rollout") }}
+      {{- if has .name (list "gateway" "inference" "rollout" "tracing") }}
       {{- range $root.Values.secrets.extra }}
       - secret: {name: {{ . }}}
       {{- end }}

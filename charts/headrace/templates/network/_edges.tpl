@@ -25,7 +25,9 @@ test: {gateway: [7800, 7801]}
 {{- define "headrace.allowed" -}}
 {{- $all := dict -}}
 {{- range $from, $targets := include "headrace.edges" . | fromYaml -}}
-{{- $source := include "headrace.component" (dict "root" $ "name" $from) -}}
+{{- $sources := list (include "headrace.component" (dict "root" $ "name" $from)) -}}
+{{- if and (eq $from "gateway") $.Values.gateway.canary.enabled -}}{{- $sources = append $sources "gateway-canary" -}}{{- end -}}
+{{- range $source := $sources -}}
 {{- range $to, $ports := $targets -}}
 {{- $names := list (include "headrace.component" (dict "root" $ "name" $to)) -}}
 {{- if eq $to "tritons" -}}
@@ -40,6 +42,7 @@ test: {gateway: [7800, 7801]}
 {{- $_ := set $egress $target (concat (get $egress $target | default list) $ports | uniq) -}}
 {{- $ingress := get (get $all $target) "ingress" -}}
 {{- $_ := set $ingress $source (concat (get $ingress $source | default list) $ports | uniq) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

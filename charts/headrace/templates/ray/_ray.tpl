@@ -16,16 +16,18 @@
       - secret:
           name: {{ include "headrace.postgresSecret" $root }}
           items: [{key: postgres-dsn, path: {{ $stores.postgres }}}]
-      {{- if or (has "gateway" .services) (has "rollout" .services) }}
+      {{- if or (has "gateway" .services) (has "guardrails" .services) (has "rollout" .services) }}
       - secret:
           name: {{ include "headrace.valkeySecret" $root }}
           items: [{key: valkey-url, path: {{ $stores.valkey }}}]
       {{- end }}
-      {{- if has "tracing" .services }}
+      {{- range list "guardrails" "tracing" }}
+      {{- if has . $.services }}
       - secret:
           name: {{ include "headrace.generated" $root }}
-          items: [{key: tracing-key, path: tracing-key}]
+          items: [{key: {{ . }}-key, path: {{ . }}-key}]
           optional: true
+      {{- end }}
       {{- end }}
       {{- if has "gateway" .services }}
       - secret:
@@ -54,8 +56,9 @@ metadata:
   {{- end }}
 spec:
   {{- if not (and .head $root.Values.ray.autoscaling.enabled) }}
-  serviceAccountName: {{ $full }}
-  automountServiceAccountToken: false
+  {{- $follows := and (has "rollout" .services) (eq (include "headrace.rolloutAccount" $root) "true") }}
+  serviceAccountName: {{ $full }}{{ if $follows }}-rollout{{ end }}
+  automountServiceAccountToken: {{ $follows }}
   {{- end }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: 90
