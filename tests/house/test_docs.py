@@ -166,7 +166,7 @@ def test_the_cascades_guides_config_is_valid():
 
 def test_the_rollouts_guides_config_is_valid():
     rollout = config_of("docs/guides/rollouts.md").rollouts["assistant"]
-    assert rollout.steps[0].shadow and rollout.steps[3].approval
+    assert rollout.steps[0].evaluate and rollout.steps[1].shadow and rollout.steps[4].approval
     assert rollout.analysis is not None and rollout.schedule is not None and rollout.freeze
 
 

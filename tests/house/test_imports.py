@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "headrace": {"headrace_protos", "headrace_evals"},
     "headrace_local": {"headrace_kit", "headrace_inference"},
     **{f"headrace_{name}": LIBS for name in SERVICES},
-    "headrace_gateway": LIBS | {"headrace_router"},
+    "headrace_gateway": LIBS | {"headrace_router", "headrace_evals"},
     "headrace_rollout": LIBS | {"headrace_evals"},
 }
 """Packages of ours that each package may import, beside itself."""

@@ -21,6 +21,7 @@ from headrace_kit.rpc.identity import Signer
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
 from headrace_protos.retrieval.v1 import service_pb2_grpc
 from headrace_retrieval.app import assemble
+from headrace_retrieval.domain.spending import Generated, Tokens
 
 WITHIN_S = 30
 LEASE_S = 2
@@ -45,6 +46,10 @@ class WordModels:
 
     def __init__(self) -> None:
         self.away = False
+        self.refusing = True
+        self.think_s = 0.0
+        self.answers: dict[str, str] = {}
+        self.asked: list[tuple[str, str, str]] = []
         self.embedded: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -54,10 +59,19 @@ class WordModels:
         if self.away:
             raise Upstream(f"{deployment} is away")
         await self.gate.wait()
-        if any(REFUSED in text for text in texts):
+        if self.refusing and any(REFUSED in text for text in texts):
             raise BadInput("the model cannot read this")
         self.embedded += texts
         return [_vector(text) for text in texts]
+
+    async def generate(self, deployment: str, system: str, user: str, *, max_tokens: int, limit_s: float) -> Generated:
+        """What `answers` says to a prompt that holds one of its keys; nothing else is known."""
+        if self.away:
+            raise Upstream(f"{deployment} is away")
+        await asyncio.sleep(self.think_s)
+        self.asked.append((deployment, system, user))
+        said = next((answer for key, answer in self.answers.items() if key in system), "")
+        return Generated(said, Tokens(inputs=len(_words(user)), outputs=len(_words(said))))
 
     async def rerank(self, deployment: str, query: str, texts: Sequence[str], *, limit_s: float) -> list[float]:
         """Shared words, less a little for length: an order that neither BM25 nor the vectors give."""
@@ -98,7 +112,11 @@ class Replica:
         return await self.call("Ingest", request, **caller)
 
     async def search(self, collection, query: str, **caller) -> pb.SearchResponse:
-        fields = {key: caller.pop(key) for key in ("mode", "top_k", "rerank", "explain") if key in caller}
+        fields = {
+            key: caller.pop(key)
+            for key in ("mode", "top_k", "rerank", "explain", "window", "section", "rewrite")
+            if key in caller
+        }
         request = pb.SearchRequest(query=query, **fields)
         request.collections.extend([collection] if isinstance(collection, str) else collection)
         request.filter.update(caller.pop("filter", {}))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -28,6 +29,8 @@ deployments:
     price: {output_usd_per_million: 1}
 models:
   assistant: {deployment: outside}
+services:
+  gateway: {notify: [{url: "http://127.0.0.1:%d/alerts"}], webhook_hosts: [127.0.0.1]}
 """
 ANSWER = {
     "id": "1",
@@ -40,12 +43,15 @@ ANSWER = {
 
 
 class Upstream(BaseHTTPRequestHandler):
-    """Answers each call with a thousand tokens."""
+    """Answers each call with a thousand tokens; takes alerts."""
 
     protocol_version = "HTTP/1.1"
+    alerts: ClassVar[list[dict[str, str]]] = []
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        sent = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/alerts":
+            self.alerts.append(json.loads(sent))
         said = json.dumps(ANSWER).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
@@ -64,7 +70,7 @@ def platform(tmp_path_factory):
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     folder = tmp_path_factory.mktemp("budget")
     config = folder / "headrace.yaml"
-    config.write_text(CONFIG % upstream.server_address[1])
+    config.write_text(CONFIG % ((upstream.server_address[1],) * 2))
     platform = Platform(Settings(data_dir=folder / "data", port_base=free_port_base(), config=config))
     platform.start(["postgres", "schema", "valkey", "gateway"], bound=True)
     try:
@@ -145,3 +151,9 @@ async def test_a_budget_holds_over_its_whole_life(platform):
         )
         [alert] = noted.json()["data"]
         assert alert["after"]["threshold"] == "50%"
+        async with asyncio.timeout(30):
+            while not Upstream.alerts:
+                await asyncio.sleep(0.05)
+        assert [(told["tenant"], told["threshold"], told["budget_usd"]) for told in Upstream.alerts] == [
+            ("dev", "50%", "0.01")
+        ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import json
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -15,15 +17,18 @@ from headrace_gateway.adapters.postgres_audit import PostgresAudit
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
 from headrace_gateway.adapters.postgres_ledger import PostgresLedger
 from headrace_gateway.adapters.valkey_stream import STREAM, ValkeyEvents
-from headrace_gateway.admission.keys import KeyRing
-from headrace_gateway.audit import Entry
+from headrace_gateway.admission.keys import KeyLimits, KeyRing
+from headrace_gateway.audit import PLATFORM, Entry
+from headrace_gateway.budgets.alerts import ALERT, shaped
 from headrace_gateway.ledger.log import EventLog
 from headrace_gateway.ledger.ship import Shipper
 from headrace_gateway.ledger.usage import Group, UsageQuery
 from headrace_gateway.ledger.writer import LedgerWriter
+from headrace_kit.config.services import Notify
 from headrace_kit.errors import BadInput, Conflict, NotFound, Unauthenticated
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
+from headrace_kit.telling import Teller
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
@@ -152,10 +157,38 @@ async def test_two_writers_at_once_write_each_row_once(postgres, valkey, log):
     assert (row.requests, row.cost_nano_usd) == (100, 700)
 
 
+async def test_limits_of_a_key_are_kept_and_changed_everywhere(postgres):
+    here, there = KeyRing(None), KeyRing(None)
+    keys, other = PostgresKeys(postgres, here), PostgresKeys(postgres, there)
+    limits = KeyLimits(requests_per_minute=60, concurrent_requests=4)
+    key, secret = await keys.create("dev", "n", frozenset(), None, limits, "who-made-it")
+    await other.refresh()
+    assert there.by_secret(secret).limits == limits
+    rotated, second = await keys.rotate(key.id, 0, "who-rotated-it")
+    assert rotated.limits == limits
+    fewer = KeyLimits(tokens_per_minute=1000)
+    assert (await keys.limit(key.id, fewer, "who-limited-it")).limits == fewer
+    await other.refresh()
+    assert there.by_secret(second).limits == fewer
+    assert (await keys.limit(key.id, None, "who-limited-it")).limits is None
+    [latest, *_] = [
+        found.entry
+        for found in await PostgresAudit(postgres).list("dev", "key.limited", None, 100)
+        if found.entry.subject == key.id
+    ]
+    assert latest.before["limits"] == {"tokens_per_minute": 1000}
+    assert "limits" not in latest.after
+    await keys.revoke(key.id, "who-ended-it")
+    with pytest.raises(Conflict, match="revoked"):
+        await keys.limit(key.id, fewer, "who-limited-it")
+    with pytest.raises(NotFound):
+        await keys.limit(str(uuid_utils.uuid7()), fewer, "who-limited-it")
+
+
 async def test_a_key_that_is_rotated_has_two_secrets_for_a_while(postgres):
     ring = KeyRing(None)
     keys, audit = PostgresKeys(postgres, ring), PostgresAudit(postgres)
-    key, first = await keys.create("dev", "n", frozenset(), None, "who-made-it")
+    key, first = await keys.create("dev", "n", frozenset(), None, None, "who-made-it")
     rotated, second = await keys.rotate(key.id, 3600, "who-rotated-it")
     assert rotated.id == key.id
     assert {ring.authenticate(f"Bearer {secret}").id for secret in (first, second)} == {key.id}
@@ -208,7 +241,7 @@ async def test_a_key_is_good_on_all_replicas_as_soon_as_its_maker_has_it(postgre
     there = KeyRing(None)
     admin, _ = PostgresKeys(postgres, KeyRing(None)), PostgresKeys(postgres, there)
     for number in range(20):
-        _, secret = await admin.create("dev", f"n{number}", frozenset(), None, "bootstrap")
+        _, secret = await admin.create("dev", f"n{number}", frozenset(), None, None, "bootstrap")
         with pytest.raises(Unauthenticated):
             there.authenticate(f"Bearer {secret}")
         await asyncio.gather(*(there.learn() for _ in range(3)))
@@ -237,7 +270,7 @@ async def test_a_key_made_or_revoked_by_one_replica_reaches_another(postgres):
     admin, other = PostgresKeys(postgres, here), PostgresKeys(postgres, there)
     other.start()
     try:
-        key, secret = await admin.create("dev", "n", frozenset({"read_all"}), None, "bootstrap")
+        key, secret = await admin.create("dev", "n", frozenset({"read_all"}), None, None, "bootstrap")
         assert here.authenticate(f"Bearer {secret}").tenant == "dev"
 
         async def known(expected):
@@ -267,3 +300,30 @@ async def test_a_key_made_or_revoked_by_one_replica_reaches_another(postgres):
                 await admin.revoke(missing, "bootstrap")
     finally:
         await other.stop()
+
+
+async def test_an_alert_is_kept_until_somebody_was_told_and_told_once(postgres):
+    """Two gateways note the same alert; a teller that dies tells again; where nobody is told nothing is kept."""
+    one, other = PostgresAudit(postgres, lambda: True), PostgresAudit(postgres, lambda: True)
+    once = f"day:{uuid_utils.uuid7()}"
+    entry = Entry(PLATFORM, ALERT, "dev", "day:2026-11-28", None, {"threshold": "80%"}, once)
+    assert [await one.note(entry), await other.note(entry)] == [True, False]
+    with pytest.raises(RuntimeError):
+        async with one.news() as news:
+            assert news == {"type": "budget_alert", "tenant": "dev", "period": "day:2026-11-28", "threshold": "80%"}
+            async with other.news() as also:
+                assert also is None, "the other tells it"
+            raise RuntimeError
+    posted, ended = [], []
+
+    async def post(url, body, headers):
+        posted.append((url, json.loads(body)["threshold"]))
+
+    targets = [Notify(url="https://ops.example.com/hook")]
+    teller = Teller(other.news, shaped, lambda: targets, post, {}.get, ended.append)
+    assert [await teller.tell(), await teller.tell()] == [True, False]
+    assert (posted, ended) == ([("https://ops.example.com/hook", "80%")], ["sent"])
+    silent = PostgresAudit(postgres)
+    assert await silent.note(dataclasses.replace(entry, once=f"{once}:2"))
+    async with silent.news() as news:
+        assert news is None

@@ -174,6 +174,20 @@ async def test_an_error_in_mid_stream_arrives_whole_after_what_came_before(call)
     assert (caught.value.code, caught.value.retry_after_s) == ("engine_died", 2)
 
 
+async def test_it_arrives_whole_through_rays_own_proxy_too(host):
+    """HAProxy hands calls to it until it knows of a replica."""
+    signer = Signer("gateway", host.data / "secrets/signing")
+    peer = Peer("gateway", f"127.0.0.1:{host.port('ray-proxy-grpc')}", signer)
+    stub, who = peer.stub(service_pb2_grpc.GatewayServiceStub), Outbound(Identity("gateway"), request_id="r1")
+    texts = []
+    with pytest.raises(Upstream, match=r"the engine died$") as caught:
+        async for chunk in peer.stream(stub.GenerateStream, messages_pb2.GenerateRequest(model="broken"), who):
+            texts.append(chunk.text)
+    assert texts == ["0", "1", "2"]
+    assert (caught.value.code, caught.value.retry_after_s) == ("engine_died", 2)
+    await peer.close()
+
+
 async def test_a_large_message_passes(call):
     text = "x" * 20_000_000
     assert (await call(prompt=text)).model == text

@@ -256,7 +256,12 @@ async def test_killed_at_any_moment_every_acknowledged_document_is_there_exactly
                 accepted[id] = text
 
         writers = [asyncio.create_task(write(writer)) for writer in range(3)]
-        await asyncio.sleep(dice.uniform(0.3, 1.5))
+
+        async def stored() -> int:
+            return len(accepted)
+
+        await eventually(stored, bool)
+        await asyncio.sleep(dice.uniform(0.0, 1.2))
         dying.kill()
         await asyncio.gather(*writers)
     assert accepted

@@ -182,6 +182,24 @@ async def test_without_inference_documents_wait_and_search_goes_on_with_words_al
     await eventually(lambda: replica.ids(name, "falls", mode=BM25), lambda ids: ids == ["b"])
 
 
+async def test_what_stands_around_a_passage_comes_with_it_and_its_span_says_so(replica, name):
+    parts = [f"Part {number} tells of gates and locks. " + "Water runs on and on. " * 40 for number in range(6)]
+    parts[3] = parts[3].replace("gates", "otters")
+    text = "# Canals\n\n" + "\n\n".join(parts) + "\n\n# Mills\n\nMills grind corn."
+    await replica.ingest(name, document("book", text))
+    plain = (await replica.search(name, "otters", mode=BM25)).results
+    wide = (await replica.search(name, "otters", mode=BM25, window=1)).results
+    section = (await replica.search(name, "otters", mode=BM25, section=True)).results
+    for found in (plain, wide, section):
+        assert [text[one.start : one.end] for one in found] == [one.text for one in found]
+    assert len(plain[0].text) < len(wide[0].text) < len(section[0].text)
+    assert "Part 0" in section[0].text
+    assert "Mills" not in section[0].text
+    # Several pieces of one section are one passage then.
+    assert len((await replica.search(name, "water", mode=BM25)).results) > 1
+    assert len((await replica.search(name, "water", mode=BM25, section=True)).results) == 1
+
+
 async def test_filters_hold_inside_both_searches(replica, name):
     await replica.ingest(
         name,

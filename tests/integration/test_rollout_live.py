@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter, defaultdict
 
+import grpc
 import httpx
 import psycopg
 import pytest
@@ -16,12 +17,33 @@ import pytest_asyncio
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings
+from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
+from headrace_protos.gateway.v1 import messages_pb2, service_pb2_grpc
 
 FAULTS = ("errors", "slow", "empty", "json", "dear", "tenant")
-MODELS = ("good", *FAULTS, "killed")
+MODELS = ("good", *FAULTS, "killed", "suited", "unsuited", "polite", "curt")
 JSON_ASKED = {"type": "json_object"}
 STEPS = [{"weight": "30%", "at_least": "2s"}, {"weight": "60%", "at_least": "2s"}, {"weight": "100%", "at_least": "2s"}]
 STAYS = [{"weight": "30%", "at_least": "1h"}, {"weight": "100%"}]
+ITEMS = 60
+SUITE = f"""
+items: {json.dumps([{"input": f"Is {number} a number?", "expected": "yes"} for number in range(ITEMS)])}
+concurrency: 2
+graders: {{right: {{type: exact}}}}
+thresholds: {{right: {{at_least: 90%, max_decrease: 10%}}, errors: {{max_increase: 10%}}}}
+"""
+EVALUATED = [{"evaluate": "golden"}, {"weight": "30%", "at_least": "1s"}, {"weight": "100%"}]
+SHADOWED = [{"shadow": "100%", "at_least": "2s"}, {"weight": "30%", "at_least": "1s"}, {"weight": "100%"}]
+LABELS = "".join(
+    json.dumps({"input": f"Is {number} a number?", "a": "yes", "b": f"no {number}", "prefers": "a"}) + "\n"
+    for number in range(40)
+)
+JUDGED = {
+    "errors": None,
+    "failures": None,
+    "total": None,
+    "pairs": {"judge": {"max_decrease": "20%"}},
+}
 ANALYSIS = {
     "alpha": "1%",
     "errors": {"max_increase": "15%"},
@@ -43,11 +65,14 @@ def config(address: str) -> str:
             "logprobs": False,
             "price": {"output_usd_per_million": 30 if name == "dear" else 10},
         }
-        for name in ("steady", *MODELS)
+        for name in ("steady", "referee", *MODELS)
     }
     # A failed attempt is the caller's: nothing hides what the candidate does.
     models = {name: {"deployment": "steady", "retry": {"attempts": 1}, "breaker": None} for name in MODELS}
-    return json.dumps({"tenants": {"dev": {}, "rival": {}}, "deployments": deployments, "models": models})
+    models["referee"] = {"deployment": "referee"}
+    evals = {"golden": {"file": "evals/golden.yaml", "tenant": "dev"}}
+    tenants = {"dev": {}, "rival": {}}
+    return json.dumps({"tenants": tenants, "deployments": deployments, "models": models, "evals": evals})
 
 
 class Upstream:
@@ -56,6 +81,7 @@ class Upstream:
     def __init__(self) -> None:
         self.random = random.Random(7)
         self.address = ""
+        self.asked: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -101,6 +127,14 @@ class Upstream:
             return 500, {"error": {"message": "broken", "type": "server_error", "code": "broken"}}
         if fault == "slow":
             await asyncio.sleep(0.3)
+        elif fault in ("suited", "unsuited"):
+            self.asked[fault] += 1
+            await asyncio.sleep(0.1)
+            text = "no" if fault == "unsuited" and bad else text
+        elif fault == "referee":
+            text = preferred(str(body["messages"][-1]["content"]))
+        elif fault in ("polite", "curt"):
+            text = "yes, please" if fault == "polite" else "no"
         elif fault == "empty" and bad:
             text = ""
         elif fault == "json" and bad and wants_json:
@@ -114,6 +148,13 @@ class Upstream:
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 10, "total_tokens": 13},
         }
+
+
+def preferred(words: str) -> str:
+    """What a judge with sense says, who thinks that `yes` is right, and better with `please`."""
+    first, second = words.split("[answer A")[1].split("[answer B")
+    worth = [("yes" in text) + ("please" in text) for text in (first, second)]
+    return json.dumps({"better": "TIE" if worth[0] == worth[1] else "AB"[worth[1] > worth[0]]})
 
 
 class Load:
@@ -190,8 +231,8 @@ class World:
             assert answer.status_code == 201, answer.text
             return answer.json()["key"]
 
-    async def start(self, model: str, steps: list, analysis: dict) -> str:
-        spec = {"candidate": {"deployment": model}, "steps": steps, "analysis": analysis}
+    async def start(self, model: str, steps: list, analysis: dict | None, **more: object) -> str:
+        spec = {"candidate": {"deployment": model}, "steps": steps, "analysis": analysis, **more}
         async with self.admin() as client:
             answer = await client.post("/v1/admin/rollouts", json={"model": model, "spec": spec})
             assert answer.status_code == 201, answer.text
@@ -232,6 +273,9 @@ async def world(upstream, tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
     path = folder / "headrace.yaml"
     path.write_text(config(upstream.address))
+    (folder / "evals").mkdir()
+    (folder / "labels.jsonl").write_text(LABELS)
+    (folder / "evals" / "golden.yaml").write_text(SUITE)
     platform = Platform(Settings(data_dir=folder / "data", port_base=free_port_base(), config=path))
     platform.start(["postgres", "schema", "valkey", "gateway", "rollout"], bound=True)
     try:
@@ -315,3 +359,89 @@ async def test_a_controller_killed_again_and_again_counts_and_decides_once(world
             (id_,),
         )
         assert await rows.fetchall() == []
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_candidate_that_fails_its_evaluation_is_rolled_back_before_anybody_was_on_it(world, upstream):
+    id_ = await world.start("unsuited", EVALUATED, None)
+    ended = await world.until(id_, "rolled_back")
+    assert "the evaluation golden failed" in ended["reason"]
+    suite = ended["evaluation"]
+    assert (suite["state"], suite["done"], suite["total"]) == ("failed", ITEMS, ITEMS)
+    told = await world.explain(id_)
+    assert max(line["weight"] for line in told["transitions"]) == 0
+    [decision] = [entry for entry in told["decisions"] if entry["action"] == "roll_back"]
+    assert any(check["state"] == "beyond" and check["estimate"] < 0 for check in decision["verdicts"])
+    assert upstream.asked["unsuited"] == ITEMS, "each item was asked of the candidate once"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_evaluation_goes_on_where_a_killed_controller_was(world, upstream):
+    id_ = await world.start("suited", EVALUATED, None)
+    async with asyncio.timeout(60), world.admin() as client:
+        while ((await client.get(f"/v1/admin/rollouts/{id_}")).json()["evaluation"] or {}).get("done", 0) < 10:
+            await asyncio.sleep(0.05)
+    restarts = world.platform.status().units["rollout"].restarts
+    world.platform.kill("rollout")
+    await asyncio.to_thread(world.platform.wait_ready, "rollout", restarts=restarts + 1)
+    ended = await world.until(id_, "promoted")
+    assert ended["evaluation"]["state"] == "passed"
+    # What was under way at the kill is asked again, at most as many as were asked at one time.
+    assert ITEMS <= upstream.asked["suited"] <= ITEMS + 2
+    told = await world.explain(id_)
+    actions = [entry["action"] for entry in told["decisions"] if entry["action"] != "hold"]
+    assert actions == ["advance", "advance", "promote"]
+    assert "the evaluation golden was passed" in told["decisions"][0]["reason"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_judge_of_live_answers_lets_a_better_candidate_pass_and_has_a_worse_one_rolled_back(world, tenants):
+    shadow = {"concurrency": 16, "judge": {"model": "referee", "labels": "labels.jsonl", "tenant": "dev"}}
+    async with Load(world, tenants) as load:
+        ids = {}
+        for model in ("polite", "curt"):
+            load.begin(model)
+            ids[model] = await world.start(model, SHADOWED, JUDGED, shadow=shadow)
+        ended = {"curt": await world.until(ids["curt"], "rolled_back")}
+        ended["polite"] = await world.until(ids["polite"], "promoted")
+    assert "beyond its margin: pairs.judge" in ended["curt"]["reason"]
+    told = {model: await world.explain(id_) for model, id_ in ids.items()}
+    assert max(line["weight"] for line in told["curt"]["transitions"]) == 0, "nobody was on it"
+    assert load.seen["curt", "candidate"].total() == 0
+    advance = next(entry for entry in told["polite"]["decisions"] if entry["action"] == "advance")
+    [verdict] = advance["verdicts"]
+    assert (verdict["metric"], verdict["state"]) == ("pairs.judge", "within")
+    assert "right in 40 and wrong in 0 of 40 comparisons that people decided" in verdict["reason"]
+    assert verdict["estimate"] < 0, "the candidate is better"
+    async with await psycopg.AsyncConnection.connect(world.dsn) as connection:
+        rows = await connection.execute(
+            "SELECT rollout_id, suite, state, total FROM rollout.evaluations WHERE rollout_id = ANY(%s)",
+            ([*ids.values()],),
+        )
+        kept = {row[0]: row[1:] for row in await rows.fetchall()}
+        assert kept == dict.fromkeys(ids.values(), ("judge", "passed", 40))
+        found = await connection.execute(
+            "SELECT shadow, count(*) FROM gateway.ledger WHERE deployment = 'referee' GROUP BY 1"
+        )
+        asked = dict(await found.fetchall())
+        assert asked[False] == 2 * 40 * len(ids), "each label in both orders, on the bill of the judge's tenant"
+        assert asked[True] > 0, "live answers on nobody's"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_key_chooses_an_arm(world, tenants):
+    body = {"model": "good", "messages": [{"role": "user", "content": "hello"}]}
+    chosen = body | {"headrace": {"rollout": "1", "arm": "candidate"}}
+    async with world.admin() as client:
+        answer = await client.post("/v1/chat/completions", json=chosen)
+        assert answer.status_code == 400, "over HTTP there is no such field at all"
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.platform.port('gateway-grpc')}")
+    stub = service_pb2_grpc.GatewayServiceStub(channel)
+    message = Message(role="user", parts=[ContentPart(text="hello")])
+    options = messages_pb2.HeadraceOptions(rollout="1", arm="candidate")
+    request = messages_pb2.GenerateRequest(model="good", messages=[message], headrace=options)
+    for key in (tenants["dev"], world.admin_key):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Generate(request, metadata=(("authorization", f"Bearer {key}"),))
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    await channel.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import uuid_utils
+from msgspec.structs import replace
 
 from headrace_kit.errors import BadInput, Forbidden
 from headrace_kit.telemetry import genai

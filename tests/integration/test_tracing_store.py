@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 
 import psycopg
 import pytest
 from grpc import Compression, StatusCode, aio
+from msgspec.structs import replace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.sdk.resources import Resource
@@ -285,6 +285,25 @@ async def test_old_days_go_with_all_that_belongs_to_them(part):
     assert len(await store.spans(young[0].trace_id, None, 100)) == 3
     await store.write(spans_of(92))
     assert await store.drop_days_before(33, sealed_before=33) == 2
+    await pool.close()
+
+
+async def test_a_trace_that_two_tenants_began_on_two_days_is_read_from_both(part):
+    pool = Postgres(part.dsn, "tracing")
+    await pool.open()
+    now = 40 * 86_400.0
+    store = PostgresTraceStore(pool, lambda: now)
+    red = spans_of(0x9001, "red", 2)
+    await store.write(red)
+    now += 86_400
+    blue = [replace(span, span_id=f"{8:015x}{at}", start_ns=at, tenant="blue") for at, span in enumerate(red)]
+    await store.write(blue)
+    ordered = sorted([*red, *blue], key=lambda span: (span.start_ns, span.span_id))
+    assert await store.spans(red[0].trace_id, None, 10) == ordered
+    assert await store.spans(red[0].trace_id, None, 3) == ordered[:3]
+    assert await store.spans(red[0].trace_id, "blue", 10) == blue
+    while await store.drop_days_before(42, sealed_before=42):
+        pass
     await pool.close()
 
 

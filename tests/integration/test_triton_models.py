@@ -128,7 +128,9 @@ async def test_forty_streams_at_once_each_arrive_whole_and_in_order(gateway):
     wanted = "".join(f" word{number}" for number in range(50))
     for chunks in answers:
         assert "".join(chunk.text for chunk in chunks) == wanted
-        assert chunks[-1].finish_reason == "stop"
+        # On a busy machine the usage may come in a message of its own, behind the reason.
+        assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
+        assert chunks[-1].HasField("usage")
         assert chunks[-1].usage.output_tokens == 50 == sum(chunk.stats.tokens for chunk in chunks)
         assert len(chunks) < 50, "tokens are batched into messages"
 

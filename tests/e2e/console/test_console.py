@@ -3,70 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import expect
 
-AXE = Path(__file__).parents[3] / "services/tracing/console/node_modules/axe-core/axe.min.js"
+from tests.e2e.console.walking import accessible, loaded, login
+
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
-LOADING = "!document.body.innerText.includes('Loading …')"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    binary = os.environ.get("HEADRACE_BROWSER") or shutil.which("chromium")
-    assert binary, "no chromium: infra/local/bootstrap.sh browser installs it, or HEADRACE_BROWSER names one"
-    async with async_playwright() as playwright:
-        # as root Chromium has no sandbox of its own; all that it loads is this platform
-        browser = await playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-async def page(world, browser) -> AsyncIterator[Page]:
-    """A page that fails the test for every error of a script and everything that its policy refused."""
-    if world.runtime == "ray":
-        pytest.skip("the browser sees the same files and the same API on both hosts")
-    context = await browser.new_context(viewport={"width": 1360, "height": 900}, reduced_motion="reduce")
-    page = await context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-    yield page
-    await context.close()
-    assert wrong == []
-
-
-async def login(world, page: Page, key: str, path: str = "") -> None:
-    await page.goto(f"{world.url}/console/{path}")
-    await page.get_by_label("API key").fill(key)
-    await page.get_by_role("button", name="Log in").click()
-    await expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
-
-
-async def loaded(page: Page) -> None:
-    """Nothing is on its way. The page's own policy forbids a wait that evaluates text in it."""
-    for _ in range(600):
-        if await page.evaluate(LOADING):
-            return
-        await page.wait_for_timeout(50)
-    raise AssertionError("it is still loading")
-
-
-async def accessible(page: Page) -> None:
-    """No serious fault is found by axe."""
-    await loaded(page)
-    if not await page.evaluate("typeof axe !== 'undefined'"):
-        await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run().then((found) => found.violations)")
-    grave = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-    assert grave == [], json.dumps([(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in grave])
 
 
 async def answered(world, question: str, model: str = "unsure") -> str:
@@ -117,8 +60,18 @@ async def test_every_page_is_reached_by_keys_and_is_accessible_in_both_themes(wo
             await page.get_by_role("button", name="Dark").click()
         assert await page.evaluate("document.documentElement.dataset.theme") == theme
         for letter, title in zip(
-            "otscrup",
-            ["Overview", "Traces", "Sessions", "Compare", "Rollouts", "Usage and budgets", "Playground"],
+            "otscdrvup",
+            [
+                "Overview",
+                "Traces",
+                "Sessions",
+                "Compare",
+                "Drift",
+                "Rollouts",
+                "Reviews",
+                "Usage and budgets",
+                "Playground",
+            ],
             strict=True,
         ):
             await page.locator("body").press("g")

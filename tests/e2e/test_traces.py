@@ -1,0 +1,96 @@
+"""Traces of the whole platform: every hop under its right parent, and nothing planted in any file of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from pathlib import Path
+
+from tests.e2e.test_answers import QUESTION, handbook
+
+__all__ = ["handbook"]
+
+EDGES = {
+    ("gateway", "gateway"),
+    ("gateway", "retrieval"),
+    ("gateway", "inference"),
+    ("retrieval", "inference"),
+}
+"""Who calls whom for an answer that is cascaded, grounded, guarded and streamed."""
+
+
+async def traced(world, trace_id: str, services: set[str]) -> dict:
+    """A trace once these services' spans are there, and no span misses its parent."""
+    deadline = time.monotonic() + 60
+    async with world.http() as client:
+        while True:
+            answer = await client.get(f"/v1/traces/{trace_id}")
+            spans = answer.json().get("spans", []) if answer.status_code == 200 else []
+            ids = {span["span_id"] for span in spans}
+            orphans = [span for span in spans if span.get("parent_span_id") and span["parent_span_id"] not in ids]
+            if services <= {span["service"] for span in spans} and not orphans:
+                return answer.json()
+            assert time.monotonic() < deadline, (answer.status_code, [span["service"] for span in spans], orphans)
+            await asyncio.sleep(0.25)
+
+
+async def test_each_hop_of_a_cascaded_grounded_guarded_streamed_answer_has_its_right_parent(world, openai, handbook):
+    stream = await openai.chat.completions.create(
+        model="assistant",
+        messages=[{"role": "user", "content": f"{QUESTION} Write to ana.silva@example.org."}],
+        max_tokens=16,
+        stream=True,
+        extra_body={"headrace": {"collections": [handbook]}},
+    )
+    chunks = [chunk async for chunk in stream]
+    outcome = [chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason][-1].model_extra[
+        "headrace"
+    ]
+    trace = await traced(world, outcome["trace_id"], {"gateway", "retrieval", "inference"})
+    spans = {span["span_id"]: span for span in trace["spans"]}
+    roots = [span for span in spans.values() if not span.get("parent_span_id")]
+    assert [root["service"] for root in roots] == ["gateway"]
+    edges = {
+        (spans[span["parent_span_id"]]["service"], span["service"])
+        for span in spans.values()
+        if span.get("parent_span_id")
+    }
+    assert edges >= EDGES
+    assert edges - EDGES <= {("retrieval", "retrieval"), ("inference", "inference")}
+    attempts = [decision["deployment"] for decision in trace["decisions"]]
+    assert attempts[0] == "small"
+    assert attempts[-1] == outcome["deployment"]
+    # The sums of a trace are those of its attempts: what the answer said that it cost.
+    assert trace["cost_usd"] == outcome["cost_usd"]
+    assert any(found["check"] == "pii" for found in trace["findings"])
+    assert "ana.silva@example.org" not in str(trace)
+
+
+async def test_what_was_planted_in_a_chat_is_in_no_file_of_the_platform(world):
+    marks = {
+        "address": f"zora.{secrets.token_hex(5)}@example.net",
+        "key": f"AKIA{base64.b32encode(secrets.token_bytes(10)).decode()}",
+        "token": f"ghp_{secrets.token_hex(18)}",
+    }
+    async with world.http() as client:
+        for model in ("scripted", "unguarded"):
+            text = f"My address is {marks['address']}, the key {marks['key']} and the token {marks['token']}."
+            body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 8}
+            answer = await client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200, answer.text
+            trace = await traced(world, answer.json()["headrace"]["trace_id"], {"gateway", "inference"})
+            assert trace["content"]["input"], "the content was kept, with something in the place of what was planted"
+            for kind, mark in marks.items():
+                assert mark not in str(trace), kind
+    # Rows, write-ahead logs, event logs, logs: as they are on disk.
+    found = {}
+    for path in Path(world.platform.layout.data_dir).rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            try:
+                held = path.read_bytes()
+            except OSError:
+                continue  # it went while we looked
+            found |= {kind: path for kind, mark in marks.items() if mark.encode() in held}
+    assert found == {}
