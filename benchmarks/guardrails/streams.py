@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from time import perf_counter
+from time import perf_counter, thread_time
 
 from headrace_detectors import (
     Action,
@@ -30,22 +30,24 @@ PLANTED = (
     "4111 1111 1111 1111",
     _KEY,
     "".join(("AK", "IA", "IOSFODNN7EXAMPLE")),
+    "".join(("AK", "IA", "IOSFODNNXEXAMPLE")),
+    "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 3 + "-----END PRIVATE KEY-----",
 )
 
 
-def timing() -> tuple[float, float]:
-    """p50 and p99 of all checks on 2,000 characters, in ms."""
+def timing() -> dict[str, tuple[float, float]]:
+    """p50 and p99 of all checks on 2,000 characters, in ms: by the clock, and of CPU, which other work on the machine
+    does not change."""
     checker = compile_checks(ALL)
-    text = (ORDINARY * 20)[
-        :1900
-    ] + " Write to ann.lee@example.org, or call +49 170 1234567 on Monday, please. Thank you"
-    took = []
+    last = " Write to ann.lee@example.org, or call +49 170 1234567 on Monday, please. Thank you"
+    text = ((ORDINARY * 20)[:1900] + last)[:2000]
+    clock, cpu = [], []
     for _ in range(1000):
-        start = perf_counter()
-        checker.check(text[:2000])
-        took.append(1000 * (perf_counter() - start))
-    took.sort()
-    return took[500], took[990]
+        start, worked = perf_counter(), thread_time()
+        checker.check(text)
+        cpu.append(1000 * (thread_time() - worked))
+        clock.append(1000 * (perf_counter() - start))
+    return {name: (sorted(took)[500], sorted(took)[990]) for name, took in (("by the clock", clock), ("CPU", cpu))}
 
 
 def held_back() -> tuple[int, int]:

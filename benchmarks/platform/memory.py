@@ -15,14 +15,15 @@ def idle_mib(data_dir: Path) -> dict[str, float]:
         try:
             if process.environ().get("HEADRACE_DATA_DIR") == str(data_dir):
                 mib = process.memory_full_info().pss / 2**20
-                sums[f"memory.{_kind(process.cmdline())}"] += mib
+                sums[f"memory.{kind(process.cmdline())}"] += mib
                 sums["memory.total"] += mib
         except psutil.Error:
             continue
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
-def _kind(arguments: list[str]) -> str:
+def kind(arguments: list[str]) -> str:
+    """What a process is of, by its command line."""
     joined = " ".join(arguments)
     for word in ("triton", "postgres", "valkey", "supervisor", "haproxy"):
         if word in joined.lower():

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from rich.console import Console
@@ -19,8 +20,19 @@ from rich.table import Table
 
 from benchmarks.rollouts.cost import cost
 from benchmarks.rollouts.figures import FIGURES, Row
+from benchmarks.rollouts.judged import judged
+from benchmarks.rollouts.live.rollback import rollback
+from benchmarks.rollouts.live.shadow import shadow
 from headrace_rollout.simulation.run import bound, simulate
 from headrace_rollout.simulation.shipped import shipped
+
+MORE: Mapping[str, Callable[[int], list[Row]]] = {
+    "judge": judged,
+    "cost": lambda _: [cost()],
+    "rollback": lambda _: rollback(),
+    "shadow": lambda _: shadow(),
+}
+"""What is no scenario: pairs that a model compared, what judging costs, and two over real processes."""
 
 
 def main() -> None:
@@ -29,18 +41,16 @@ def main() -> None:
     parser.add_argument("--plays", type=int, default=1_000, help="rollouts of each scenario (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--only", help="scenarios, with commas; `cost` is what judging costs")
+    parser.add_argument("--only", help=f"with commas, scenarios or {', '.join(MORE)}")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    wanted = (
-        options.only.split(",") if options.only else [*dict.fromkeys(figure.scenario for figure in FIGURES), "cost"]
-    )
+    wanted = options.only.split(",") if options.only else [*dict.fromkeys(figure.scenario for figure in FIGURES), *MORE]
     console = Console(stderr=options.json, width=None if sys.stdout.isatty() else 170)
     rows: list[Row] = []
     started = time.monotonic()
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for name in wanted:
-            if name == "cost":
+            if name in MORE:
                 continue
             task = progress.add_task(name, total=options.plays)
             scenario = shipped(name)
@@ -54,9 +64,11 @@ def main() -> None:
             )
             progress.remove_task(task)
             rows += [figure.row(scenario, found, bound(scenario)) for figure in FIGURES if figure.scenario == name]
-    if "cost" in wanted:
-        rows.append(cost())
-    table = Table(title=f"{options.plays} rollouts of each scenario, seed {options.seed}", box=None, pad_edge=False)
+    for name in wanted:
+        if name in MORE:
+            rows += MORE[name](options.seed)
+    played = f"{options.plays} rollouts of each scenario, seed {options.seed}"
+    table = Table(title=None if MORE.keys() >= {*wanted} else played, box=None, pad_edge=False)
     for column in (
         "figure",
         "target",

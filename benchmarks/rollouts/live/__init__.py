@@ -1,0 +1,1 @@
+"""What simulation cannot tell: rollouts over real processes, under load."""

@@ -1,0 +1,1 @@
+"""How model servers are scaled, by simulation."""

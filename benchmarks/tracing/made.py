@@ -1,0 +1,222 @@
+"""Exports to send: requests as headrace's gateway tells of them, and cheap ways to make many of one."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from headrace_kit.telemetry import genai
+
+TRACES = 64
+"""Requests of one export; with `SPANS_OF_TRACE` it is as large as an SDK's largest by default, 512 spans."""
+
+SPANS_OF_TRACE = 8
+SPANS = TRACES * SPANS_OF_TRACE
+MODELS = ("assistant", "coder", "summary", "search")
+TENANT = "bench"
+DAY_NS = 86_400 * 10**9
+_TEXT = (
+    "the a of to in and that for with as on by from this which one when where how is was be has can may will not "
+    "more model answer question document page passage policy order invoice holiday manager team report machine "
+    "pump valve energy water price market customer contract delivery station measure value table figure section "
+    "chapter rule law write read send keep find show open close start stop change check store move turn call ask "
+    "give take make use"
+)
+_WORDS = _TEXT.split()
+_MS = 10**6
+_FIRST = 10**15
+
+
+class Exports:
+    """Many exports of one: ids and times are written into its bytes anew, so that sending costs next to nothing.
+
+    Args:
+        start_ns: when the earliest request begins.
+        over_ns: how long it takes until the last of `exports` begins.
+        exports: how many there will be.
+        seed: of ids and texts.
+    """
+
+    def __init__(self, start_ns: int, over_ns: int, exports: int, seed: int = 0) -> None:
+        self._random = random.Random(seed)
+        request = _export(self._random)
+        self._raw = bytearray(request.SerializeToString())
+        self.size_bytes = len(self._raw)
+        self._ids: list[tuple[list[int], list[int], list[int]]] = []
+        self._spans = [list(self._found(span.span_id)) for span in request.resource_spans[0].scope_spans[0].spans]
+        self._times: list[tuple[int, int]] = []
+        spans = request.resource_spans[0].scope_spans[0].spans
+        for at in range(0, len(spans), SPANS_OF_TRACE):
+            said = {pair.key: pair.value.string_value.encode() for pair in spans[at].attributes}
+            self._ids.append(
+                (
+                    list(self._found(spans[at].trace_id)),
+                    list(self._found(said[genai.REQUEST_ID])),
+                    list(self._found(said[genai.CONVERSATION_ID])),
+                )
+            )
+        for moment in {moment for span in spans for moment in (span.start_time_unix_nano, span.end_time_unix_nano)}:
+            self._times += [(place, moment) for place in self._found(struct.pack("<Q", moment))]
+        self._start_ns, self._step_ns, self._left = start_ns, over_ns // max(1, exports), exports
+
+    def _found(self, needle: bytes) -> Iterator[int]:
+        at = self._raw.find(needle)
+        while at >= 0:
+            yield at
+            at = self._raw.find(needle, at + 1)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for number in range(self._left):
+            shift = self._start_ns - _FIRST + number * self._step_ns
+            for traces, requests, conversations in self._ids:
+                trace_id, other = self._random.randbytes(16), self._random.randbytes(16).hex().encode()
+                for place in traces:
+                    self._raw[place : place + 16] = trace_id
+                for place in requests:
+                    self._raw[place : place + 32] = other
+                for place in conversations:
+                    self._raw[place : place + 16] = b"talk-" + other[:11]
+            for span in self._spans:
+                span_id = self._random.randbytes(8)
+                for place in span:
+                    self._raw[place : place + 8] = span_id
+            for place, moment in self._times:
+                struct.pack_into("<Q", self._raw, place, shift + moment)
+            yield bytes(self._raw)
+
+
+def _export(chance: random.Random) -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    of_resource = request.resource_spans.add()
+    of_resource.resource.attributes.extend(_pairs({"service.name": "gateway", "service.namespace": "headrace"}))
+    scope = of_resource.scope_spans.add()
+    for number in range(TRACES):
+        scope.spans.extend(_trace(chance, number))
+    return request
+
+
+def _trace(chance: random.Random, number: int) -> list[Span]:
+    """A request that was guarded, given three passages, and answered by the second stage of a cascade."""
+    trace_id, ids = chance.randbytes(16), [chance.randbytes(8) for _ in range(SPANS_OF_TRACE)]
+    model, request_id = MODELS[number % len(MODELS)], f"{chance.getrandbits(128):032x}"
+    failed = number % 50 == 49
+    # No two moments of an export are the same number, and none is a number that something else of it could be.
+    moments = itertools.count(_FIRST + number * 40 * _MS + chance.randrange(_MS), _MS + 1013)
+    root: dict[str, Any] = {
+        genai.TENANT: TENANT,
+        genai.REQUEST_ID: request_id,
+        genai.CONFIG_HASH: "3c9f0d7a51e2",
+        genai.KEY_ID: "key-7",
+        "headrace.transport": "http",
+        "http.request.method": "POST",
+        "http.route": "/v1/chat/completions",
+        "http.response.status_code": 502 if failed else 200,
+        genai.OPERATION_NAME: genai.OPERATION_CHAT,
+        genai.PROVIDER_NAME: "headrace",
+        genai.REQUEST_MODEL: model,
+        genai.RESPONSE_ID: request_id,
+        genai.ARM: "candidate" if number % 10 == 0 else "baseline",
+        genai.DEPLOYMENT: "large",
+        genai.RESPONSE_MODEL: "large",
+        genai.RESPONSE_TIME_TO_FIRST_CHUNK: 0.05 + chance.random() / 4,
+        genai.CACHE: "miss",
+        genai.COLLECTIONS: ["handbook"],
+        genai.CONVERSATION_ID: f"talk-{chance.getrandbits(44):011x}",
+        genai.USER: f"user-{chance.randrange(5000)}",
+        genai.INPUT_MESSAGES: _messages("user", _text(chance, 40)),
+        genai.OUTPUT_MESSAGES: _messages("assistant", _text(chance, 120)),
+        genai.PASSAGES: _passages(chance),
+        genai.OPTIONS: '{"temperature":0.2,"max_tokens":256,"stream":true}',
+    }
+    attempt = {
+        genai.BILLED: True,
+        genai.OPERATION_NAME: genai.OPERATION_CHAT,
+        genai.USAGE_INPUT_TOKENS: chance.randrange(200, 900),
+        genai.USAGE_OUTPUT_TOKENS: chance.randrange(20, 200),
+        genai.COST_NANO_USD: chance.randrange(1000, 90_000),
+        genai.RESPONSE_FINISH_REASONS: ["stop"],
+    }
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("guard input", {"headrace.policy": "standard", "headrace.checks": 4}),
+        ("retrieve", {genai.COLLECTIONS: ["handbook"], "headrace.passages": 3}),
+        ("guard retrieved", {"headrace.policy": "standard", "headrace.checks": 2}),
+        (
+            "attempt small",
+            {**attempt, genai.REQUEST_MODEL: "small", genai.DEPLOYMENT: "small", genai.STAGE: 0, genai.ATTEMPT: 0,
+             genai.VERDICT: "rejected", genai.SIGNAL: "mean_logprob", genai.CONFIDENCE: -chance.random()},
+        ),
+        (
+            "attempt large",
+            {**attempt, genai.REQUEST_MODEL: "large", genai.DEPLOYMENT: "large", genai.STAGE: 1, genai.ATTEMPT: 0,
+             genai.VERDICT: "accepted", genai.CHOSEN_BY: "cascade"},
+        ),
+        ("guard output", {"headrace.policy": "standard", "headrace.checks": 4}),
+        ("settle", {"headrace.ledger": "closed"}),
+    ]  # fmt: skip
+    spans = [_span(trace_id, ids[0], b"", f"chat {model}", next(moments), next(moments), root, failed)]
+    for span_id, (name, attributes) in zip(ids[1:], steps, strict=True):
+        given = {genai.REQUEST_ID: request_id, genai.TENANT: TENANT, **attributes}
+        spans.append(_span(trace_id, span_id, ids[0], name, next(moments), next(moments), given, False))
+    spans[0].end_time_unix_nano = next(moments)
+    return spans
+
+
+def _span(
+    trace_id: bytes, span_id: bytes, parent: bytes, name: str, start: int, end: int, given: dict[str, Any], failed: bool
+) -> Span:
+    span = Span(
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_span_id=parent,
+        name=name,
+        kind=Span.SPAN_KIND_INTERNAL if parent else Span.SPAN_KIND_SERVER,
+        start_time_unix_nano=start,
+        end_time_unix_nano=end,
+        attributes=_pairs(given),
+    )
+    if failed:
+        span.status.code, span.status.message = 2, "upstream_failed"
+        span.attributes.extend(_pairs({genai.ERROR_TYPE: "upstream_failed"}))
+    return span
+
+
+def _text(chance: random.Random, words: int) -> str:
+    return " ".join(chance.choices(_WORDS, k=words)).capitalize() + "."
+
+
+def _messages(role: str, text: str) -> str:
+    return f'[{{"role":"{role}","parts":[{{"type":"text","content":"{text}"}}]}}]'
+
+
+def _passages(chance: random.Random) -> str:
+    one = '{{"number":{0},"collection":"handbook","document_id":"doc-{1}","chunk_id":"c-{1}","text":"{2}","score":{3}}}'
+    return (
+        f"[{','.join(one.format(at, chance.randrange(9999), _text(chance, 60), chance.random()) for at in (1, 2, 3))}]"
+    )
+
+
+def _pairs(given: dict[str, Any]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=_value(value)) for key, value in given.items()]
+
+
+def _value(value: Any) -> AnyValue:
+    match value:
+        case bool():
+            return AnyValue(bool_value=value)
+        case int():
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case list():
+            made = AnyValue()
+            made.array_value.values.extend(map(_value, value))
+            return made
+        case _:
+            return AnyValue(string_value=value)
