@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .PHONY: help up down restart status logs test test-cluster images console lint format protos lock bench bench-cascade \
-	bench-inference bench-vllm bench-gateway bench-rollouts clean
+	bench-inference bench-vllm bench-gateway bench-rollouts bench-retrieval bench-scaling \
+	bench-tracing clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
@@ -104,12 +105,28 @@ bench-gateway: ## measure the gateway beside LiteLLM, TensorZero and Envoy; inst
 	@$(BOOTSTRAP) dev litellm peers
 	@$(PY) -m benchmarks.gateway $(ARGS)
 
-bench-rollouts: ## measure by simulation how rollouts are judged, beside fixed thresholds and a t-test (ARGS="--plays 200")
+bench-guardrails: ## measure guardrails beside presidio-analyzer; installs it, 0.3 GB, on first use (ARGS="pii")
+	@$(BOOTSTRAP) dev presidio
+	@$(PY) -m benchmarks.guardrails $(ARGS)
+
+bench-rollouts: ## measure how rollouts are judged, by simulation, and how fast they act, over processes (ARGS="--only rollback,shadow")
 	@$(BOOTSTRAP) dev
 	@$(PY) -m benchmarks.rollouts $(ARGS)
+
+bench-retrieval: ## measure search beside bm25s, lancedb and qdrant; installs them on first use (ARGS="quality")
+	@$(BOOTSTRAP) dev triton search-peers
+	@$(PY) -m benchmarks.retrieval $(ARGS)
+
+bench-tracing: ## measure taking, keeping and finding spans beside Arize Phoenix; installs it, 0.6 GB, on first use (ARGS=--quick)
+	@$(BOOTSTRAP) dev phoenix
+	@$(PY) -m benchmarks.tracing $(ARGS)
+
+bench-scaling: ## play hours of traffic against model servers that take minutes to load, by what they are scaled on (ARGS="--runs 2")
+	@$(BOOTSTRAP) dev
+	@$(PY) -m benchmarks.scaling $(ARGS)
 
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi
 	@rm -rf tests/e2e/openai_js/node_modules services/tracing/console/node_modules services/tracing/headrace_tracing/web
-	@rm -rf .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .venv-phoenix .venv-search-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

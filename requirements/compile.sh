@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 ours=$(sed -n 's/^name = "\(headrace[a-z-]*\)"/--no-emit-package \1/p' libs/*/pyproject.toml services/*/pyproject.toml infra/local/pyproject.toml)
 images=$(cd requirements && ls images/*.in | sed 's/\.in$//')
-for lock in services dev triton vllm litellm peers $images; do
+for lock in services dev triton vllm litellm peers presidio search-peers phoenix $images; do
   echo "requirements/$lock.lock"
   changes=
   for kind in overrides excludes; do

@@ -35,8 +35,8 @@ JAVASCRIPT = ROOT / "tests" / "e2e" / "openai_js"
 UV_LOCK = Path(__file__).with_name("uv.lock")
 HELM_LOCK = Path(__file__).with_name("helm.lock")
 PACKAGES = ("libs/*", "services/*", "infra/local")
-PEERS = {"litellm": ROOT / ".venv-litellm", "peers": ROOT / ".venv-peers"}
-"""Environments of the gateway's peers in a benchmark."""
+PEERS = {name: ROOT / f".venv-{name}" for name in ("litellm", "peers", "phoenix", "presidio", "search-peers")}
+"""Environments of peers in benchmarks: of the gateway, guardrails, retrieval and tracing."""
 TRITON_VERSIONS = ((3, 11), (3, 12))
 """Pythons for which Triton has a backend and numpy 1 has wheels."""
 VLLM_VERSIONS = ((3, 11), (3, 12))
