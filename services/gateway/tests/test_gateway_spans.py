@@ -86,6 +86,19 @@ async def test_records_wait_for_a_receiver_that_is_away_and_the_oldest_go_first(
     assert rig.registry.get_sample_value("headrace_gateway_spans_dropped_total") == 2
 
 
+async def test_a_request_of_which_no_span_can_be_made_costs_the_others_of_its_batch_nothing(rig):
+    receiver = FakeReceiver()
+    exporter = SpanExporter(receiver, rig.metrics)
+    fine, spoilt, too = (rig.context() for _ in range(3))
+    spoilt.attributes["what"] = object()
+    for ctx in (fine, spoilt, too):
+        exporter.record(ctx, 200, "")
+    await exporter.flush()
+    spans = receiver.requests[0].resource_spans[0].scope_spans[0].spans
+    assert [span.trace_id.hex() for span in spans] == [fine.trace_id, too.trace_id]
+    assert rig.registry.get_sample_value("headrace_gateway_spans_dropped_total") == 1
+
+
 async def test_what_is_not_sampled_or_nobodys_is_not_sent(rig):
     receiver = FakeReceiver()
     exporter = SpanExporter(receiver, rig.metrics)

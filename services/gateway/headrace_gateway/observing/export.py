@@ -72,10 +72,9 @@ class SpanExporter:
         """Send everything that waits. Raises HeadraceError while the receiver is away."""
         while self._waiting:
             batch = self._next()
+            made = resource_spans(batch, self._running, self._metrics.spans_dropped.inc)
             try:
-                await self._receiver.export(
-                    ExportTraceServiceRequest(resource_spans=[resource_spans(batch, self._running)])
-                )
+                await self._receiver.export(ExportTraceServiceRequest(resource_spans=[made]))
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
                 self._chars += sum(_chars(record.ctx) for record in batch)

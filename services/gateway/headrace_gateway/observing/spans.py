@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from headrace_kit.telemetry.tracing import VERSION
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
+_log = logging.getLogger(__name__)
 _HERE = Running()
 _OPERATIONS = {
     CHAT: genai.OPERATION_CHAT,
@@ -45,17 +47,25 @@ class Record:
     error: str
 
 
-def resource_spans(records: list[Record], running: Running = _HERE) -> ResourceSpans:
-    """The spans of several requests."""
+def resource_spans(
+    records: list[Record], running: Running = _HERE, left_out: Callable[[], None] = lambda: None
+) -> ResourceSpans:
+    """The spans of several requests. One of which none can be made is logged and left out; `left_out` hears of it."""
     made = ResourceSpans(schema_url=genai.SCHEMA_URL)
     named = {"service.name": "gateway", "service.namespace": "headrace", "service.version": VERSION}
     _put(made.resource.attributes, named)
     scope = made.scope_spans.add(schema_url=genai.SCHEMA_URL)
     scope.scope.name, scope.scope.version = "headrace", VERSION
     for record in records:
-        _root(scope.spans.add(), record, running)
-        for hop in record.ctx.hops:
-            _step(scope.spans.add(), record, hop)
+        before = len(scope.spans)
+        try:
+            _root(scope.spans.add(), record, running)
+            for hop in record.ctx.hops:
+                _step(scope.spans.add(), record, hop)
+        except Exception:  # a defect of ours: the other requests of the batch are told all the same
+            del scope.spans[before:]
+            _log.exception("the spans of a request could not be made", extra={"request_id": record.ctx.request_id})
+            left_out()
     return made
 
 
