@@ -158,3 +158,9 @@ async def test_a_file_is_read_in_a_process_of_its_own():
 async def test_a_reader_that_takes_too_long_is_ended():
     with pytest.raises(Refused, match="than 1 s"):
         await Sandbox(at_once=1, limit_s=1).parse(b"<html>" + b"<div>" * 100_000 + b"x", "a.html", "")
+
+
+async def test_a_reader_that_dies_is_not_called_too_slow(monkeypatch):
+    monkeypatch.setattr("headrace_retrieval.parsing.sandbox.sys.executable", "/bin/false")
+    with pytest.raises(Refused, match="its reader failed, without a word"):
+        await Sandbox(at_once=1, limit_s=30).parse(b"<html>x", "a.html", "")

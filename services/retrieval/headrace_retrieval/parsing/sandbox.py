@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import signal
 import sys
 
 import msgspec
@@ -16,6 +18,7 @@ from headrace_retrieval.parsing.parsed import Parsed, Refused
 MEMORY_BYTES = 1536 * 1024 * 1024
 """Address space of a reader; what it truly uses is a fraction."""
 
+_log = logging.getLogger(__name__)
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
 
 
@@ -62,7 +65,14 @@ class Sandbox:
         try:
             answer = msgspec.json.decode(out, type=Answer)
         except msgspec.MsgspecError:
-            raise Refused(f"reading it takes more than {self._limit_s:g} s or too much memory; split it") from None
+            raise Refused(self._of_a_death(kind, process.returncode)) from None
         if answer.parsed is None:
             raise Refused(answer.refused)
         return answer.parsed
+
+    def _of_a_death(self, kind: str, status: int | None) -> str:
+        """Why there is no answer; `status` is as `Popen.returncode`."""
+        _log.warning("a reader ended without an answer", extra={"kind": kind, "status": status})
+        if status in (-signal.SIGXCPU, -signal.SIGKILL):
+            return f"reading it takes more than {self._limit_s:g} s or too much memory; split it"
+        return f"its reader failed, without a word (exit status {status}); save the file anew, or split it"
