@@ -47,6 +47,7 @@ from headrace_gateway.fakes import (
     FakeReceiver,
     FakeRetriever,
 )
+from headrace_gateway.grounding.rewriting import Rewriting
 from headrace_gateway.guarding.decisions import Decisions
 from headrace_gateway.guarding.guards import Guards
 from headrace_gateway.http_api.application import HttpApplication
@@ -156,7 +157,8 @@ class Gateway:
         guardrails = FakeGuardrails()
         guards = Guards(guardrails, Decisions(guardrails, metrics.decisions_lost.inc))
         judges = Judges(attempts, FakeEngine(), webhooks)
-        pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards)
+        rewriting = Rewriting(journal, metrics)
+        pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting)
         ring = KeyRing(None)
         ring.update([ApiKey("k", "bench", "bench", frozenset(), digest_of("hr_bench"))])
         self._book = Book(lambda tenant: table.tenant(tenant).budget)
