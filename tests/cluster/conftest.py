@@ -32,6 +32,7 @@ PARTS = (
     "backup",
     "mistakes",
     "uninstall",
+    "last_release",
     "ray",
 )
 """Files of this folder, `test_<part>.py`, in the order in which they run."""

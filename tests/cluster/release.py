@@ -47,13 +47,15 @@ class Release:
         source: the cluster.
         namespace: its own.
         runtime: `process` or `ray`.
+
+    `chart`, `base` (the folder of the tests' values) and `tag` are what the next `helm` takes.
     """
 
     def __init__(self, source: Source, namespace: str, runtime: str) -> None:
         self.source, self.runtime = source, runtime
         self.kube = Kube(source.environment(), namespace)
         self.installed_s: float | None = None
-        self.tag = TAG
+        self.chart, self.base, self.tag = CHART, VALUES, TAG
         self._key: str | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -90,8 +92,8 @@ class Release:
         try:
             return self.kube.run(
                 "helm",
-                *(command, NAME, str(CHART), "--wait", "--timeout", timeout),
-                *("--values", str(VALUES / "base.yaml"), "--values", str(VALUES / f"{self.runtime}.yaml")),
+                *(command, NAME, str(self.chart), "--wait", "--timeout", timeout),
+                *("--values", str(self.base / "base.yaml"), "--values", str(self.base / f"{self.runtime}.yaml")),
                 *("--set", f"image.tag={self.tag}", *extra, *words),
                 stdin=json.dumps(values) if values else None,
                 timeout_s=900,

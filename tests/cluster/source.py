@@ -97,6 +97,16 @@ class Source:
             self.load(reference)
             self.loaded.add(reference)
 
+    def images_of(self, tree: Path, tag: str, *names: str) -> None:
+        """Have images of another checkout of headrace, built by its own recipes, then brought in."""
+        used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
+        archives.ensure_python(used)
+        for name in names:
+            reference = f"{REGISTRY}/{name}:{tag}"
+            if not used.has(reference):
+                _build(name, tree, tag)
+            self.load(reference)
+
     def lookalikes(self) -> None:
         """Bring in what stands for public images."""
         archives.lookalikes(self.places, find(os.environ.get("HEADRACE_IMAGE_ENGINE")), REGISTRY)
@@ -119,11 +129,11 @@ def _counts(path: Path) -> bool:
     return path.is_file() and not {"tests", "__pycache__", "node_modules"} & set(path.parts) and path.suffix != ".pyc"
 
 
-def _build(name: str) -> None:
-    command = [sys.executable, "-m", "infra.images", "--registry", REGISTRY, "--tag", TAG, name]
+def _build(name: str, tree: Path = ROOT, tag: str = TAG) -> None:
+    command = [sys.executable, "-m", "infra.images", "--registry", REGISTRY, "--tag", tag, name]
     log = Places().home / "images.log"
-    with log.open("w") as out, step(f"building the image {name}"):
-        done = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False)
+    with log.open("w") as out, step(f"building the image {name}:{tag}"):
+        done = subprocess.run(command, cwd=tree, stdout=out, stderr=subprocess.STDOUT, check=False)
     lines = log.read_text().splitlines()
     if done.returncode != 0:
         raise RuntimeError(f"the image {name} was not built; the end of {log}:\n" + "\n".join(lines[-25:]))
