@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -80,7 +80,7 @@ class Peer:
         finally:
             call.cancel()
 
-    async def stream(self, method: Any, request: Any, outbound: Outbound) -> AsyncIterator[Any]:
+    async def stream(self, method: Any, request: Any, outbound: Outbound) -> AsyncGenerator[Any, None]:
         """Call a method whose response is a stream. Closing the iterator early cancels the call at the peer.
 
         `request` is a message, or an async iterator of messages where the request is a stream too.

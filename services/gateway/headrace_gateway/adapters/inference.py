@@ -32,9 +32,7 @@ class InferenceEngine:
                 for chunk in _chunks(answer):
                     yield chunk
                 return
-            async with aclosing(
-                self._peer.stream(self._stub.GenerateStream, request, outbound(sent))  # type: ignore[type-var]
-            ) as chunks:
+            async with aclosing(self._peer.stream(self._stub.GenerateStream, request, outbound(sent))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except HeadraceError as error:

@@ -46,9 +46,8 @@ class GrantWatch:
         request = messages_pb2.WatchRequest(watcher=self._watcher)
         while True:
             try:
-                async with aclosing(
-                    self._peer.stream(self._stub.Watch, request, Outbound(Identity("gateway")))  # type: ignore[type-var]
-                ) as grants:
+                watched = self._peer.stream(self._stub.Watch, request, Outbound(Identity("gateway")))
+                async with aclosing(watched) as grants:
                     while True:
                         # A stream that stays silent beyond its own lease is dead, whatever the connection says.
                         async with asyncio.timeout(self._silence_s):
