@@ -31,6 +31,7 @@ from headrace_gateway.admission.keys import ApiKey, KeyRing, digest_of
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.rates import RateBook
+from headrace_gateway.admission.sessions import AUDIENCE, Sessions
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.budgets.book import Book
 from headrace_gateway.budgets.period import DAY_NS
@@ -67,9 +68,12 @@ from headrace_gateway.routing.load import LoadBook
 from headrace_gateway.routing.table import compile_table
 from headrace_kit.config import ConfigStore, Secrets, Snapshot, parse
 from headrace_kit.config.services import Idempotency
+from headrace_kit.rpc.identity import Signer, Verifier
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
 AT_ONCE = 8
+SECRETS = Path("secrets")
+"""Not there, and not read: callers have keys, and no session."""
 
 
 class EncodingJournal:
@@ -148,7 +152,7 @@ class Gateway:
         health = Health(FailureMetrics(registry))
         chooser = PoolChooser(health.healthy, loads)
         configs = ConfigStore(snapshot)
-        self._engines = Engines(FakeEngine(), configs, Secrets(Path("secrets"), {}))
+        self._engines = Engines(FakeEngine(), configs, Secrets(SECRETS, {}))
         journal = EncodingJournal()
         attempts = Attempts(self._engines, journal, metrics, chooser, health, [loads])
         store, retriever = FakeCacheStore(), FakeRetriever()
@@ -161,11 +165,14 @@ class Gateway:
         pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting)
         ring = KeyRing(None)
         ring.update([ApiKey("k", "bench", "bench", frozenset(), digest_of("hr_bench"))])
+        signing = SECRETS / "signing"
+        services = Verifier("gateway", signing)
+        callers = Sessions(ring, Signer("gateway", signing), Verifier(AUDIENCE, signing), lambda: 3600.0, services)
         self._book = Book(lambda tenant: table.tenant(tenant).budget)
         self._receiver = FakeReceiver()
         self._exporter = SpanExporter(self._receiver, metrics)
         door = Door(
-            ring, in_flight, LoopLag(lambda: 0.2), lambda: table, lambda: 10_000, metrics, self._book, RateBook(),
+            callers, in_flight, LoopLag(lambda: 0.2), lambda: table, lambda: 10_000, metrics, self._book, RateBook(),
             self._exporter.record,
         )  # fmt: skip
         once = HttpOnce(Once(FakeClaims(), Idempotency), in_flight, lambda: 1 << 20)
