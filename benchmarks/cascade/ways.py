@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace_router.predictors import Array
 from headrace_router.router import Router
@@ -31,7 +32,7 @@ class Judged:
         """The mean of each setting."""
         return Curve(name, self.costs.mean(axis=1), self.scores.mean(axis=1))
 
-    def of(self, rows: Array) -> Judged:
+    def of(self, rows: NDArray[np.integer]) -> Judged:
         """Some of the rows."""
         return Judged(self.scores[:, rows], self.costs[:, rows])
 

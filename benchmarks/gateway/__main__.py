@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from benchmarks.gateway.gateways import LOAD_CORE, Gateway
 from headrace_local.ports import free_port_base
 
 HERE = Path(__file__).parent
-START = {
+START: dict[str, Callable[[int, Path, int], AbstractContextManager[list[Gateway]]]] = {
     "direct": gateways.direct,
     "envoy": gateways.envoy,
     "tensorzero": gateways.tensorzero,
-    "headrace": None,
+    "headrace": lambda upstream, folder, _: gateways.headrace(upstream, folder),
     "litellm": gateways.litellm,
 }
 SLOW = "LiteLLM proxy"
@@ -52,15 +51,10 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     base = free_port_base()
     with gateways.workspace() as folder:
-        command = [sys.executable, HERE / "upstream.py", str(base)]
+        command: list[str | Path] = [sys.executable, HERE / "upstream.py", str(base)]
         with gateways.started(command, base, folder / "upstream.log", LOAD_CORE):
             for name in given.gateways or START:
-                make: Callable[[], AbstractContextManager[list[Gateway]]] = (
-                    partial(gateways.headrace, base, folder)
-                    if name == "headrace"
-                    else partial(START[name], base, folder, base + 1)  # type: ignore[misc]
-                )
-                with make() as made:
+                with START[name](base, folder, base + 1) as made:
                     for gateway in made:
                         figures = measure(gateway, given)
                         found.append(figures)

@@ -152,8 +152,10 @@ def litellm(upstream: int, folder: Path, port: int) -> Iterator[list[Gateway]]:
     config = folder / "litellm.yaml"
     entry = {"model": "openai/mock", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "none"}
     config.write_text(json.dumps({"model_list": [{"model_name": "mock", "litellm_params": entry}]}), "utf-8")
-    command = [ROOT / ".venv-litellm/bin/litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port),
-               "--num_workers", "1"]  # fmt: skip
+    command: list[str | Path] = [
+        ROOT / ".venv-litellm/bin/litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port),
+        "--num_workers", "1",
+    ]  # fmt: skip
     env = {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",
@@ -237,7 +239,9 @@ def envoy(upstream: int, folder: Path, port: int) -> Iterator[list[Gateway]]:
     }}  # fmt: skip
     path = folder / "envoy.json"
     path.write_text(json.dumps(config), "utf-8")
-    command = [ROOT / ".venv-peers/bin/envoy", "-c", path, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    command: list[str | Path] = [
+        ROOT / ".venv-peers/bin/envoy", "-c", path, "--concurrency", "1", "--disable-hot-restart", "-l", "error",
+    ]  # fmt: skip
     with started(command, port, folder / "envoy.log", GATEWAY_CORE) as pid:
         yield [Gateway("Envoy", port, "/v1/chat/completions", "mock", Trees((pid,)))]
 

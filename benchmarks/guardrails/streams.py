@@ -7,6 +7,7 @@ from time import perf_counter, thread_time
 
 from headrace_detectors import (
     Action,
+    CheckSpec,
     Code,
     Encoded,
     Instructions,
@@ -17,7 +18,7 @@ from headrace_detectors import (
     compile_checks,
 )
 
-ALL = [Tricks(), Pii(), Secrets(), Encoded(), Instructions(action=Action.FLAG), Urls(), Code()]
+ALL: list[CheckSpec] = [Tricks(), Pii(), Secrets(), Encoded(), Instructions(action=Action.FLAG), Urls(), Code()]
 ORDINARY = (
     "The committee met on Tuesday to talk about the plan for the library. Several members asked how long the work "
     "would take, and whether the reading room could stay open meanwhile; nobody wanted it closed for the summer. "

@@ -32,7 +32,7 @@ def main() -> None:
         print(time.process_time() - started, flush=True)
 
 
-def embed(session, tokenizer, texts, size) -> None:
+def embed(session: onnxruntime.InferenceSession, tokenizer: tokenizers.Tokenizer, texts: list[str], size: int) -> None:
     """Normalised mean vectors of all texts."""
     encodings = sorted(tokenizer.encode_batch(texts), key=len)
     for start in range(0, len(encodings), size):

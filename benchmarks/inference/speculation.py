@@ -6,7 +6,7 @@ import re
 
 from benchmarks.inference import serving
 from benchmarks.inference.figures import Figure
-from benchmarks.inference.load import Pairs, compare, run
+from benchmarks.inference.load import Pairs, Round, compare, run
 from benchmarks.inference.options import Options
 from benchmarks.inference.peers import Ask, Headrace
 from headrace_protos.common.v1 import chat_pb2
@@ -60,7 +60,9 @@ async def _copying(options: Options, ours: Headrace, theirs: Headrace) -> list[F
     """Answers that quote the prompt: with reading it, and once more while it is still in the cache."""
     await run(ours, [Ask(prompt, _QUOTE_TOKENS) for prompt in options.prompts.copying(_TUNING)], 1)
     await run(theirs, [Ask(prompt, _QUOTE_TOKENS) for prompt in options.prompts.copying(2)], 1)
-    fresh, again, exact = [], [], []
+    fresh: list[dict[str, Round]] = []
+    again: list[dict[str, Round]] = []
+    exact: list[dict[str, Round]] = []
     for number in range(options.rounds):
         quotes = options.prompts.quoting(max(1, options.slots // 2))
         free = [Ask(prompt, _QUOTE_TOKENS) for prompt, _ in quotes]
@@ -135,5 +137,5 @@ async def _parts_at_a_tie(ask: Ask, text: str, plain: Headrace) -> bool:
         said += entry.token
         if not text.startswith(said):
             best, second = sorted((top.logprob for top in entry.top), reverse=True)
-            return best - second <= NEAR
+            return bool(best - second <= NEAR)
     return False  # one ended where the other went on

@@ -102,4 +102,4 @@ def _batching(one: Pairs, eight: Pairs) -> list[Figure]:
 
 
 def _median(rounds: Sequence[Round], name: str) -> float:
-    return statistics.median(getattr(found, name) for found in rounds)
+    return float(statistics.median(getattr(found, name) for found in rounds))

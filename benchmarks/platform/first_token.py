@@ -34,7 +34,7 @@ async def compare(platform: Platform, model: str, requests: int) -> dict[str, fl
         aiohttp.ClientSession(env["HEADRACE_URL"], headers=headers) as http,
         grpc.aio.insecure_channel(env["HEADRACE_GRPC"]) as channel,
     ):
-        stub = service_pb2_grpc.GatewayServiceStub(channel)
+        stub = service_pb2_grpc.GatewayServiceStub(channel)  # type: ignore[no-untyped-call]
         for number in range(requests + 20):
             base = await _direct(triton, model)
             times = {"http": await _http(http, model), "grpc": await _grpc(stub, model, env["HEADRACE_API_KEY"])}

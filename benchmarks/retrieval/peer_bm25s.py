@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import bm25s
 import Stemmer
@@ -12,7 +13,7 @@ def main() -> None:
     asked = json.load(sys.stdin)
     stemmer = Stemmer.Stemmer("english")
 
-    def words(texts):
+    def words(texts: list[str]) -> Any:
         return bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False)
 
     index = bm25s.BM25()

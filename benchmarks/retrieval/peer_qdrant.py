@@ -10,7 +10,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 
-def words(text):
+def words(text: str) -> models.SparseVector:
     """A text as a sparse vector of its words; the server's idf weighs them."""
     counts = Counter(zlib.crc32(word.encode()) for word in text.split())
     return models.SparseVector(indices=list(counts), values=[float(count) for count in counts.values()])

@@ -10,6 +10,7 @@ from benchmarks.retrieval import peers, serving
 from headrace_evals.ranking.judged import Judged
 from headrace_evals.ranking.measures import compare, documents_of, score
 from headrace_evals.ranking.stages import DEPTH, PARENTS, Compared, Run, against_parents, measure
+from headrace_local.platform import Platform
 
 BM25S = "bm25s, whole documents"
 BM25S_CHUNKS = "bm25s, our passages"
@@ -30,7 +31,7 @@ def of(sets: Sequence[Judged], threads: int) -> Iterator[Quality]:
             yield asyncio.run(_one(running, judged))
 
 
-async def _one(running: serving.Platform, judged: Judged) -> Quality:
+async def _one(running: Platform, judged: Judged) -> Quality:
     service = serving.Retrieval(running, judged.name)
     try:
         await service.ready()

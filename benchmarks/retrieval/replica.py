@@ -21,6 +21,7 @@ from headrace_retrieval.adapters.postgres.session import Database
 from headrace_retrieval.adapters.tantivy_index import TantivyIndex
 from headrace_retrieval.domain.collections import Collections
 from headrace_retrieval.domain.search import Options, Search
+from headrace_retrieval.domain.spending import Generated
 from headrace_retrieval.indexing.follower import Follower
 from headrace_retrieval.indexing.tender import Tender
 from headrace_retrieval.indexing.worker import Worker
@@ -36,6 +37,10 @@ class Known:
     async def embed(self, deployment: str, texts: Sequence[str], *, tenant: str, limit_s: float) -> list[bytes]:
         """See the port."""
         return [self.vectors[text] for text in texts]
+
+    async def generate(self, deployment: str, system: str, user: str, *, max_tokens: int, limit_s: float) -> Generated:
+        """Nothing here generates."""
+        raise AssertionError("searches are measured without widening")
 
     async def rerank(self, deployment: str, query: str, texts: Sequence[str], *, limit_s: float) -> list[float]:
         """Nothing here reranks."""

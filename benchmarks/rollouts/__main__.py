@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from benchmarks.rollouts.cost import cost
@@ -60,7 +60,7 @@ def main() -> None:
                 seed=options.seed,
                 workers=options.workers,
                 with_peers=True,
-                progress=lambda done, task=task: progress.update(task, completed=done),
+                progress=_shown(progress, task),
             )
             progress.remove_task(task)
             rows += [figure.row(scenario, found, bound(scenario)) for figure in FIGURES if figure.scenario == name]
@@ -88,6 +88,10 @@ def main() -> None:
     console.print(f"{time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
+
+
+def _shown(progress: Progress, task: TaskID) -> Callable[[int], None]:
+    return lambda done: progress.update(task, completed=done)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.scaling.policies import play, policies
+from benchmarks.scaling.policies import Outcome, play, policies
 from benchmarks.scaling.servers import Engine
 from benchmarks.scaling.traffic import TRAFFIC
 
@@ -35,7 +35,7 @@ def main() -> None:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("playing", total=len(TRAFFIC) * given.runs * len(names))
         for kind, (make, long) in TRAFFIC.items():
-            found: dict[str, list] = {name: [] for name in names}
+            found: dict[str, list[Outcome]] = {name: [] for name in names}
             lengths = long(given.hours)
             for seed in range(given.runs):
                 rates = make(given.hours, np.random.default_rng(1000 + seed))

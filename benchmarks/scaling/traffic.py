@@ -16,7 +16,7 @@ def day(hours: float, random: np.random.Generator) -> Rates:
     """A working day in `hours`: slow at both ends, noisy in between."""
     at = np.linspace(0, math.pi, int(hours * 3600))
     noise = np.exp(_smooth(random.normal(0, 0.35, at.size), 120))
-    return (1 + 11 * np.sin(at) ** 2) * noise
+    return np.asarray((1 + 11 * np.sin(at) ** 2) * noise)
 
 
 def crowd(hours: float, random: np.random.Generator) -> Rates:
@@ -53,7 +53,7 @@ def climb(hours: float, random: np.random.Generator) -> Rates:
 
 def steady(hours: float, random: np.random.Generator) -> Rates:
     """Four a second, all the time."""
-    return np.full(int(hours * 3600), 4.0) * np.exp(_smooth(random.normal(0, 0.2, int(hours * 3600)), 120))
+    return np.asarray(np.full(int(hours * 3600), 4.0) * np.exp(_smooth(random.normal(0, 0.2, int(hours * 3600)), 120)))
 
 
 def no_change(hours: float) -> np.ndarray:

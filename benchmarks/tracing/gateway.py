@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.gateway import gateways
@@ -19,7 +20,7 @@ def on_and_off(requests: int, rounds: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     base = free_port_base()
     with gateways.workspace() as folder:
-        command = [sys.executable, HERE / "upstream.py", str(base)]
+        command: list[str | Path] = [sys.executable, HERE / "upstream.py", str(base)]
         with (
             gateways.started(command, base, folder / "upstream.log", gateways.LOAD_CORE),
             gateways.headrace(base, folder) as made,

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from headrace_kit.telemetry import genai
 
@@ -182,7 +182,7 @@ def _span(
         attributes=_pairs(given),
     )
     if failed:
-        span.status.code, span.status.message = 2, "upstream_failed"
+        span.status.code, span.status.message = Status.STATUS_CODE_ERROR, "upstream_failed"
         span.attributes.extend(_pairs({genai.ERROR_TYPE: "upstream_failed"}))
     return span
 

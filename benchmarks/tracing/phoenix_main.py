@@ -9,8 +9,8 @@ from grpc import aio
 
 if __name__ == "__main__":
     _bind = aio.Server.add_insecure_port
-    aio.Server.add_insecure_port = lambda self, address: _bind(self, address.replace("[::]", "127.0.0.1"))  # type: ignore[method-assign]
-    from phoenix.server.main import main  # type: ignore[import-not-found]
+    aio.Server.add_insecure_port = lambda self, address: _bind(self, address.replace("[::]", "127.0.0.1"))
+    from phoenix.server.main import main
 
     sys.argv = ["phoenix", "serve"]
     main()

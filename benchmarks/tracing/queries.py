@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from benchmarks.tracing.made import DAY_NS, TENANT
@@ -49,7 +49,8 @@ async def queries(running: Platform, place: Place, each: int) -> list[dict[str, 
             request, began = made(number), time.perf_counter()
             answer = await call(method, request)
             taken.append((time.perf_counter() - began) * 1000)
-            rows = len(getattr(answer, "traces", None) or getattr(answer, "spans", ()))
+            listed: Sized = getattr(answer, "traces", ()) or getattr(answer, "spans", ())
+            rows = len(listed)
         taken.sort()
         return {
             "kind": kind,
@@ -66,7 +67,7 @@ async def queries(running: Platform, place: Place, each: int) -> list[dict[str, 
         found = []
         for what, fields in _LISTS.items():
             request = pb.ListTracesRequest(limit=50, filter=pb.TraceFilter(**fields))
-            found.append(await timed(LIST, what, "ListTraces", lambda _, request=request: request))
+            found.append(await timed(LIST, what, "ListTraces", _always(request)))
         page = await call("ListTraces", pb.ListTracesRequest(limit=200))
         ids = [trace.trace_id for trace in page.traces]
         at = lambda number: pb.GetTraceRequest(trace_id=ids[number % len(ids)])  # noqa: E731
@@ -76,7 +77,11 @@ async def queries(running: Platform, place: Place, each: int) -> list[dict[str, 
             sums = pb.AggregateRequest(group_by=["model"])
             sums.filter.to.FromNanoseconds(now)
             getattr(sums.filter, "from").FromNanoseconds(now - hours * DAY_NS // 24)
-            found.append(await timed("sums", what, "Aggregate", lambda _, sums=sums: sums))
+            found.append(await timed("sums", what, "Aggregate", _always(sums)))
         return found
     finally:
         await peer.close()
+
+
+def _always(request: Any) -> Callable[[int], Any]:
+    return lambda _: request

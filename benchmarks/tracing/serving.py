@@ -140,7 +140,7 @@ def ingest(place: Place, spans: int, seed: int) -> dict[str, Any]:
 
 
 def _count(database: psycopg.Connection[Any], place: Place) -> int:
-    row = database.execute(place.counted).fetchone()  # type: ignore[arg-type]
+    row = database.execute(place.counted).fetchone()
     assert row is not None
     return int(row[0])
 
