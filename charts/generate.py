@@ -16,15 +16,19 @@ import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from model_rollouts import definition
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from headrace_kit.config.ports import SERVICES
 from headrace_kit.config.schema import json_schema
 from headrace_kit.hosting.ray_ready import add_functions
+
+if TYPE_CHECKING:
+    from charts.model_rollouts import definition
+else:  # a script: its own folder is on the path
+    from model_rollouts import definition
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "headrace"
@@ -92,7 +96,8 @@ RULES: dict[str, dict[str, Any]] = {
 
 def values() -> CommentedMap:
     """The chart's values with their comments."""
-    return YAML(typ="rt").load((CHART / "values.yaml").read_text())
+    given: CommentedMap = YAML(typ="rt").load((CHART / "values.yaml").read_text())
+    return given
 
 
 def schema(given: CommentedMap) -> dict[str, Any]:
@@ -254,7 +259,8 @@ def files() -> dict[Path, str]:
 
 def _yaml(tree: dict[str, Any]) -> str:
     writer, text = YAML(typ="safe"), StringIO()
-    writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.width = 4096
     writer.dump(tree, text)
     return text.getvalue()

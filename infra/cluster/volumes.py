@@ -47,7 +47,8 @@ def serve(places: Places) -> None:
     """Make volumes for claims, and remove those whose claims are gone, until told to stop."""
     from kubernetes import client, config  # heavy: only here
 
-    api = client.CoreV1Api(config.new_client_from_config(str(places.kubeconfig)))
+    connected = config.new_client_from_config(str(places.kubeconfig))  # type: ignore[no-untyped-call]
+    api = client.CoreV1Api(connected)
     changed = threading.Event()
     for listed in (api.list_persistent_volume_claim_for_all_namespaces, api.list_persistent_volume):
         threading.Thread(target=_watch, args=(listed, changed), daemon=True).start()
@@ -71,7 +72,7 @@ def _watch(listed: Callable[..., Any], changed: threading.Event) -> None:
     while True:
         changed.set()
         try:
-            for _ in Watch().stream(listed, timeout_seconds=300):
+            for _ in Watch().stream(listed, timeout_seconds=300):  # type: ignore[no-untyped-call]
                 changed.set()
         except (ApiException, HTTPError, OSError) as error:
             print(error, flush=True)

@@ -29,7 +29,7 @@ def _python_package(distribution: Distribution) -> dict[str, Any]:
         "version": distribution.version,
         "purl": f"pkg:pypi/{name}@{distribution.version}",
     }
-    licence = distribution.metadata.get("License-Expression")
+    licence = next(iter(distribution.metadata.get_all("License-Expression", ())), None)
     return component | ({"licenses": [{"expression": licence}]} if licence else {})
 
 

@@ -24,9 +24,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import console_build
-from console_build import Node
+if TYPE_CHECKING:
+    from infra.local import console_build
+    from infra.local.console_build import Node
+else:  # a script: its own folder is on the path
+    import console_build
+    from console_build import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
@@ -186,8 +191,8 @@ def node() -> Node:
 
 def _pinned(lock: Path, name: str) -> str:
     """A package's entry in a lock, with its hashes."""
-    lines, kept = lock.read_text().splitlines(), []
-    for line in lines:
+    kept: list[str] = []
+    for line in lock.read_text().splitlines():
         if line.startswith(f"{name}==") or (kept and line.startswith("    --hash")):
             kept.append(line)
         elif kept:

@@ -10,11 +10,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 PATIENCE_S = 300
 
 
-def ask(url: str, key: str, body: dict | None = None) -> dict:
+def ask(url: str, key: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask the gateway; what may pass (not ready, a pod on its way out) is tried again."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
@@ -24,22 +25,23 @@ def ask(url: str, key: str, body: dict | None = None) -> dict:
         try:
             request = urllib.request.Request(url, data, headers)  # noqa: S310, the scheme is the chart's
             with opener.open(request, timeout=120) as answer:
-                return json.load(answer)
+                told: dict[str, Any] = json.load(answer)
+                return told
         except urllib.error.HTTPError as error:
-            told = error.read().decode(errors="replace")
+            why = error.read().decode(errors="replace")
             if error.code < 500 or time.monotonic() > deadline:
-                sys.exit(f"{url}: {error.code} {told}")
+                sys.exit(f"{url}: {error.code} {why}")
         except OSError as error:
             if time.monotonic() > deadline:
                 sys.exit(f"{url}: {error}")
         time.sleep(2)
 
 
-def deployments(url: str, key: str) -> list[dict]:
+def deployments(url: str, key: str) -> list[dict[str, Any]]:
     """The deployments, once all are ready."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        found = ask(f"{url}/v1/admin/deployments", key)["data"]
+        found: list[dict[str, Any]] = ask(f"{url}/v1/admin/deployments", key)["data"]
         late = {one["name"]: one["state"] for one in found if one["state"] != "ready"}
         if not late:
             return found
