@@ -10,7 +10,8 @@ LOCAL := $(PY) -m headrace_local
 BOOTSTRAP := infra/local/bootstrap.sh
 # Packages that the type checker reads in strict mode.
 TYPED := headrace_kit headrace_detectors headrace_router headrace_evals headrace headrace_local headrace_gateway headrace_inference \
-	headrace_retrieval headrace_guardrails headrace_tracing headrace_rollout
+	headrace_retrieval headrace_guardrails headrace_tracing headrace_rollout \
+	benchmarks infra charts
 
 # On the command line or in the environment: CONFIG, RUNTIME, UNIT, ARGS, PYTHON, and every HEADRACE_* variable.
 START := $(if $(CONFIG),--config "$(CONFIG)") $(if $(RUNTIME),--runtime $(RUNTIME))
