@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from headrace_gateway.adapters.engines import Engines
-from headrace_gateway.adapters.guardrails import GuardrailsClient
+from headrace_gateway.adapters.guardrails import GuardrailsCandidate, GuardrailsClient
 from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
@@ -96,6 +96,7 @@ from headrace_gateway.unary import Vectors
 from headrace_kit.config.deployments import Price
 from headrace_kit.config.services import Gateway
 from headrace_kit.hosting import HttpApp, HttpLimits, ServiceApp, ServiceRuntime, Servicing
+from headrace_kit.rpc import Peer
 from headrace_kit.rpc.identity import Verifier
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
@@ -171,7 +172,16 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     verifier = Verifier(AUDIENCE, runtime.env.secrets_path / "signing")
     services_verifier = Verifier("gateway", runtime.env.secrets_path / "signing")
     sessions = Sessions(ring, runtime.signer, verifier, lambda: settings().console_session, services_verifier)
-    nodes = Nodes({name: peers[name] for name in ("inference", "retrieval", "guardrails", "rollout")})
+
+    def guardrails_canary() -> Peer | None:
+        return runtime.canary("guardrails", IDEMPOTENT["guardrails"])
+
+    def canaries() -> dict[str, Peer]:
+        peer = guardrails_canary()
+        return {} if peer is None else {"guardrails-canary": peer}
+
+    needed = {name: peers[name] for name in ("inference", "retrieval", "guardrails", "rollout")}
+    nodes = Nodes(needed, canaries=canaries)
     active = ActiveTable(runtime.configs, nodes.missing)
     leases = Leases(running=running)
     ledger_store = PostgresLedger(postgres)
@@ -233,8 +243,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         metrics.webhook,
     )
     guardrails = GuardrailsClient(peers["guardrails"])
-    decisions = Decisions(guardrails, metrics.decisions_lost.inc)
-    guards = Guards(guardrails, decisions)
+    candidate = GuardrailsCandidate(guardrails_canary)
+    decisions = Decisions(guardrails, metrics.decisions_lost.inc, candidate)
+    guards = Guards(guardrails, decisions, candidate)
     rewriting = Rewriting(ledger.log, metrics)
     judges = Judges(attempts, inference, webhooks)
     pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting)

@@ -23,6 +23,7 @@ from headrace_protos.common.v1.chat_pb2 import Usage
 
 if TYPE_CHECKING:
     from headrace_gateway.arms.canary import Canary
+    from headrace_gateway.arms.guardrails import Trial
     from headrace_gateway.arms.outcomes import Answered
     from headrace_gateway.arms.shadow import Copy
     from headrace_gateway.observing.content import Captured
@@ -115,6 +116,8 @@ class RequestContext:
     """The request as it came, where a copy of it goes to a candidate."""
     canary: Canary | None = None
     """The arm that this gateway is on while a new release of gateways is tried."""
+    trial: Trial | None = None
+    """The release of guardrails that it is on while a new one is tried."""
     answered: Answered | None = None
     """The answer as its caller gets it; only on an arm of a rollout."""
     content: Captured | None = None

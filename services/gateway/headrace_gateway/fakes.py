@@ -186,7 +186,8 @@ class FakeRetriever:
 class FakeGuardrails:
     """The guardrails service: `verdicts` by a word of the text; fails while `away` is set, hangs while `hangs` is."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: str = "") -> None:
+        self.release = release
         self.verdicts: dict[str, guardrails.CheckResponse] = {}
         self.asked: list[guardrails.CheckRequest] = []
         self.recorded: list[guardrails.Decision] = []
@@ -202,9 +203,11 @@ class FakeGuardrails:
             raise Upstream("guardrails cannot be reached")
         for word, verdict in self.verdicts.items():
             if word in request.text:
-                return verdict
+                answer = guardrails.CheckResponse(release=self.release)
+                answer.MergeFrom(verdict)
+                return answer
         return guardrails.CheckResponse(
-            action=guardrails.ACTION_ALLOW, would=guardrails.ACTION_ALLOW, text=request.text
+            action=guardrails.ACTION_ALLOW, would=guardrails.ACTION_ALLOW, text=request.text, release=self.release
         )
 
     async def record(self, request: guardrails.RecordDecisionsRequest) -> None:

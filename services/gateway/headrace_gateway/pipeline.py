@@ -192,7 +192,9 @@ class Pipeline:
             plan = shadowed(ctx, self.leases, call.model) if ctx.rollout_id else refereeing(ctx, call.model)
         else:
             plan = self._chosen(ctx, call)
-        if ctx.rollout_id or ctx.canary is not None:
+            if not call.options.arm:  # those who name an arm are no users
+                self.guards.put(ctx, self.leases.trial(sticky_key(ctx, call)))
+        if ctx.rollout_id or ctx.canary is not None or ctx.trial is not None:
             ctx.answered = answered(call.messages, call.prompt, call.sampling.response_format)
         attributes = ctx.attributes
         attributes[genai.REQUEST_STREAM] = call.stream

@@ -109,9 +109,10 @@ class Vectors:
         ctx.operation = operation
         ctx.outcome.request_id, ctx.outcome.trace_id = ctx.request_id, ctx.trace_id
         person = ctx.identity.user or person
-        return select(
-            ctx, self.leases, model, task, f"{ctx.identity.tenant}\0u\0{person}" if person else ctx.request_id
-        ).plan
+        key = f"{ctx.identity.tenant}\0u\0{person}" if person else ctx.request_id
+        plan = select(ctx, self.leases, model, task, key).plan
+        self.guards.put(ctx, self.leases.trial(key))
+        return plan
 
     def _guard(self, ctx: RequestContext, plan: ModelPlan) -> Guard:
         return self.guards.of(ctx, plan)

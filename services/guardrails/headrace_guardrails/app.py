@@ -28,6 +28,7 @@ from headrace_kit.errors import HeadraceError
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
+from headrace_kit.telemetry.tracing import VERSION
 from headrace_protos.guardrails.v1 import service_pb2_grpc
 
 _SWEEP_S = 30
@@ -51,7 +52,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     def new_id() -> str:
         return str(uuid_utils.uuid7())
 
-    metrics = Metrics(runtime.registry)
+    release = runtime.env.release or VERSION
+    metrics = Metrics(runtime.registry, release, runtime.env.track)
     stores = runtime.configs.current.config.stores
     word, dsn = runtime.secrets.get("guardrails-key"), runtime.secrets.get(stores.postgres)
     valkey_url = runtime.secrets.get(stores.valkey)
@@ -106,7 +108,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         servicers=[
             Servicing(
                 service_pb2_grpc.add_GuardrailsServiceServicer_to_server,
-                GuardrailsServicer(runtime.rpc, guard, policies, metrics, reviews, auditor, masks),
+                GuardrailsServicer(runtime.rpc, guard, policies, metrics, reviews, auditor, masks, release),
                 "headrace.guardrails.v1.GuardrailsService",
             )
         ],

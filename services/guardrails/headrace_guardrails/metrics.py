@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
@@ -10,7 +10,10 @@ _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
 class Metrics:
     """The service's own metrics; labels hold names of the config only, never anything of a text."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, release: str = "", track: str = "stable") -> None:
+        Info("headrace_guardrails_running", "What runs here.", registry=registry).info(
+            {"track": track, "release": release}
+        )
         self.checks = Counter(
             "headrace_guardrails_checks",
             "Texts judged: whole ones, and streams that came to their end.",

@@ -44,7 +44,7 @@ class Config(Section):
     models: dict[Name, Model] = Field(default_factory=dict, description="What product teams name.")
     rollouts: dict[Target, Rollout] = Field(
         default_factory=dict,
-        description="Swaps in progress, by model; `service/gateway`: a new release of the gateway.",
+        description="Swaps in progress, by model; `service/gateway` and `service/guardrails`: a new release of it.",
     )
     evals: dict[Name, Evaluation] = Field(default_factory=dict, description="Suites that rollouts may run.")
     guardrails: dict[Name, Policy] = Field(default_factory=dict, description="Policies.")

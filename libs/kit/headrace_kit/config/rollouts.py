@@ -10,8 +10,8 @@ from headrace_kit.config.base import Duration, Section
 from headrace_kit.config.rollout_analysis import Analysis
 from headrace_kit.config.rollout_steps import Freeze, Schedule, Shadow, Step
 
-Target = Annotated[str, StringConstraints(pattern=r"^(service/gateway|[a-z0-9][a-z0-9._-]{0,62})$")]
-"""What a rollout moves: a model by its name, or one of our own services as `service/gateway`."""
+Target = Annotated[str, StringConstraints(pattern=r"^(service/(gateway|guardrails)|[a-z0-9][a-z0-9._-]{0,62})$")]
+"""What a rollout moves: a model by its name, or one of our own services, as `service/gateway`."""
 
 _SERVICE = "service/"
 

@@ -251,6 +251,16 @@ class Guardrails(Service):
     )
     review_keep: Duration = Field(30 * 86_400, ge=60, description="Texts of decided items are erased after.")
     mask_ttl: Duration = Field(3600, ge=60, le=604_800, description="How long a conversation's masked values are kept.")
+    release: str | None = Field(
+        None,
+        max_length=200,
+        description="Release that runs. A rollout of `service/guardrails` to it is adopted. The chart sets it.",
+    )
+    canary_address: str | None = Field(
+        None,
+        description="host:port of the gRPC of a second release, which the gateway asks for the requests that a rollout "
+        "of `service/guardrails` puts on it. The chart sets it.",
+    )
 
 
 class Forward(Section):
@@ -374,6 +384,20 @@ class Routes(Section):
         return self
 
 
+class Pods(Section):
+    """Where a service's candidate runs whose callers share requests out by themselves: it has pods, and no routes."""
+
+    canary: str | None = Field(
+        None,
+        pattern=_NAMED,
+        description="Name of the Service of the candidate, in the Kubernetes namespace of the rollout service. "
+        "Default: it runs outside of Kubernetes, and what listens at `canary_address` is asked whether it is ready.",
+    )
+    ready_within: Duration = Field(
+        600, ge=1, le=86_400, description="A candidate none of whose pods is ready by then is rolled back."
+    )
+
+
 class Rollout(Service):
     """Model swaps."""
 
@@ -398,6 +422,10 @@ class Rollout(Service):
     routes: dict[Literal["gateway"], Routes] = Field(
         default_factory=dict,
         description="Where the weights of a new release of a service are. A change needs a restart.",
+    )
+    pods: dict[Literal["guardrails"], Pods] = Field(
+        default_factory=dict,
+        description="Where a new release of a service runs whose callers share requests out by themselves.",
     )
 
 

@@ -108,6 +108,17 @@ class ServiceRuntime:
             self._peers[service] = Peer(service, self.address(service), self.signer, idempotent)
         return self._peers[service]
 
+    def canary(self, service: str, idempotent: Iterable[str] = ()) -> Peer | None:
+        """The connection to a second release of another service, where the newest snapshot says that it is; None where
+        there is none. One per address and process, made at the first call."""
+        address = getattr(self.configs.current.config.services, service).canary_address
+        if address is None:
+            return None
+        key = f"{service} {address}"
+        if key not in self._peers:
+            self._peers[key] = Peer(service, address, self.signer, idempotent)
+        return self._peers[key]
+
     def uptime_s(self) -> float:
         """Seconds since this process began to build the service."""
         return time.monotonic() - self._started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc import Identity, Outbound, Peer
@@ -24,20 +24,27 @@ class Nodes:
     Args:
         peers: connections by service.
         clock: seconds, never running backwards.
+        canaries: connections to second releases, by a name of theirs, as they are now.
     """
 
-    def __init__(self, peers: dict[str, Peer], clock: Callable[[], float] = time.monotonic) -> None:
-        self._stubs = {name: (peer, peer.stub(node_pb2_grpc.NodeServiceStub)) for name, peer in peers.items()}
+    def __init__(
+        self,
+        peers: dict[str, Peer],
+        clock: Callable[[], float] = time.monotonic,
+        canaries: Callable[[], Mapping[str, Peer]] = dict,
+    ) -> None:
+        self._peers, self._canaries = peers, canaries
         self._clock = clock
         self._asking_since: dict[str, tuple[str, float]] = {}
 
     async def missing(self, digest: str) -> list[str]:
         """Services that are needed and do not have the snapshot `digest`."""
-        answers = await asyncio.gather(*(self._has(name, digest) for name in self._stubs))
-        return [name for name, has in zip(self._stubs, answers, strict=True) if not has]
+        peers = {**self._peers, **self._canaries()}
+        answers = await asyncio.gather(*(self._has(name, peer, digest) for name, peer in peers.items()))
+        return [name for name, has in zip(peers, answers, strict=True) if not has]
 
-    async def _has(self, name: str, digest: str) -> bool:
-        peer, stub = self._stubs[name]
+    async def _has(self, name: str, peer: Peer, digest: str) -> bool:
+        stub = peer.stub(node_pb2_grpc.NodeServiceStub)
         try:
             status = await peer.unary(stub.GetStatus, node_pb2.GetStatusRequest(), _SELF.within(_TIMEOUT_S))
         except HeadraceError:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from headrace_gateway.arms import guardrails
 from headrace_gateway.arms.canary import TARGET, Canary, canary_of, counted
 from headrace_gateway.arms.split import (
     BASELINE,
@@ -46,6 +47,7 @@ class Leases:
         self._clock = clock
         self._running = running
         self._canary: Canary | None = None
+        self._guardrails: Split | None = None
         self._until = 0.0
         self._splits: dict[str, Split] = {}
         self._plans: dict[tuple[str, str, str], ModelPlan | None] = {}
@@ -55,6 +57,7 @@ class Leases:
         self._until = self._clock() + grant.lease_ms / 1000
         self._splits = {split.model: split for split in grant.splits}
         self._canary = canary_of(self._running, self._splits.pop(TARGET, None))
+        self._guardrails = self._splits.pop(guardrails.TARGET, None)
 
     @property
     def live(self) -> bool:
@@ -78,6 +81,10 @@ class Leases:
     def canary(self, arrival: Arrival) -> Canary | None:
         """The arm that this process is on, for a request that releases of it are judged by."""
         return self._canary if self._canary is not None and counted(arrival) and self.live else None
+
+    def trial(self, sticky_key: str) -> guardrails.Trial | None:
+        """Which release of guardrails judges a request, while a new one is tried."""
+        return guardrails.trial_of(self._guardrails, sticky_key) if self.live else None
 
     def candidate(self, table: Table, model: str, rollout_id: str) -> ModelPlan | None:
         """The candidate of a rollout that still runs; None where it does not, or does not fit."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import re2
 
-from headrace_gateway.arms.canary import TARGET
+from headrace_gateway.arms import canary, guardrails
 from headrace_gateway.cascade.schema import conforms, is_object
 from headrace_gateway.context import RequestContext
 from headrace_gateway.ledger.about import event_about
@@ -112,17 +112,21 @@ class Finishing:
 
     def record(self, ctx: RequestContext, status: int, error: str) -> None:
         """A request has left with an HTTP status and a code of the error table, or none."""
-        if ctx.canary is not None and (ctx.outcome.stages or error not in _LIMITS):
-            event = of_release(ctx, status, error)
-            self._journal.closed(event)
-            self._count(TARGET, event.arm, event.failure)
-        if ctx.rollout_id and (ctx.outcome.stages or error not in _LIMITS):
-            event = finished(ctx, status, error)
-            self._journal.closed(event)
-            self._count(event.model, event.arm, event.failure)
-            if ctx.copy is not None:
-                self._begin(ctx)
+        if ctx.outcome.stages or error not in _LIMITS:
+            if ctx.canary is not None:
+                self._tell(of_release(ctx, status, error), canary.TARGET)
+            if ctx.trial is not None and ctx.trial.counts:
+                self._tell(of_guardrails(ctx, status, error), guardrails.TARGET)
+            if ctx.rollout_id:
+                event = finished(ctx, status, error)
+                self._tell(event, event.model)
+                if ctx.copy is not None:
+                    self._begin(ctx)
         self._record(ctx, status, error)
+
+    def _tell(self, event: RequestEvent, target: str) -> None:
+        self._journal.closed(event)
+        self._count(target, event.arm, event.failure)
 
 
 def finished(ctx: RequestContext, status: int, error: str) -> RequestEvent:
@@ -150,6 +154,18 @@ def of_release(ctx: RequestContext, status: int, error: str) -> RequestEvent:
     event = finished(ctx, status, error)
     event.rollout_id, event.arm, event.weight = ctx.canary.rollout_id, ctx.canary.arm, ctx.canary.weight
     event.unit = ctx.canary.unit(ctx.span_id)
+    return event
+
+
+def of_guardrails(ctx: RequestContext, status: int, error: str) -> RequestEvent:
+    """The finished event of a request whose texts a release of guardrails judged, or was to judge; one of its own too.
+
+    A release that gave no verdict has failed, also where the other one stood in for it, or the policy went on without.
+    """
+    assert ctx.trial is not None
+    event, trial = finished(ctx, status, error), ctx.trial
+    event.rollout_id, event.arm, event.weight, event.unit = trial.rollout_id, trial.arm, trial.weight, trial.unit
+    event.failure = trial.failure or event.failure
     return event
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from headrace_gateway.arms.split import FRESH
+from headrace_gateway.arms.guardrails import TARGET
+from headrace_gateway.arms.split import CANDIDATE, FRESH
 from headrace_gateway.cache.plan import CachePlan
 from headrace_gateway.calls import GenerateCall
 from headrace_gateway.context import RequestContext
@@ -36,7 +37,8 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
 
     Rights are part of it: tenant, user, groups, and whether the key reads everything. So are model, arm and policy (by
     the plan's fingerprint; a fresh baseline may have the old one's plan, and begins with no answers), a policy that the
-    request adds, and all that was asked; and its metadata where deployments are chosen by conditions.
+    request adds, and all that was asked; and its metadata where deployments are chosen by conditions. What a release of
+    guardrails let through that is only tried is for nobody else.
     """
     identity, options = ctx.identity, call.options
     extra = ctx.table.config.guardrails.get(options.guardrails)
@@ -53,6 +55,7 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
             *(f"{name}={value}".encode() for name, value in sorted(call.metadata.items()) if model.selective),
             *(name.encode() for name in sorted(options.collections)),
             *((FRESH.encode(), ctx.rollout_id.encode()) if ctx.arm == FRESH else ()),
+            *_tried(ctx),
         )
     )
     asked = GenerateRequest(messages=call.messages, prompt=call.prompt, sampling=call.sampling)
@@ -61,6 +64,13 @@ def place_of(ctx: RequestContext, model: ModelPlan, plan: CachePlan, call: Gener
     scope = _digest((rights, asked.SerializeToString(deterministic=True))).hex() if question else None
     pool = _digest((identity.tenant.encode(), model.name.encode())).hex()
     return Place(pool, exact.hex(), scope, question)
+
+
+def _tried(ctx: RequestContext) -> tuple[bytes, ...]:
+    """Which candidate judges what goes in and out, where one does."""
+    if ctx.trial is None or ctx.trial.arm != CANDIDATE:
+        return ()
+    return (TARGET.encode(), ctx.trial.rollout_id.encode())
 
 
 def _of_tenant_and_collections(ctx: RequestContext) -> list[str]:

@@ -12,7 +12,7 @@ import uuid_utils
 from headrace_detectors import Action, Finding
 from headrace_gateway.context import RequestContext
 from headrace_gateway.guarding.policy import GuardPolicy
-from headrace_gateway.guarding.remote import Guardrails
+from headrace_gateway.guarding.remote import Guardrails, nowhere
 from headrace_kit.errors import HeadraceError
 from headrace_protos.guardrails.v1 import messages_pb2 as pb
 
@@ -24,14 +24,19 @@ _PAUSE_S = 0.5
 class Decisions:
     """Sends decisions soon after they were made; while the service is away up to 20,000 wait.
 
+    Those of requests on a candidate release go to it, and to the stable one where it does not take them.
+
     Args:
         service: the guardrails service.
         lost: counts those that could not be kept.
+        canary: its candidate release, where there is one.
     """
 
-    def __init__(self, service: Guardrails, lost: Callable[[], None]) -> None:
-        self._service, self._lost = service, lost
-        self._waiting: deque[pb.Decision] = deque()
+    def __init__(
+        self, service: Guardrails, lost: Callable[[], None], canary: Callable[[], Guardrails | None] = nowhere
+    ) -> None:
+        self._service, self._lost, self._canary = service, lost, canary
+        self._waiting: deque[tuple[bool, pb.Decision]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def note(
@@ -67,7 +72,7 @@ class Decisions:
             ],
         )
         decision.at.FromNanoseconds(ctx.wall_ns())
-        self._waiting.append(decision)
+        self._waiting.append((ctx.trial is not None and ctx.trial.by_candidate, decision))
 
     def start(self) -> None:
         """Begin to send."""
@@ -95,6 +100,14 @@ class Decisions:
     async def _send(self) -> None:
         batch = [self._waiting[index] for index in range(min(_BATCH, len(self._waiting)))]
         # What is taken off only when it is written cannot be lost; sent twice, it is written once.
-        await self._service.record(pb.RecordDecisionsRequest(decisions=batch))
+        left = batch
+        if tried := [one for on_candidate, one in batch if on_candidate]:
+            candidate = self._canary()
+            with suppress(HeadraceError):
+                if candidate is not None:
+                    await candidate.record(pb.RecordDecisionsRequest(decisions=tried))
+                    left = [entry for entry in batch if not entry[0]]
+        if left:
+            await self._service.record(pb.RecordDecisionsRequest(decisions=[one for _, one in left]))
         for _ in batch:
             self._waiting.popleft()

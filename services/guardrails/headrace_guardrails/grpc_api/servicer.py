@@ -38,10 +38,12 @@ class GuardrailsServicer(service_pb2_grpc.GuardrailsServiceServicer):
         reviews: Reviews,
         auditor: Auditor,
         masks: Masks,
+        release: str,
     ) -> None:
         self.rpc_runtime = runtime
         self._guard, self._policies, self._metrics = guard, policies, metrics
         self._reviews, self._auditor, self._masks = reviews, auditor, masks
+        self._release = release
 
     @rpc(callers=_CALLERS)
     async def Check(self, request: pb.CheckRequest, call: Call) -> pb.CheckResponse:
@@ -59,6 +61,7 @@ class GuardrailsServicer(service_pb2_grpc.GuardrailsServiceServicer):
             would=convert.action_proto(judged.would),
             shadow=judged.shadow,
             failures=convert.failures_proto(judged.failures),
+            release=self._release,
         )
 
     @rpc(callers=_CALLERS)

@@ -76,7 +76,7 @@ class CheckRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., text: _Optional[str] = ..., from_tier: _Optional[int] = ..., conversation_id: _Optional[str] = ..., context: _Optional[str] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
-    __slots__ = ("action", "text", "findings", "review_id", "version", "would", "shadow", "failures")
+    __slots__ = ("action", "text", "findings", "review_id", "version", "would", "shadow", "failures", "release")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class CheckResponse(_message.Message):
     WOULD_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     action: Action
     text: str
     findings: _containers.RepeatedCompositeFieldContainer[Finding]
@@ -93,7 +94,8 @@ class CheckResponse(_message.Message):
     would: Action
     shadow: bool
     failures: _containers.RepeatedCompositeFieldContainer[Failure]
-    def __init__(self, action: _Optional[_Union[Action, str]] = ..., text: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., review_id: _Optional[str] = ..., version: _Optional[str] = ..., would: _Optional[_Union[Action, str]] = ..., shadow: _Optional[bool] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
+    release: str
+    def __init__(self, action: _Optional[_Union[Action, str]] = ..., text: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., review_id: _Optional[str] = ..., version: _Optional[str] = ..., would: _Optional[_Union[Action, str]] = ..., shadow: _Optional[bool] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., release: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("check", "reason", "closed")
