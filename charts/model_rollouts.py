@@ -104,8 +104,8 @@ def _spec() -> dict[str, Any]:
     made = _structural("", schema, schema["$defs"])
     model = {
         "type": "string",
-        "description": "Name of the model in the config, or `service/gateway` for a new release of the gateway.",
-        "pattern": r"^(service/gateway|[a-z0-9][a-z0-9._-]{0,62})$",
+        "description": "Name of the model in the config, or `service/gateway` or `service/guardrails` for a release.",
+        "pattern": r"^(service/(gateway|guardrails)|[a-z0-9][a-z0-9._-]{0,62})$",
         "maxLength": 63,
         "x-kubernetes-validations": [
             {"rule": "self == oldSelf", "message": "model cannot be changed: make another ModelRollout for it"}

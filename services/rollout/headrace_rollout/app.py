@@ -11,6 +11,7 @@ from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
 from headrace_kit.telling import Teller, poster
 from headrace_protos.rollout.v1 import service_pb2_grpc
+from headrace_rollout.adapters.asked_pods import AskedPods, Lookout
 from headrace_rollout.adapters.gateway import GatewayPlatform
 from headrace_rollout.adapters.inference import InferenceModels
 from headrace_rollout.adapters.postgres import PostgresRolloutStore
@@ -28,6 +29,7 @@ from headrace_rollout.domain.operations import Operations
 from headrace_rollout.domain.routing import Routing
 from headrace_rollout.grpc_api import FULL_NAME, RolloutServicer
 from headrace_rollout.metrics import Metrics
+from headrace_rollout.ports import Routes
 from headrace_rollout.resources.operator import Operator
 from headrace_rollout.resources.reconciler import Reconciler
 
@@ -106,14 +108,20 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         take_routes()
         runtime.configs.on_change(lambda _: take_routes())
 
+    def kubernetes() -> Routes:
+        from headrace_rollout.adapters.kubernetes_routes import KubernetesRoutes  # heavy: only if wanted
+
+        return KubernetesRoutes.in_cluster()
+
     def take_routes() -> None:
-        wanted: dict[str, services.Routes] = dict(settings().routes.items())
+        wanted: dict[str, services.Routes | services.Pods] = {}
+        wanted.update(settings().routes.items())
+        wanted.update(settings().pods.items())
         if controller.routing is not None:
             controller.routing.take(wanted)
         elif wanted:  # a canary is there, perhaps since a config that came later than this process
-            from headrace_rollout.adapters.kubernetes_routes import KubernetesRoutes  # heavy: only if wanted
-
-            routing = Routing(KubernetesRoutes.in_cluster(), wanted, controller.wake)
+            lookout = Lookout(kubernetes, AskedPods(lambda: runtime.canary("guardrails")))
+            routing = Routing(lookout, wanted, controller.wake)
             controller.routing, grants.in_force = routing, routing.weight
             controller.followers.append(routing.follow)
             routing.start()

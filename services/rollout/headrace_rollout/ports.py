@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace_evals.results import Row
 from headrace_evals.suite import Label, Loaded
+from headrace_kit.config.services import Pods as PodsOf
 from headrace_kit.config.services import Routes as RoutesOf
 from headrace_rollout.domain.evaluation import Evaluation
 from headrace_rollout.domain.records import Record, Transition, Truth
@@ -200,8 +201,9 @@ class ModelRollouts(Protocol):
 class Seen:
     """How a service's requests are shared out, and who is there to take the candidate's.
 
-    `weight` is the candidate's share in 1/10000; None: rules have different ones. `ready` and `restarts` count pods of
-    the candidate and starts of their containers after the first; `why` is what is wrong with one, if anything.
+    `weight` is the candidate's share in 1/10000; None: rules have different ones, or there are no routes. `ready` and
+    `restarts` count pods of the candidate and starts of their containers after the first; `why` is what is wrong with
+    one, if anything.
     """
 
     weight: int | None
@@ -211,12 +213,15 @@ class Seen:
 
 
 class Routes(Protocol):
-    """Routes that share requests out between two releases. Every method raises `NotReady` while they cannot be had."""
+    """Routes that share requests out between two releases, or the candidate's pods alone where callers do.
 
-    async def look(self, routes: RoutesOf) -> Seen:
+    Every method raises `NotReady` while they cannot be had.
+    """
+
+    async def look(self, routes: RoutesOf | PodsOf) -> Seen:
         """How they are now."""
 
-    async def set_weight(self, routes: RoutesOf, weight: int) -> None:
+    async def set_weight(self, routes: RoutesOf | PodsOf, weight: int) -> None:
         """Have the candidate get so many 1/10000 of all requests. Nothing else of the routes changes."""
 
     async def close(self) -> None:

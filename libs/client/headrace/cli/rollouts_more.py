@@ -50,7 +50,7 @@ def start(
         typer.Option(help="Deployment that is to serve the model; or a service's release, its image's tag or digest."),
     ] = "",
     service: Annotated[
-        str, typer.Option(help="Service of ours that gets a new release, in place of a model: gateway.")
+        str, typer.Option(help="Service of ours that gets a new release, in place of a model: gateway or guardrails.")
     ] = "",
     spec: Annotated[
         Path | None, typer.Option(help="An entry of the config's `rollouts:`, as YAML or JSON.", dir_okay=False)

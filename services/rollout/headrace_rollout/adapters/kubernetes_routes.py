@@ -1,4 +1,4 @@
-"""Routes of the Gateway API in this pod's namespace.
+"""Routes of the Gateway API in this pod's namespace, and a candidate's pods.
 
 Their lists of rules and backends are atomic for server-side apply: whoever applies a weight owns all rules. So weights
 are set by a JSON patch (RFC 6902), which tests that each backend is still where it was seen and touches nothing else.
@@ -16,6 +16,7 @@ import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
+from headrace_kit.config.services import Pods
 from headrace_kit.config.services import Routes as Settings
 from headrace_kit.errors import NotReady
 from headrace_rollout.adapters.kubernetes_api import MANAGER, in_cluster
@@ -46,13 +47,14 @@ class KubernetesRoutes:
     @classmethod
     def in_cluster(cls) -> KubernetesRoutes:
         """Those of the pod that this process runs in. Call it on an event loop. Raises NotReady: this is no pod."""
-        return cls(*in_cluster("services.rollout.routes is set"))
+        return cls(*in_cluster("services.rollout.routes or services.rollout.pods names a Service"))
 
-    async def look(self, routes: Settings) -> Seen:
+    async def look(self, routes: Settings | Pods) -> Seen:
         """See `Routes`."""
-        weights = set()
-        for kind, name in named(routes).items():
-            weights |= weights_of(await self._route(kind, name), routes, name)
+        weights: set[int | None] = set()
+        if isinstance(routes, Settings):
+            for kind, name in named(routes).items():
+                weights |= weights_of(await self._route(kind, name), routes, name)
         with _told(f"Service {routes.canary} and its pods cannot be read"):
             async with asyncio.timeout(_CALL_S):
                 service = await self._core.read_namespaced_service(routes.canary, self._namespace)
@@ -61,8 +63,9 @@ class KubernetesRoutes:
         ready, restarts, why = pods_of(self._api.sanitize_for_serialization(pods)["items"])
         return Seen(weights.pop() if len(weights) == 1 else None, ready, restarts, why)
 
-    async def set_weight(self, routes: Settings, weight: int) -> None:
+    async def set_weight(self, routes: Settings | Pods, weight: int) -> None:
         """See `Routes`."""
+        assert isinstance(routes, Settings), "pods alone have no weights"
         for kind, name in named(routes).items():
             patch = patch_of(await self._route(kind, name), routes, name, weight)
             with _told(f"{kind} route {name} cannot be changed"):
@@ -184,7 +187,11 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        hint = "; the service account lacks the Role of the chart (gateway.canary)" if error.status == 403 else ""
+        hint = (
+            "; the service account lacks the Role of the chart (gateway.canary, guardrails.canary)"
+            if error.status == 403
+            else ""
+        )
         said = str(error.body or error.reason or "").strip()
         raise NotReady(f"{what}: {error.status} {said[:300]}{hint}") from error
     except _AWAY as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from headrace_kit.config.services import Pods
 from headrace_kit.config.services import Routes as Settings
 from headrace_kit.errors import NotReady
 from headrace_rollout.ports import Seen
@@ -17,12 +18,12 @@ class MemoryRoutes:
         self.away = ""
         self.set: list[int] = []
 
-    async def look(self, routes: Settings) -> Seen:
+    async def look(self, routes: Settings | Pods) -> Seen:
         """See `Routes`."""
         self._reach()
         return self.seen
 
-    async def set_weight(self, routes: Settings, weight: int) -> None:
+    async def set_weight(self, routes: Settings | Pods, weight: int) -> None:
         """See `Routes`."""
         self._reach()
         self.set.append(weight)

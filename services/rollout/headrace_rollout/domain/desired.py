@@ -51,8 +51,10 @@ class Desired:
 
     def adopted(self, wanted: Wanted) -> bool:
         """Whether the config's own model already is the candidate."""
-        if service_of(wanted.model) == "gateway":
-            return self._config.services.gateway.release == str(wanted.spec.candidate["release"])
+        services = self._config.services
+        runs = {"gateway": services.gateway.release, "guardrails": services.guardrails.release}
+        if (service := service_of(wanted.model)) is not None:
+            return runs.get(service) == str(wanted.spec.candidate["release"])
         model = self._config.models.get(wanted.model)
         return model is not None and self._config.candidate(wanted.model, wanted.spec.candidate) == model
 
@@ -106,12 +108,26 @@ class Desired:
             raise _bad(context.get("where", (arm,)), error.message()) from error
 
     def _check_service(self, wanted: Wanted) -> None:
-        service = service_of(wanted.model)
-        if service not in self._config.services.rollout.routes:
-            known = ", ".join(f"service/{name}" for name in self._config.services.rollout.routes) or "none"
+        service, settings = service_of(wanted.model), self._config.services.rollout
+        if service == "guardrails":
+            if service not in settings.pods:
+                raise BadInput(
+                    f"{wanted.model!r} has no second release: services.rollout.pods does not name it; the chart sets "
+                    "that with `guardrails.canary.enabled`",
+                    param="model",
+                )
+            if self._config.services.guardrails.canary_address is None:
+                raise BadInput(
+                    f"{wanted.model!r} cannot be asked: say in services.guardrails.canary_address where its second "
+                    "release listens; the chart sets that with `guardrails.canary.enabled`",
+                    param="model",
+                )
+        elif service not in settings.routes:
+            known = ", ".join(f"service/{name}" for name in (*settings.routes, *settings.pods)) or "none"
             raise BadInput(
-                f"{wanted.model!r} has no routes that share out its requests: services.rollout.routes has {known}; the "
-                f"chart sets them with `gateway.canary.enabled` and a route",
+                f"{wanted.model!r} has no routes that share out its requests: services.rollout.routes has no such "
+                "service; the chart sets them with `gateway.canary.enabled` and a route. Services with a second "
+                f"release: {known}",
                 param="model",
             )
         try:

@@ -38,7 +38,7 @@ class Record:
 
     Attributes:
         id: hash of model and spec.
-        model: that it moves; `service/gateway` where it is a service of ours.
+        model: that it moves; `service/gateway` or `service/guardrails` where it is a service of ours.
         source: `config`, `api` or `resource`: who asked for it last.
         step: index into `spec.steps`.
         salt: of the hash that puts sticky keys on arms; drawn for this rollout alone.

@@ -1,4 +1,7 @@
-"""Releases of our own services: weights of routes, and whether there is anybody to send requests to."""
+"""Releases of our own services: weights of routes, and whether there is anybody to send requests to.
+
+Where callers share requests out by themselves there are pods and no routes: the weight that is granted is in force.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from headrace_kit.config.services import Routes as Settings
+from headrace_kit.config.services import Pods, Routes
 from headrace_kit.errors import HeadraceError
 from headrace_rollout.domain.candidates import Readiness
 from headrace_rollout.domain.records import Record, State
-from headrace_rollout.ports import Routes, Seen
+from headrace_rollout.ports import Routes as Port
+from headrace_rollout.ports import Seen
 
 _log = logging.getLogger(__name__)
+Settings = Routes | Pods
 LOOK_S, IDLE_S = 1.0, 10.0
 FRESH_S = 5.0
 """Truth that is older moves no weight: somebody else may know better."""
@@ -50,15 +55,15 @@ class Routing:
     repeat. Where the store or the API server is away, weights stay as they are.
 
     Args:
-        api: the routes.
-        settings: of each service that has routes.
+        api: the routes and pods.
+        settings: of each service that has routes, or a candidate with pods.
         wake: tells the controller that there is something to look at.
         clock: seconds, never running backwards.
     """
 
     def __init__(
         self,
-        api: Routes,
+        api: Port,
         settings: Mapping[str, Settings],
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
@@ -105,8 +110,13 @@ class Routing:
         """The candidate's share of requests that outcomes of now are judged by, in 1/10000; 0: not known for sure."""
         if record.service is None:
             return record.weight
-        known = self._known.get(record.service)
-        if known is None or known.seen is None or self._unserved(record, known):
+        settings, known = self._settings.get(record.service), self._known.get(record.service)
+        if settings is None or known is None:
+            return 0
+        if isinstance(settings, Pods):
+            # Where the pods cannot be seen, whoever finds none asks the stable release.
+            return record.weight if known.seen is None or known.seen.ready else 0
+        if known.seen is None or self._unserved(record, known):
             return 0
         return known.seen.weight or 0
 
@@ -120,7 +130,7 @@ class Routing:
         for record in standing:
             if record.service is None or record.state is not State.RUNNING:
                 continue
-            known = self._known.get(record.service, _Known(away="services.rollout.routes does not name it"))
+            known = self._known.get(record.service, _Known(away=_unnamed(record.service)))
             found[record.id] = (self._broken(record, known), self._unserved(record, known))
         return found
 
@@ -135,13 +145,14 @@ class Routing:
                 seen = await self._api.look(settings)
                 self._note(known, seen)
                 wanted = self._wanted(service, seen)
-                if settings.set_weights and wanted is not None and seen.weight != wanted:
+                sets = isinstance(settings, Routes) and settings.set_weights
+                if sets and wanted is not None and seen.weight != wanted:
                     await self._api.set_weight(settings, wanted)
                     _log.info("the weight of %s is %g%% now", settings.canary, wanted / 100)
                     self._note(known, replace(seen, weight=wanted))
             except HeadraceError as error:
                 if known.away != error.message:
-                    _log.warning("routes of %s: %s", service, error.message)
+                    _log.warning("%s of %s: %s", _what(settings), service, error.message)
                 known.seen, known.away = None, error.message
             if before != (known.away, known.seen):
                 self._wake()
@@ -167,7 +178,9 @@ class Routing:
     def _unserved(self, record: Record, known: _Known) -> str:
         settings = self._settings.get(record.service or "")
         if settings is None or known.seen is None:
-            return f"its routes cannot be read: {known.away}"
+            return f"its {_what(settings)} cannot be read: {known.away}"
+        if isinstance(settings, Pods):
+            return "" if known.seen.ready else _unready(settings, known.seen)
         if known.seen.weight is None:
             return "its routes have different weights"
         if settings.set_weights and known.seen.weight != record.weight:
@@ -178,13 +191,13 @@ class Routing:
     def _ready(self, record: Record) -> Readiness:
         settings, known = self._settings.get(record.service or ""), self._known.get(record.service or "")
         if settings is None or known is None:
-            return Readiness(False, "services.rollout.routes does not name it")
+            return Readiness(False, _unnamed(record.service or ""))
         if known.seen is None:
-            return Readiness(False, f"its routes cannot be read: {known.away}")
+            return Readiness(False, f"its {_what(settings)} cannot be read: {known.away}")
         began = self._started.setdefault(record.id, _Started(known.seen.restarts, self._clock()))
         if known.seen.ready:
             return Readiness(True)
-        why = f"no pod of {settings.canary} is ready" + (f": {known.seen.why}" if known.seen.why else "")
+        why = _unready(settings, known.seen)
         if self._clock() - began.at > settings.ready_within:
             return Readiness(False, failed=f"{why}; that was so for {settings.ready_within:g} s")
         return Readiness(False, why)
@@ -212,3 +225,15 @@ class Routing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S if self._records else IDLE_S):
                     await self._changed.wait()
+
+
+def _what(settings: Settings | None) -> str:
+    return "pods" if isinstance(settings, Pods) else "routes"
+
+
+def _unnamed(service: str) -> str:
+    return f"services.rollout.{'pods' if service == 'guardrails' else 'routes'} does not name it"
+
+
+def _unready(settings: Settings, seen: Seen) -> str:
+    return f"no pod of {settings.canary or 'the candidate'} is ready" + (f": {seen.why}" if seen.why else "")
