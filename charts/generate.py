@@ -108,7 +108,7 @@ def schema(given: CommentedMap) -> dict[str, Any]:
     properties = {key: _schema(key, value) for key, value in given.items()}
     pods, triton = properties["pods"]["properties"], properties["triton"]["properties"]
     for name in SERVICES:
-        beside = ("eventLog", "canary") if name == "gateway" else ()
+        beside = {"gateway": ("eventLog", "canary"), "guardrails": ("canary",)}.get(name, ())
         own = {**pods, **{key: properties[name]["properties"][key] for key in beside}}
         properties[name] = {"type": "object", "additionalProperties": False, "properties": own}
     keda = pods["keda"]["properties"]

@@ -234,3 +234,21 @@ def test_a_canary_of_the_gateway_may_call_what_the_gateway_may(render):
     assert not network.allows(labels("gateway-canary"), labels("triton-default"), 7871)
     assert not network.allows({"app": "proxy"}, labels("gateway-canary"), 9999)
     assert network.leaves(labels("rollout"), "10.0.0.1", 6443), "the API server, for the routes"
+
+
+def test_a_canary_of_guardrails_may_do_what_guardrails_may_and_no_more(render):
+    canary = {"guardrails": {"canary": {"enabled": True, "tag": "9.9.9"}}, "modelRollouts": {"enabled": False}}
+    network = Network(render(canary).all("NetworkPolicy"))
+    for source, target, port in DESIGN:
+        assert network.allows(labels(source), labels(target), port), "of others nothing has changed"
+        if source == "guardrails":
+            assert network.allows(labels("guardrails-canary"), labels(target), port)
+    second = labels("guardrails-canary")
+    for source in SERVICES:
+        assert network.allows(labels(source), second, 7830) == (source == "gateway"), source
+    assert network.allows(STRANGER, second, 7832), "metrics"
+    assert not network.allows(STRANGER, second, 7830)
+    for port in (7800, 7801):
+        assert not network.allows(STRANGER, second, port)
+    assert not network.leaves(second, "93.184.216.34", 443)
+    assert network.leaves(labels("rollout"), "10.0.0.1", 6443), "the API server, for the pods"

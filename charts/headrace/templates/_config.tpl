@@ -39,7 +39,20 @@
 {{- if .Values.grpcRoute.enabled -}}{{- $_ := set $routes "grpc" $full -}}{{- end -}}
 {{- $_ := set $services.rollout "routes" (dict "gateway" $routes) -}}
 {{- with $canary.rollout -}}
-{{- $_ := set $swaps "service/gateway" (mergeOverwrite (dict "candidate" (dict "release" (include "headrace.canaryRelease" $))) (deepCopy .)) -}}
+{{- $_ := set $swaps "service/gateway" (mergeOverwrite (dict "candidate" (dict "release" (include "headrace.canaryRelease" (dict "root" $ "name" "gateway")))) (deepCopy .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not (has "guardrails" $onRay) -}}
+{{- $what := dict "root" . "name" "guardrails" -}}
+{{- $_ := set $services.guardrails "release" (include "headrace.release" $what) -}}
+{{- $canary := .Values.guardrails.canary -}}
+{{- if $canary.enabled -}}
+{{- $second := printf "%s-guardrails-canary" $full -}}
+{{- $_ := set $services.guardrails "canary_address" (printf "%s:7830" $second) -}}
+{{- $_ := set $services.rollout "pods" (dict "guardrails" (dict "canary" $second)) -}}
+{{- with $canary.rollout -}}
+{{- $_ := set $swaps "service/guardrails" (mergeOverwrite (dict "candidate" (dict "release" (include "headrace.canaryRelease" $what))) (deepCopy .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

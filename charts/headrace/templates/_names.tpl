@@ -42,11 +42,20 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- with index $image.digests .name -}}{{- . -}}{{- else -}}{{- default .root.Chart.AppVersion .root.Values.image.tag -}}{{- end -}}
 {{- end -}}
 
-{{/* The same of the gateway's canary, and the reference of its image. */}}
-{{- define "headrace.canaryRelease" -}}{{ default .Values.gateway.canary.tag .Values.gateway.canary.digest }}{{- end -}}
+{{/* Whether a second release of a service runs beside the first, as `true` or `false`. Takes {root, name}. */}}
+{{- define "headrace.hasCanary" -}}
+{{- $own := index .root.Values .name | default dict -}}
+{{ dig "canary" "enabled" false $own }}
+{{- end -}}
+
+{{/* What runs of the image of a service's canary, and the image's reference. Both take {root, name}. */}}
+{{- define "headrace.canaryRelease" -}}
+{{- $canary := (index .root.Values .name).canary -}}
+{{ default $canary.tag $canary.digest }}
+{{- end -}}
 {{- define "headrace.canaryImage" -}}
-{{- $canary := .Values.gateway.canary -}}
-{{- printf "%s/%s/gateway" .Values.image.registry .Values.image.repository -}}
+{{- $canary := (index .root.Values .name).canary -}}
+{{- printf "%s/%s/%s" .root.Values.image.registry .root.Values.image.repository .name -}}
 {{- if $canary.digest -}}@{{ $canary.digest }}{{- else -}}:{{ $canary.tag }}{{- end -}}
 {{- end -}}
 
@@ -68,14 +77,14 @@ rollout: {grpc: 7850, ops: 7852}
 {{- toYaml $all -}}
 {{- end -}}
 
-{{/* Groups of pods that run as processes: {component: service}. Of the gateway there may be two. */}}
+{{/* Groups of pods that run as processes: {component: service}. Of the gateway and of guardrails there may be two. */}}
 {{- define "headrace.groups" -}}
 {{- range $name, $_ := include "headrace.ports" . | fromYaml -}}
 {{- $settings := include "headrace.settings" (dict "root" $ "name" $name) | fromYaml -}}
 {{- if eq $settings.runtime "process" }}
 {{ $name }}: {{ $name }}
-{{- if and (eq $name "gateway") $.Values.gateway.canary.enabled }}
-gateway-canary: gateway
+{{- if eq (include "headrace.hasCanary" (dict "root" $ "name" $name)) "true" }}
+{{ $name }}-canary: {{ $name }}
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -102,9 +111,9 @@ gateway-canary: gateway
 {{- and .Values.modelRollouts.enabled (or (eq $settings.runtime "process") (not .Values.ray.autoscaling.enabled)) -}}
 {{- end -}}
 
-{{/* Whether the rollout service talks to Kubernetes' API, as `true` or `false`: for resources, or for weights of routes. */}}
+{{/* Whether the rollout service talks to Kubernetes' API, as `true` or `false`: for resources, for weights of routes, or to see pods. */}}
 {{- define "headrace.rolloutAccount" -}}
-{{- or (eq (include "headrace.modelRollouts" .) "true") .Values.gateway.canary.enabled -}}
+{{- or (eq (include "headrace.modelRollouts" .) "true") .Values.gateway.canary.enabled .Values.guardrails.canary.enabled -}}
 {{- end -}}
 
 {{/* Triton servers that run: each one's own block over `triton`. */}}

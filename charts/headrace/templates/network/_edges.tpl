@@ -26,10 +26,12 @@ test: {gateway: [7800, 7801]}
 {{- $all := dict -}}
 {{- range $from, $targets := include "headrace.edges" . | fromYaml -}}
 {{- $sources := list (include "headrace.component" (dict "root" $ "name" $from)) -}}
-{{- if and (eq $from "gateway") $.Values.gateway.canary.enabled -}}{{- $sources = append $sources "gateway-canary" -}}{{- end -}}
+{{- if eq (include "headrace.hasCanary" (dict "root" $ "name" $from)) "true" -}}{{- $sources = append $sources (printf "%s-canary" $from) -}}{{- end -}}
 {{- range $source := $sources -}}
 {{- range $to, $ports := $targets -}}
 {{- $names := list (include "headrace.component" (dict "root" $ "name" $to)) -}}
+{{- /* Of the gateway callers inside take the stable release alone. */ -}}
+{{- if and (eq $to "guardrails") $.Values.guardrails.canary.enabled -}}{{- $names = append $names "guardrails-canary" -}}{{- end -}}
 {{- if eq $to "tritons" -}}
 {{- $names = list -}}
 {{- range $name, $triton := include "headrace.tritons" $ | fromYaml -}}{{- if $triton.enabled -}}{{- $names = append $names (printf "triton-%s" $name) -}}{{- end -}}{{- end -}}
