@@ -1,4 +1,5 @@
-"""A second release of the gateway: requests shared out by Envoy, weights set by the rollout service."""
+"""A second release of the gateway, shared out by Envoy with weights of the rollout service; one of guardrails, by the
+gateways."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 import grpc
 import httpx
 import pytest
+from ruamel.yaml import YAML
 
 from headrace_protos.gateway.v1 import messages_pb2, service_pb2_grpc
 from tests.cluster.kube import Kube, wait
-from tests.cluster.release import NAME
+from tests.cluster.release import CHART, NAME
 from tests.cluster.source import CHANGED, TAG
 
 LISTENER = 8888
@@ -109,13 +111,13 @@ def answers(ask, port, key):
     return True
 
 
-def rollout(release, state):
+def rollout(release, state, service="gateway"):
     """The canary's rollout, once it is in a state."""
 
     def found():
         with release.http(release.admin_key) as client:
             listed = client.get("/v1/admin/rollouts", params={"all": "true"}).json()["data"]
-        ours = [one for one in listed if one["model"] == "service/gateway" and one["state"] == state]
+        ours = [one for one in listed if one["model"] == f"service/{service}" and one["state"] == state]
         return ours[0] if ours else None
 
     return wait(f"the canary {state}", found, 240, every_s=2)
@@ -159,3 +161,75 @@ def test_a_release_whose_pods_are_gone_is_rolled_back_by_itself(routed):
     routed.kube.kubectl("scale", f"statefulset/{NAME}-gateway-canary", "--replicas=0")
     assert "pod" in rollout(routed, "rolled_back")["reason"]
     wait("nothing for the canary", lambda: weights(routed) == [[10000, 0], [10000, 0]], 60)
+
+
+@pytest.fixture(scope="module")
+def checking(process):
+    """The release; its texts are checked by guardrails as `with_guardrails` says."""
+    process.source.images("guardrails", tag=other(process))
+    yield process
+    process.helm("upgrade")
+
+
+def with_guardrails(release):
+    """Values by which a rollout begins, and a policy whose answers the guardrails service has to look at."""
+    base = YAML(typ="safe").load((CHART / "files" / "headrace.yaml").read_text())
+    base["guardrails"]["standard"]["output"].append(
+        {"check": "json_schema", "json_schema": {"type": "object"}, "action": "flag"}
+    )
+    at_least = f"{5400 + int(time.time()) % 3600}s"
+    steps = [{"weight": "50%", "at_least": at_least}, {"weight": "100%"}]
+    return {
+        "config": base,
+        "guardrails": {"canary": {"enabled": True, "tag": other(release), "rollout": {"steps": steps}}},
+    }
+
+
+def ask_users(release, calls):
+    """Requests of so many users, each of which must be answered."""
+    turn = {"role": "user", "content": "Say hello."}
+    with release.http() as client:
+        for _ in range(calls):
+            body = {"model": "scripted", "messages": [turn], "max_tokens": 2, "user": f"user {time.time_ns()}"}
+            answer = client.post("/v1/chat/completions", json={**body, "headrace": {"cache": "bypass"}})
+            assert answer.status_code == 200, answer.text
+
+
+def checked(release, component):
+    """How many texts the pod of a component has judged."""
+    with release.kube.forward(f"deployment/{NAME}-{component}", 7832) as port:
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30, trust_env=False).text
+    lines = [line for line in told.splitlines() if line.startswith("headrace_guardrails_checks_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+def shares(release, calls):
+    """How many texts of so many users each release has judged."""
+    components = ("guardrails", "guardrails-canary")
+    before = [checked(release, component) for component in components]
+    ask_users(release, calls)
+    return [checked(release, component) - was for component, was in zip(components, before, strict=True)]
+
+
+def test_new_guardrails_judge_for_their_share_of_users_and_are_aborted(checking, measured):
+    checking.helm("upgrade", values=with_guardrails(checking))
+    id_ = rollout(checking, "running", "guardrails")["id"]
+    # A gateway follows the config a moment after its pods are ready, and the grant after that.
+    wait("the first user on it", lambda: shares(checking, 5)[1] > 0, 240, every_s=2)
+    found = shares(checking, 60)
+    # of 60 tosses 12 or fewer fall on one side once in a million times
+    assert min(found) > 12, found
+    with checking.http(checking.admin_key) as client:
+        answer = client.post(f"/v1/admin/rollouts/{id_}:abort", json={"reason": "wrong tone"})
+        assert answer.status_code == 200, answer.text
+    wait("nobody on it", lambda: shares(checking, 10)[1] == 0, 60)
+    measured.append(f"canary of guardrails at 50% by the gateways: {json.dumps(found)}")
+
+
+def test_guardrails_whose_pods_are_gone_cost_nobody_anything_and_are_rolled_back(checking):
+    checking.helm("upgrade", values=with_guardrails(checking))
+    rollout(checking, "running", "guardrails")
+    wait("the first user on it", lambda: shares(checking, 5)[1] > 0, 240, every_s=2)
+    checking.kube.kubectl("scale", f"deployment/{NAME}-guardrails-canary", "--replicas=0")
+    ask_users(checking, 60)
+    assert "pod" in rollout(checking, "rolled_back", "guardrails")["reason"]

@@ -157,3 +157,21 @@ async def test_the_loop_is_left_clean(host):
     await asyncio.sleep(0)
     names = [task.get_coro().__qualname__ for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not [name for name in names if "serve" in name]
+
+
+async def test_a_second_release_is_reached_where_the_newest_config_says_that_it_is(host):
+    _, _, runtime, _, _ = host.test
+    path = runtime.configs.current.path
+
+    def say(services: str) -> None:
+        runtime.configs.replace(Snapshot(parse(f"services: {services}"), path))
+
+    assert runtime.canary("guardrails") is None
+    say("{guardrails: {canary_address: 'second:7830'}}")
+    second = runtime.canary("guardrails")
+    assert second is not None and second is runtime.canary("guardrails")
+    assert second is not runtime.peer("guardrails") and second.service == "guardrails"
+    say("{guardrails: {canary_address: 'third:7830'}}")
+    assert runtime.canary("guardrails") is not second
+    say("{guardrails: {release: '2.0'}}")
+    assert runtime.canary("guardrails") is None

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from headrace_gateway.adapters.guardrails import GuardrailsCandidate
+from headrace_gateway.adapters.nodes import Nodes
 from headrace_gateway.routing.active import ActiveTable
 from headrace_kit.config import ConfigStore, Snapshot, parse
+from headrace_kit.errors import Upstream
+from headrace_protos.common.v1.node_pb2 import NodeStatus
 
 OLD = "deployments:\n  small: {engine: triton-scripted}\nmodels:\n  a: {deployment: small}\n"
 NEW = OLD + "  b: {deployment: small}\n"
@@ -77,3 +81,40 @@ async def test_a_snapshot_that_cannot_be_compiled_is_refused(parts, monkeypatch)
     configs.replace(snapshot(NEW))
     await until(lambda: active.error)
     assert active.current is old and active.error == "a bad check"
+
+
+class Node:
+    """A peer that has these snapshots; None: it cannot be reached."""
+
+    def __init__(self, *hashes: str | None) -> None:
+        self.hashes = hashes
+
+    def stub(self, kind):
+        return type("Stub", (), {"GetStatus": None, "Check": None, "RecordDecisions": None})
+
+    async def unary(self, method, request, outbound):
+        if None in self.hashes:
+            raise Upstream("gone")
+        return NodeStatus(config_hashes=self.hashes)
+
+
+async def test_a_second_release_is_waited_for_as_the_first_is_and_one_that_is_away_is_not():
+    now, second = 0.0, Node("old")
+    canaries: dict[str, Node] = {}
+    nodes = Nodes({"guardrails": Node("old", "new")}, lambda: now, lambda: canaries)
+    assert await nodes.missing("new") == []
+    canaries["guardrails-canary"] = second
+    assert await nodes.missing("new") == ["guardrails-canary"], "it would judge by older policies"
+    second.hashes = (None,)
+    assert await nodes.missing("new") == ["guardrails-canary"]
+    now = 11.0
+    assert await nodes.missing("new") == []
+
+
+def test_the_client_of_the_candidate_follows_its_connection():
+    first, other = Node(), Node()
+    now = [None, first, first, other, None]
+    candidate = GuardrailsCandidate(lambda: now.pop(0))
+    clients = [candidate() for _ in range(5)]
+    assert clients[0] is clients[4] is None
+    assert clients[1] is clients[2] and clients[1] is not clients[3] is not None

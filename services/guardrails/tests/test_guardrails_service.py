@@ -39,7 +39,8 @@ class World:
         self.folder = folder
         write_keys(folder / "secrets" / "signing", SERVICES)
         self.configs = ConfigStore(Snapshot(parse(CONFIG), folder / "headrace.yaml"))
-        self.runtime = ServiceRuntime("guardrails", Environment(data_dir=folder), self.configs)
+        env = Environment(data_dir=folder, release="2.0", track="canary")
+        self.runtime = ServiceRuntime("guardrails", env, self.configs)
         self.app = build(self.runtime)
         self.server = aio.server()
         for servicing in self.app.servicers:
@@ -81,6 +82,12 @@ async def test_a_mask_says_what_and_where_but_not_the_value(world):
         ("email", 41, 56),
     ]
     assert "ana@" not in str(answer)
+
+
+async def test_a_verdict_and_the_metrics_say_what_runs_here(world):
+    assert (await world.check("hello")).release == "2.0"
+    told = generate_latest(world.runtime.registry).decode()
+    assert 'headrace_guardrails_running_info{release="2.0",track="canary"} 1.0' in told
 
 
 async def test_a_block_lets_nothing_through(world):
