@@ -59,10 +59,22 @@ class Trial:
         self.failure = self.failure or failure
 
 
-def trial_of(split: Split | None, sticky_key: str) -> Trial | None:
-    """What a request of `sticky_key` tries; None where no release is tried."""
-    if split is None:
-        return None
-    arm = CANDIDATE if point(split.salt, sticky_key) < split.weight else BASELINE
-    release = str(json.loads(split.candidate_json).get("release", ""))
-    return Trial(split.rollout_id, arm, split.weight, unit(split.salt, sticky_key), release)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A release of guardrails that is tried, as it was granted. `weight` is its share of keys, in 1/10000."""
+
+    rollout_id: str
+    weight: int
+    salt: str
+    release: str
+
+    @classmethod
+    def of(cls, split: Split) -> Tried:
+        """It, out of a grant."""
+        release = str(json.loads(split.candidate_json).get("release", ""))
+        return cls(split.rollout_id, split.weight, split.salt, release)
+
+    def trial(self, sticky_key: str) -> Trial:
+        """What a request of `sticky_key` tries."""
+        arm = CANDIDATE if point(self.salt, sticky_key) < self.weight else BASELINE
+        return Trial(self.rollout_id, arm, self.weight, unit(self.salt, sticky_key), self.release)

@@ -47,7 +47,7 @@ class Leases:
         self._clock = clock
         self._running = running
         self._canary: Canary | None = None
-        self._guardrails: Split | None = None
+        self._guardrails: guardrails.Tried | None = None
         self._until = 0.0
         self._splits: dict[str, Split] = {}
         self._plans: dict[tuple[str, str, str], ModelPlan | None] = {}
@@ -57,7 +57,8 @@ class Leases:
         self._until = self._clock() + grant.lease_ms / 1000
         self._splits = {split.model: split for split in grant.splits}
         self._canary = canary_of(self._running, self._splits.pop(TARGET, None))
-        self._guardrails = self._splits.pop(guardrails.TARGET, None)
+        tried = self._splits.pop(guardrails.TARGET, None)
+        self._guardrails = guardrails.Tried.of(tried) if tried is not None else None
 
     @property
     def live(self) -> bool:
@@ -84,7 +85,7 @@ class Leases:
 
     def trial(self, sticky_key: str) -> guardrails.Trial | None:
         """Which release of guardrails judges a request, while a new one is tried."""
-        return guardrails.trial_of(self._guardrails, sticky_key) if self.live else None
+        return self._guardrails.trial(sticky_key) if self._guardrails is not None and self.live else None
 
     def candidate(self, table: Table, model: str, rollout_id: str) -> ModelPlan | None:
         """The candidate of a rollout that still runs; None where it does not, or does not fit."""
