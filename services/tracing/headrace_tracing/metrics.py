@@ -13,7 +13,9 @@ class Metrics:
             return Counter(f"headrace_tracing_{name}", help_text, labels, registry=registry)
 
         self.spans_received = counter("spans_received", "Spans that arrived, good and bad.")
-        self.spans_rejected = counter("spans_rejected", "Spans told back to the sender as unusable.", "reason")
+        self.spans_rejected = counter(
+            "spans_rejected", "Spans and records told back to the sender as unusable.", "reason"
+        )
         self.spans_stored = counter("spans_stored", "New spans in the database.")
         self.spans_duplicate = counter("spans_duplicate", "Spans that were in the database already.")
         self.spans_refused = counter(

@@ -114,7 +114,8 @@ _EVENTS = {
 def normalised(span: Span, *, ours: bool) -> Span:
     """The span with the names that headrace uses, and its content apart.
 
-    `ours` says that one of headrace's own services sent it: only their counts are bills.
+    `ours` says that one of headrace's own services sent it: only their counts are bills. Content that is apart already
+    stays as it is.
     """
     attributes, content = _parted(span.attributes)
     if not ours:
@@ -122,7 +123,7 @@ def normalised(span: Span, *, ours: bool) -> Span:
         for name in (genai.BILLED, REPORTED, genai.COST_NANO_USD):
             attributes.pop(name, None)  # said by the gateway alone
         _reported(attributes)
-    found = _content(content)
+    found = _content(content) if span.content is None else span.content
     events = span.events
     if any(event.name in _EVENTS for event in events):
         found = _with_events(found, span)

@@ -1,1 +1,1 @@
-"""OTLP in: the standard protocol that spans arrive by."""
+"""Ways in for spans: OTLP, the standard protocol, and the gateway's records of requests."""

@@ -26,10 +26,12 @@ _KINDS = {
     trace_pb2.Span.SPAN_KIND_PRODUCER: KINDS[3],
     trace_pb2.Span.SPAN_KIND_CONSUMER: KINDS[4],
 }
-_LATEST_NS = 2**63 - 1
+LATEST_NS = 2**63 - 1
+"""The last moment that a span may have."""
 OURS = "headrace"
 """`service.namespace` of headrace's own services."""
-_DEPTH = 16
+DEPTH = 16
+"""Lists and maps within each other, of a value."""
 MOST_LINKS = 128
 """Links of a span that are kept."""
 
@@ -81,7 +83,7 @@ def _problem(sent: trace_pb2.Span) -> str:
         return "bad trace id"
     if len(sent.span_id) != 8 or not any(sent.span_id):
         return "bad span id"
-    if not 0 < sent.start_time_unix_nano <= _LATEST_NS or sent.end_time_unix_nano > _LATEST_NS:
+    if not 0 < sent.start_time_unix_nano <= LATEST_NS or sent.end_time_unix_nano > LATEST_NS:
         return "bad time"
     return ""
 
@@ -104,7 +106,7 @@ def _span(sent: trace_pb2.Span, service: str, tenant: str) -> Span:
         status_message=sent.status.message,
         attributes=attributes,
         events=tuple(
-            SpanEvent(event.name, min(event.time_unix_nano, _LATEST_NS), _attributes(event.attributes))
+            SpanEvent(event.name, min(event.time_unix_nano, LATEST_NS), _attributes(event.attributes))
             for event in sent.events
         ),
         links=tuple(
@@ -136,9 +138,9 @@ def _value(value: AnyValue, depth: int) -> Any:
             return value.double_value if math.isfinite(value.double_value) else str(value.double_value)
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
-        case "array_value" if depth < _DEPTH:
+        case "array_value" if depth < DEPTH:
             return [_value(item, depth + 1) for item in value.array_value.values]
-        case "kvlist_value" if depth < _DEPTH:
+        case "kvlist_value" if depth < DEPTH:
             return _attributes(value.kvlist_value.values, depth + 1)
         case _:
             return None

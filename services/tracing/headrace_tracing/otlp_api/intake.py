@@ -1,9 +1,10 @@
-"""From the bytes of an export to spans in the buffer, the same for every way in."""
+"""From the bytes of an export, or of records, to spans in the buffer, the same for every way in."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.decode import Decoded, decode, parse
 from headrace_tracing.otlp_api.json_form import parse_json
+from headrace_tracing.otlp_api.records import decode_records, parse_records
 
 MAX_EXPORT_BYTES = 16 * 1024 * 1024
 """Largest export, packed or unpacked."""
@@ -57,22 +59,39 @@ class Intake:
             BadInput: no such message, or larger than `MAX_EXPORT_BYTES`.
             NotReady: the buffer is full.
         """
+        return await self._kept(lambda: self._exported(raw, form, tenant), len(raw))
+
+    async def take_records(self, raw: bytes) -> Decoded:
+        """Take the gateway's records of requests; returns as `take`.
+
+        Args:
+            raw: a `TakeRecordsRequest`.
+
+        Raises:
+            BadInput: no such message.
+            NotReady: the buffer is full.
+        """
+        return await self._kept(lambda: self._prepared(decode_records(parse_records(raw))), len(raw))
+
+    async def _kept(self, work: Callable[[], tuple[Decoded, list[Span]]], size_bytes: int) -> Decoded:
         async with self._working:
-            decoded, clean = await asyncio.to_thread(self._prepare, raw, form, tenant)
+            decoded, clean = await asyncio.to_thread(work)
         self._metrics.spans_received.inc(len(clean) + decoded.rejected.total())
         for reason, count in decoded.rejected.items():
             self._metrics.spans_rejected.labels(reason).inc(count)
-        await self._ingest.accept(clean, len(raw))
+        await self._ingest.accept(clean, size_bytes)
         if self._forwarder is not None:
             self._forwarder.offer(clean)
         return decoded
 
-    def _prepare(self, raw: bytes, form: Form, tenant: str) -> tuple[Decoded, list[Span]]:
+    def _exported(self, raw: bytes, form: Form, tenant: str) -> tuple[Decoded, list[Span]]:
         if form.encoding == "gzip":
             raw = _unpacked(raw)
         elif form.encoding not in ("", "identity"):
             raise BadInput("content-encoding is gzip, or none", param="content-encoding")
-        decoded = decode(parse_json(raw) if form.content_type == JSON else parse(raw))
+        return self._prepared(decode(parse_json(raw) if form.content_type == JSON else parse(raw)), tenant)
+
+    def _prepared(self, decoded: Decoded, tenant: str = "") -> tuple[Decoded, list[Span]]:
         made = []
         for span, ours in zip(decoded.spans, decoded.ours, strict=True):
             if tenant:

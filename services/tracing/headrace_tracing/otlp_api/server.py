@@ -1,10 +1,11 @@
-"""The OTLP/gRPC receiver, on a port of its own."""
+"""The OTLP/gRPC receiver, on a port of its own, and on the same port what the gateway tells of its requests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable
 from typing import Any
 
 import grpc
@@ -18,12 +19,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from headrace_kit.errors import HeadraceError, row
 from headrace_kit.rpc.status import to_status, trailers
+from headrace_protos.tracing.v1.records_pb2 import TakeRecordsResponse
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.otlp_api.decode import Decoded
 from headrace_tracing.otlp_api.intake import MAX_EXPORT_BYTES, Intake
 
 _log = logging.getLogger(__name__)
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+RECORDS = "headrace.tracing.v1.RecordService"
 MAX_EXPORTS = 64
 """Exports at one time; more wait in their connections' queues."""
 
@@ -34,10 +37,10 @@ _RETRY_INFO = "google.rpc.retryinfo-bin"
 
 
 class OtlpServer:
-    """Takes spans from any OpenTelemetry SDK or collector.
+    """Takes spans from any OpenTelemetry SDK or collector, and records of requests from the gateway.
 
-    There are no credentials in OTLP between services: who may reach the port is up to the network (loopback, a
-    NetworkPolicy). The tenant of a span is what the span says.
+    There are no credentials in OTLP between services, nor for records: who may reach the port is up to the network
+    (loopback, a NetworkPolicy). The tenant of a span is what the span says.
     """
 
     def __init__(self, intake: Intake, metrics: Metrics) -> None:
@@ -80,12 +83,17 @@ class OtlpServer:
 
     async def _listen(self) -> bool:
         # Bytes go in and out, so that a malformed message is the sender's fault and not an internal error.
-        export = grpc.unary_unary_rpc_method_handler(self._export)
+        calls = ((SERVICE, "Export", self._export), (RECORDS, "TakeRecords", self._take_records))
         server = aio.server(
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_EXPORT_BYTES)],
             maximum_concurrent_rpcs=MAX_EXPORTS,
         )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
+        server.add_generic_rpc_handlers(
+            tuple(
+                grpc.method_handlers_generic_handler(service, {name: grpc.unary_unary_rpc_method_handler(answer)})
+                for service, name, answer in calls
+            )
+        )
         try:
             port = server.add_insecure_port("{}:{}".format(*self._wanted))
         except RuntimeError:
@@ -95,8 +103,17 @@ class OtlpServer:
         return True
 
     async def _export(self, raw: bytes, context: Any) -> bytes:
+        return _answer(await self._taken(self._intake.take(raw), context)).SerializeToString()
+
+    async def _take_records(self, raw: bytes, context: Any) -> bytes:
+        decoded = await self._taken(self._intake.take_records(raw), context)
+        if not decoded.rejected:
+            return TakeRecordsResponse().SerializeToString()
+        return TakeRecordsResponse(rejected=decoded.rejected.total(), message=decoded.why).SerializeToString()
+
+    async def _taken(self, taking: Awaitable[Decoded], context: Any) -> Decoded:
         try:
-            decoded = await self._intake.take(raw)
+            return await taking
         except HeadraceError as error:
             if row(error).grpc is grpc.StatusCode.INVALID_ARGUMENT:
                 self._metrics.exports_refused.labels("malformed").inc()
@@ -111,7 +128,7 @@ class OtlpServer:
             _log.exception("an export failed")
             self._metrics.exports_refused.labels("internal").inc()
             await context.abort(grpc.StatusCode.INTERNAL, "something went wrong on our side")
-        return _answer(decoded).SerializeToString()
+        raise AssertionError("an aborted call goes no further")
 
 
 def _answer(decoded: Decoded) -> ExportTraceServiceResponse:
