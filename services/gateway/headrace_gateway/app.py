@@ -9,11 +9,11 @@ from headrace_gateway.adapters.guardrails import GuardrailsCandidate, Guardrails
 from headrace_gateway.adapters.inference import InferenceCounts, InferenceEngine
 from headrace_gateway.adapters.loads import LoadPoll
 from headrace_gateway.adapters.nodes import Nodes
-from headrace_gateway.adapters.otlp import OtlpReceiver
 from headrace_gateway.adapters.postgres_audit import PostgresAudit
 from headrace_gateway.adapters.postgres_budgets import PostgresSpending
 from headrace_gateway.adapters.postgres_keys import PostgresKeys
 from headrace_gateway.adapters.postgres_ledger import PostgresLedger
+from headrace_gateway.adapters.receivers import OtlpReceiver, TracingReceiver
 from headrace_gateway.adapters.retrieval import RetrievalClient
 from headrace_gateway.adapters.rollout import GrantWatch
 from headrace_gateway.adapters.services import Services
@@ -82,7 +82,7 @@ from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.idempotency.once import Once
 from headrace_gateway.ledger.service import Ledger
 from headrace_gateway.observing.choices import ChoiceMetrics
-from headrace_gateway.observing.export import SpanExporter
+from headrace_gateway.observing.export import Exporter
 from headrace_gateway.observing.failures import FailureMetrics
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.pipeline import Pipeline
@@ -216,8 +216,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     )
     active.switched = lambda old, new: auditor.note(config_entry(old, new))
     watch = GrantWatch(peers["rollout"], leases, ledger.log.log_id)
-    receiver = OtlpReceiver(runtime.otlp_address)
-    exporter = SpanExporter(receiver, metrics, running)
+    ours = runtime.configs.current.config.telemetry.to_own_tracing
+    receiver = (TracingReceiver if ours else OtlpReceiver)(runtime.otlp_address)
+    exporter = Exporter(receiver, metrics, running)
     in_flight = InFlight()
     lag = LoopLag(lambda: settings().max_loop_lag_ms / 1000, metrics.loop_lag.set)
     health = Health(FailureMetrics(runtime.registry))

@@ -1,4 +1,4 @@
-"""What a request carries through the pipeline, and the compact record that spans are made from later."""
+"""What a request carries through the pipeline, and what its record is made from later."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from headrace_gateway.routing.table import Table
 from headrace_gateway.routing.traits import Traits
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc.call import Identity
+from headrace_kit.telemetry.requests import Hop
 from headrace_protos.common.v1.chat_pb2 import Usage
 
 if TYPE_CHECKING:
@@ -55,18 +56,6 @@ class Arrival:
     request_id: str = ""
     traced: bool = True
     routed: bool = False
-
-
-@dataclass(slots=True)
-class Hop:
-    """One step of a request in the trace. Times are nanoseconds since 1970."""
-
-    name: str
-    span_id: str
-    started_ns: int
-    ended_ns: int = 0
-    attributes: dict[str, Any] = field(default_factory=dict)
-    error: str = ""
 
 
 class Stage:

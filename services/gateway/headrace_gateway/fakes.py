@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from headrace_gateway.cache.ports import Known, Room
 from headrace_gateway.ledger.frames import pack
 from headrace_gateway.ledger.reconcile import Used
@@ -413,13 +411,15 @@ class FakeCounts:
 
 @dataclass
 class FakeReceiver:
-    """A receiver of spans."""
+    """A receiver of records: batches, packed. `unusable` of each are no use to it."""
 
-    requests: list[ExportTraceServiceRequest] = field(default_factory=list)
+    batches: list[list[bytes]] = field(default_factory=list)
     away: bool = False
+    unusable: int = 0
 
-    async def export(self, request: ExportTraceServiceRequest) -> None:
-        """See `SpanReceiver`."""
+    async def take(self, records: Sequence[bytes]) -> int:
+        """See `RecordReceiver`."""
         if self.away:
             raise Upstream("away")
-        self.requests.append(request)
+        self.batches.append([*records])
+        return self.unusable

@@ -29,7 +29,7 @@ from headrace_gateway.guarding.input import Guard, guard_call, guard_passages
 from headrace_gateway.guarding.output import guard_output, guards_output, refuse_logprobs
 from headrace_gateway.guarding.sensitive import sensitive
 from headrace_gateway.guarding.unmask import unmasked
-from headrace_gateway.observing.content import captured
+from headrace_gateway.observing.content import Captured
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.outcome import usd
 from headrace_gateway.parts import check_parts
@@ -143,7 +143,7 @@ class Pipeline:
         plan = self._arm(ctx, call)
         check_parts(plan, call)
         if ctx.sampled and ctx.table.captures(ctx.identity.tenant):
-            ctx.content = captured(call)
+            ctx.content = Captured(call)
             if person := call.options.user or ctx.identity.user or call.end_user:
                 ctx.attributes[genai.USER] = person
         guard = self._guard(ctx, plan, call)

@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from headrace_gateway.context import Hop, RequestContext
+from headrace_gateway.context import RequestContext
 from headrace_gateway.routing.plan import Pool, Target
 from headrace_kit.errors import Upstream
 from headrace_kit.rpc.call import Identity
+from headrace_kit.telemetry.requests import Hop
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1 import messages_pb2 as inference
 from headrace_protos.retrieval.v1 import messages_pb2 as retrieval

@@ -53,15 +53,19 @@ from headrace_gateway.http_api.vectors import VectorsApi
 from headrace_gateway.idempotency.once import Once
 from headrace_gateway.observing.failures import FailureMetrics
 from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.observing.records import HERE, Ended, record_of
 from headrace_gateway.pipeline import Pipeline
 from headrace_gateway.resilience.attempts import Attempts
 from headrace_gateway.resilience.health import Health
 from headrace_gateway.routing.choose import PoolChooser
 from headrace_gateway.routing.table import Table, compile_table
+from headrace_gateway.running import Running
 from headrace_gateway.unary import Vectors
 from headrace_kit.config import Snapshot, parse
 from headrace_kit.config.services import Idempotency
 from headrace_kit.rpc import Identity
+from headrace_kit.telemetry.request_spans import RequestSpan, spans_of
+from headrace_kit.telemetry.requests import packed, unpacked
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
 
 CONFIG = """
@@ -264,6 +268,17 @@ def ask():
 
     def make(model: str, text: str = "hi", **more: object) -> GenerateCall:
         return GenerateCall(model, messages=[Message(role="user", parts=[ContentPart(text=text)])], **more)
+
+    return make
+
+
+@pytest.fixture
+def told():
+    """Makes the spans of a request that has ended, of its record as it arrives elsewhere."""
+
+    def make(ctx: RequestContext, status: int = 200, error: str = "", running: Running = HERE) -> list[RequestSpan]:
+        record = packed(record_of(Ended(ctx, status, ctx.wall_ns(), error), running))
+        return [*spans_of(unpacked(record))]
 
     return make
 

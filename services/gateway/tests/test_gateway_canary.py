@@ -14,7 +14,6 @@ from headrace_gateway.fakes import Script
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.ledger.log import EventLog
 from headrace_gateway.observing.metrics import Metrics
-from headrace_gateway.observing.spans import Record, resource_spans
 from headrace_gateway.running import Running
 from headrace_kit.errors import Upstream
 from headrace_protos.common.v1.event_pb2 import RequestEvent
@@ -135,7 +134,7 @@ async def test_a_models_rollout_is_told_beside_it(gateway):
     )
 
 
-async def test_events_spans_and_metrics_say_what_runs_here(gateway, tmp_path):
+async def test_events_spans_and_metrics_say_what_runs_here(gateway, tmp_path, told):
     log = EventLog(tmp_path, 0.001, running=CANARY)
     await log.start()
     await log.opened(RequestEvent(request_id="a"))
@@ -146,10 +145,9 @@ async def test_events_spans_and_metrics_say_what_runs_here(gateway, tmp_path):
 
     rig = gateway(CANARY, grant(500))
     visit = rig.door.open(rig.context(routed=True).arrival)
-    root = resource_spans([Record(visit.ctx, 200, 1, "")], CANARY).scope_spans[0].spans[0]
-    told = {one.key: one.value.string_value for one in root.attributes}
-    assert (told["headrace.track"], told["headrace.release"]) == ("canary", "2.0")
-    assert (told["headrace.canary.rollout_id"], told["headrace.canary.arm"]) == ("r9", "candidate")
+    root = told(visit.ctx, running=CANARY)[0].attributes
+    assert (root["headrace.track"], root["headrace.release"]) == ("canary", "2.0")
+    assert (root["headrace.canary.rollout_id"], root["headrace.canary.arm"]) == ("r9", "candidate")
 
     registry = type(rig.registry)()
     metrics = Metrics(registry, CANARY)

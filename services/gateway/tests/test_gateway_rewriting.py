@@ -9,7 +9,6 @@ import pytest
 from headrace_gateway.fakes import Script
 from headrace_gateway.grounding import rewriting
 from headrace_gateway.grounding.rewriting import Metered
-from headrace_gateway.observing.spans import Record, resource_spans
 from headrace_gateway.resilience.helped import REWRITE_STAGE, SUMMARY_STAGE
 from headrace_kit.errors import NotFound
 from headrace_kit.telemetry import genai
@@ -50,7 +49,7 @@ async def test_a_search_that_fails_closes_what_it_opened(rig, ask):
     assert (event.stage, event.error_code, event.cost_nano_usd) == (REWRITE_STAGE, "not_found", 0)
 
 
-async def test_searches_and_conversations_are_metered_only_where_a_model_worked(rig):
+async def test_searches_and_conversations_are_metered_only_where_a_model_worked(rig, told):
     class Answering:
         answer: object = None
 
@@ -75,9 +74,8 @@ async def test_searches_and_conversations_are_metered_only_where_a_model_worked(
         [("helped", REWRITE_STAGE), ("helped", SUMMARY_STAGE)]
     )
     assert ctx.cost_nano_usd == 2 * 140_000
-    _, *steps = resource_spans([Record(ctx, 200, ctx.wall_ns(), "")]).scope_spans[0].spans
-    told = [entry for step in steps for entry in step.attributes if entry.key == genai.OPERATION_NAME]
-    assert {entry.value.string_value for entry in told} == {genai.OPERATION_CHAT}
+    _, *steps = told(ctx)
+    assert {step.attributes[genai.OPERATION_NAME] for step in steps if step.kind == "client"} == {genai.OPERATION_CHAT}
 
 
 async def test_a_query_is_not_sent_to_a_model_that_may_not_have_it(rig, monkeypatch):

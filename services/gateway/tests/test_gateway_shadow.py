@@ -15,12 +15,11 @@ from headrace_gateway.arms.referee import JUDGES, Referee
 from headrace_gateway.arms.shadow import SCORE, SHADOW_OF, Allowance, Shadows, chosen
 from headrace_gateway.arms.similar import Alike
 from headrace_gateway.fakes import Script
-from headrace_gateway.observing.spans import Record, resource_spans
 from headrace_gateway.routing.table import compile_table
 from headrace_kit.config import Config, Snapshot
 from headrace_kit.errors import Upstream
 from headrace_kit.telemetry import genai
-from headrace_protos.common.v1.chat_pb2 import ResponseFormat, Sampling
+from headrace_protos.common.v1.chat_pb2 import Message, ResponseFormat, Sampling
 from headrace_protos.rollout.v1.messages_pb2 import Grant, PairJudge, Split
 
 
@@ -293,7 +292,7 @@ async def test_a_judge_without_guardrails_sees_no_more_than_the_model_that_is_sw
 
 
 @pytest.mark.parametrize("kept", ["redacted", "full", "off"])
-async def test_both_answers_stand_in_one_trace_as_the_tenant_has_its_content_kept(rig, ask, shadowing, kept):
+async def test_both_answers_stand_in_one_trace_as_the_tenant_has_its_content_kept(rig, ask, shadowing, told, kept):
     tree = rig.table.config.model_dump(mode="json")
     tree.setdefault("tenants", {}).setdefault("dev", {})["trace_content"] = kept
     rig.table = compile_table(Snapshot(Config.model_validate(tree), Path("headrace.yaml")))
@@ -301,22 +300,20 @@ async def test_both_answers_stand_in_one_trace_as_the_tenant_has_its_content_kep
     rig.leases.take(grant())
     ctx, _ = await shadowing(ask("plain", "asked"))
     await rig.shadows.idle()
-    made = resource_spans([Record(ctx, status, ctx.wall_ns(), error) for ctx, status, error in rig.recorded])
-    spans = {span.span_id: span for span in made.scope_spans[0].spans}
-    told = {key: {entry.key: entry.value for entry in span.attributes} for key, span in spans.items()}
-    (copy,) = [key for key, values in told.items() if SHADOW_OF in values]
-    original = spans[copy].parent_span_id
-    assert told[copy][SHADOW_OF].string_value == ctx.request_id
-    assert spans[copy].trace_id == spans[original].trace_id
-    assert (told[original][genai.ARM].string_value, told[copy][genai.ARM].string_value) == ("baseline", "candidate")
-    assert told[copy][f"{SCORE}.exact.candidate"].double_value == 0
-    assert told[copy][f"{SCORE}.exact.baseline"].double_value == 1
+    ended = {one.span_id: (one, told(one, status, error)[0]) for one, status, error in rig.recorded}
+    (copy,) = [root for _, root in ended.values() if SHADOW_OF in root.attributes]
+    copied, original = ended[copy.span_id][0], ended[copy.parent_span_id][1]
+    assert copy.attributes[SHADOW_OF] == ctx.request_id
+    assert copied.trace_id == ctx.trace_id
+    assert (original.attributes[genai.ARM], copy.attributes[genai.ARM]) == ("baseline", "candidate")
+    assert copy.attributes[f"{SCORE}.exact.candidate"] == 0
+    assert copy.attributes[f"{SCORE}.exact.baseline"] == 1
     if kept == "off":
-        assert not any(genai.OUTPUT_MESSAGES in values or genai.INPUT_MESSAGES in values for values in told.values())
+        assert not any(one.content for one, _ in ended.values())
     else:
-        assert "given" in told[original][genai.OUTPUT_MESSAGES].string_value
-        assert "tried" in told[copy][genai.OUTPUT_MESSAGES].string_value
-        assert "asked" in told[copy][genai.INPUT_MESSAGES].string_value
+        assert ctx.content.said().texts == {0: "given"}
+        said = copied.content.said()
+        assert said.texts == {0: "tried"} and Message.FromString(said.messages[0]).parts[0].text == "asked"
 
 
 def test_a_share_of_requests_is_copied():

@@ -456,8 +456,13 @@ class Telemetry(Section):
     otlp_address: str | None = Field(None, description="host:port of an OTLP/gRPC receiver. Default: tracing.")
     own_receiver: bool | None = Field(
         None,
-        description="Whether `otlp_address` is headrace's own tracing, which redacts: content and ids of users are "
-        "sent to no other. Default: only where no address is given.",
+        description="Whether `otlp_address` is headrace's own tracing, with no collector before it, which redacts: "
+        "content and ids of users are sent to no other. Default: only where no address is given.",
     )
     sample: Percent = Field(10_000, description="Share of traces that are recorded.")
     content: TraceContent = Field("redacted", description="What traces keep of messages, passages and answers. " + KEPT)
+
+    @property
+    def to_own_tracing(self) -> bool:
+        """Whether spans go to headrace's own tracing."""
+        return self.otlp_address is None if self.own_receiver is None else self.own_receiver

@@ -18,12 +18,13 @@ from headrace_gateway.cache.recording import Recording
 from headrace_gateway.cache.semantic import Semantic, Vector
 from headrace_gateway.cache.wishes import BYPASS, REFRESH, USE
 from headrace_gateway.calls import GenerateCall
-from headrace_gateway.context import Hop, RequestContext
+from headrace_gateway.context import RequestContext
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.ports import Journal, envelope
 from headrace_gateway.routing.plan import ModelPlan
 from headrace_kit.config.caching import SemanticCache
 from headrace_kit.errors import DeadlineExceeded, HeadraceError, NotReady
+from headrace_kit.telemetry.requests import Hop
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
 _log = logging.getLogger(__name__)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
-from google.protobuf.json_format import MessageToDict
 
 from headrace_gateway.calls import GenerateCall
-from headrace_gateway.outcome import GuardFinding
-from headrace_kit.telemetry import genai
-from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, ToolCall
+from headrace_kit.telemetry.requests import Said
+from headrace_protos.common.v1.chat_pb2 import AudioPart, ContentPart, ImagePart, Message, ToolCall
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 from headrace_protos.retrieval.v1.messages_pb2 import Passage
 
@@ -21,19 +16,18 @@ MOST_CHARS = 98_304
 
 _THIRD = MOST_CHARS // 3
 _CUT = "…"
-_encode = msgspec.json.Encoder().encode
+_INLINE = "data:"
 
 
 @dataclass(slots=True)
 class Captured:
-    """The content of one request. Messages are those of the call, as the guardrails left them.
+    """The content of one request. Messages and prompt are those of the call, as the guardrails left them.
 
-    `chars` is about how much of the answer is held.
+    `before` is what they were before passages were put into them. `chars` is about how much of the answer is held.
     """
 
     call: GenerateCall
-    messages: Sequence[Message]
-    prompt: str
+    before: tuple[list[bytes], str] | None = None
     passages: Sequence[Passage] = ()
     texts: dict[int, list[str]] = field(default_factory=dict)
     calls: list[ToolCall] = field(default_factory=list)
@@ -41,48 +35,55 @@ class Captured:
 
     def before_grounding(self, passages: Sequence[Passage]) -> None:
         """Keep the messages as they are now: passages are put into them next."""
-        kept = [Message() for _ in self.messages]
-        for copy, message in zip(kept, self.messages, strict=True):
-            copy.CopyFrom(message)
-        self.messages, self.prompt, self.passages = kept, self.call.prompt, passages
+        self.before = [message.SerializeToString() for message in self.call.messages], self.call.prompt
+        self.passages = passages
 
     def saw(self, chunk: GenerateChunk) -> None:
         """A piece goes out."""
         if self.chars > _THIRD:
             return
-        if chunk.text:
-            self.chars += len(chunk.text)
-            self.texts.setdefault(chunk.index, []).append(chunk.text)
-        for call in chunk.tool_calls:
-            self.chars += len(call.arguments)
-            self.calls.append(call)
+        if text := chunk.text:
+            self.chars += len(text)
+            self.texts.setdefault(chunk.index, []).append(text)
+        if calls := chunk.tool_calls:
+            self.chars += sum([len(call.arguments) for call in calls])
+            self.calls += calls
 
+    def size(self) -> int:
+        """About how many characters are held: input, answer and passages."""
+        size = self.chars + len(self.call.prompt) + sum([message.ByteSize() for message in self.call.messages])
+        if self.before is not None:
+            size += sum(map(len, self.before[0])) + sum([passage.ByteSize() for passage in self.passages])
+        return size
 
-def captured(call: GenerateCall) -> Captured:
-    """Begin to keep a call's content; nothing is copied yet."""
-    return Captured(call, call.messages, call.prompt)
-
-
-def found(findings: Sequence[GuardFinding]) -> list[str]:
-    """What guardrails found, as spans tell it."""
-    return [f"{one.direction}:{one.check}.{one.kind}:{one.action}:{one.count}" for one in findings]
-
-
-def attributes(content: Captured) -> dict[str, str]:
-    """The content as attributes: JSON texts in the shape of the GenAI conventions."""
-    left = _Left(_THIRD)
-    if content.prompt:
-        messages = [{"role": "user", "parts": [{"type": "text", "content": left.take(content.prompt)}]}]
-    else:
-        # The last messages are what an answer is about: where there is too much, the first go short.
-        messages = [_message(message, left) for message in reversed(content.messages)][::-1]
-    made = {genai.INPUT_MESSAGES: _encode(messages).decode(), genai.OPTIONS: _encode(_options(content.call)).decode()}
-    if content.texts or content.calls:
-        made[genai.OUTPUT_MESSAGES] = _encode(list(_answers(content))).decode()
-    if content.passages:
-        room = _Left(_THIRD)
-        made[genai.PASSAGES] = _encode([_passage(*entry, room) for entry in enumerate(content.passages, 1)]).decode()
-    return made
+    def said(self) -> Said:
+        """It as a record holds it."""
+        call, options = self.call, self.call.options
+        if self.before is None:
+            messages, prompt = [message.SerializeToString() for message in call.messages], call.prompt
+        else:
+            messages, prompt = self.before
+        if prompt:
+            messages, prompt = [], _Left(_THIRD).take(prompt)
+        elif sum(map(len, messages)) > _THIRD:
+            messages = _short_messages(messages)
+        passages = [passage.SerializeToString() for passage in self.passages]
+        if sum(map(len, passages)) > _THIRD:
+            passages = _short_passages(self.passages)
+        return Said(
+            messages,
+            prompt,
+            call.sampling.SerializeToString(),
+            {index: _Left(_THIRD).take("".join(pieces)) for index, pieces in self.texts.items()},
+            [piece.SerializeToString() for piece in self.calls],
+            passages,
+            call.operation,
+            call.stream,
+            options.collections,
+            options.guardrails,
+            options.route,
+            options.cache,
+        )
 
 
 class _Left:
@@ -99,67 +100,42 @@ class _Left:
         return text
 
 
-def _message(message: Message, left: _Left) -> dict[str, Any]:
-    parts = [_part(part, left) for part in message.parts]
-    parts += [_call(call.id, call.name, left.take(call.arguments)) for call in message.tool_calls]
-    made: dict[str, Any] = {"role": message.role, "parts": parts}
-    if message.tool_call_id:
-        made["tool_call_id"] = message.tool_call_id
+def _short_messages(messages: Sequence[bytes]) -> list[bytes]:
+    """Too much, cut. The last messages are what an answer is about, so the first go short."""
+    left = _Left(_THIRD)
+    return [_short(Message.FromString(raw), left).SerializeToString() for raw in reversed(messages)][::-1]
+
+
+def _short(message: Message, left: _Left) -> Message:
+    made = Message(role=message.role, tool_call_id=message.tool_call_id)
+    made.parts.extend([_short_part(part, left) for part in message.parts])
+    for call in message.tool_calls:
+        made.tool_calls.add(id=call.id, name=call.name, arguments=left.take(call.arguments))
     return made
 
 
-def _part(part: ContentPart, left: _Left) -> dict[str, Any]:
+def _short_part(part: ContentPart, left: _Left) -> ContentPart:
     if part.WhichOneof("part") == "text":
-        return {"type": "text", "content": left.take(part.text)}
+        return ContentPart(text=left.take(part.text))
     if part.WhichOneof("part") == "image":
         url = part.image.url
-        return {"type": "image"} if url.startswith("data:") else {"type": "image", "url": left.take(url)}
-    return {"type": "audio"}
+        return ContentPart(image=ImagePart(url=_INLINE if url.startswith(_INLINE) else left.take(url)))
+    return ContentPart(audio=AudioPart())
 
 
-def _call(id_: str, name: str, arguments: str) -> dict[str, Any]:
-    return {"type": "tool_call", "id": id_, "name": name, "arguments": arguments}
-
-
-def _answers(content: Captured) -> Iterator[dict[str, Any]]:
-    calls: dict[int, list[str]] = {}
-    for piece in content.calls:
-        known = calls.setdefault(piece.index, ["", "", ""])
-        known[0], known[1] = known[0] or piece.id, known[1] or piece.name
-        known[2] += piece.arguments
-    for index in sorted(content.texts or {0: []}):
-        text = "".join(content.texts.get(index, ()))
-        parts: list[dict[str, Any]] = [{"type": "text", "content": _Left(_THIRD).take(text)}] if text else []
-        if not index:
-            parts += [_call(*calls[number]) for number in sorted(calls)]
-        yield {"role": "assistant", "parts": parts}
-
-
-def _passage(number: int, passage: Passage, left: _Left) -> dict[str, Any]:
-    return {
-        "number": number,
-        "collection": passage.collection,
-        "document_id": passage.document_id,
-        "chunk_id": passage.chunk_id,
-        "title": left.take(passage.title),
-        "text": left.take(passage.text),
-        "score": passage.score,
-        "start": passage.start,
-        "end": passage.end,
-        "page": passage.page,
-    }
-
-
-def _options(call: GenerateCall) -> dict[str, Any]:
-    """What the request asked for beside its messages; what is not there was not given."""
-    options = call.options
-    given = {
-        "operation": call.operation,
-        "stream": call.stream,
-        "sampling": MessageToDict(call.sampling, preserving_proto_field_name=True),
-        "collections": options.collections,
-        "guardrails": options.guardrails,
-        "route": options.route,
-        "cache": options.cache,
-    }
-    return {name: value for name, value in given.items() if value}
+def _short_passages(passages: Sequence[Passage]) -> list[bytes]:
+    left = _Left(_THIRD)
+    return [
+        Passage(
+            collection=passage.collection,
+            document_id=passage.document_id,
+            chunk_id=passage.chunk_id,
+            title=left.take(passage.title),
+            text=left.take(passage.text),
+            score=passage.score,
+            start=passage.start,
+            end=passage.end,
+            page=passage.page,
+        ).SerializeToString()
+        for passage in passages
+    ]

@@ -71,7 +71,9 @@ class Metrics:
             name("log_backlog"), "Events in the local log that PostgreSQL does not have yet.", registry=registry
         )
         self.spans_dropped = Counter(
-            name("spans_dropped"), "Spans given up because the receiver was away.", registry=registry
+            name("spans_dropped"),
+            "Requests without their spans: the receiver was away for long, or refused them.",
+            registry=registry,
         )
 
     def request(self, ctx: RequestContext, status: int) -> None:

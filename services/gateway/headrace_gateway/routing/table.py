@@ -40,8 +40,7 @@ class Table:
     def captures(self, tenant: str) -> bool:
         """Whether traces keep what a tenant's requests say. Only headrace's own tracing is sent it, never others."""
         telemetry = self.config.telemetry
-        ours = telemetry.otlp_address is None if telemetry.own_receiver is None else telemetry.own_receiver
-        if not ours:
+        if not telemetry.to_own_tracing:
             return False
         return (self.tenant(tenant).trace_content or telemetry.content) != "off"
 
