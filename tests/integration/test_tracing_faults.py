@@ -13,6 +13,8 @@ from grpc import StatusCode, aio
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from headrace_kit.telemetry import genai
+from headrace_kit.telemetry.requests import Request, packed
+from headrace_protos.tracing.v1 import records_pb2, records_pb2_grpc
 from tests.integration.tracing_reading import otlp, reader
 
 __all__ = ["otlp", "reader"]
@@ -85,12 +87,16 @@ async def test_what_was_acknowledged_is_there_after_kill_9(part, exporter, reade
         assert len((await reader.until(f"{trace:032x}", "red", 3)).spans) == 3
 
 
-async def test_without_the_database_spans_wait_on_disk_and_survive_kill_9(part, exporter, reader):
+async def test_without_the_database_spans_wait_on_disk_and_survive_kill_9(part, exporter, otlp, reader):
     secret = "sk-proj-A8f3kLmQ29xVb7TzR4wYc1Ns"
     part.platform.stop_unit("postgres")
     try:
         for trace in range(201, 206):
             await sent(exporter, export(trace, text=f"the key is {secret}"))
+        record = Request("r", f"{210:032x}", f"{210:016x}", "", 10**18, 10**18 + 1, "red")
+        async with aio.insecure_channel(otlp) as channel:
+            take = records_pb2_grpc.RecordServiceStub(channel).TakeRecords
+            await take(records_pb2.TakeRecordsRequest(records=[packed(record)]), timeout=60)
         folder = part.platform.layout.data_dir / "tracing" / "spool"
         assert secret.encode() not in b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
         killed(part)
@@ -101,6 +107,7 @@ async def test_without_the_database_spans_wait_on_disk_and_survive_kill_9(part, 
         part.platform.start_unit("postgres")
     for trace in range(201, 209):
         assert len((await reader.until(f"{trace:032x}", "red", 3)).spans) == 3
+    await reader.until(record.trace_id, "red", 1)
     async with asyncio.timeout(60):
         while metric(part, "headrace_tracing_disk_bytes"):
             await asyncio.sleep(0.1)

@@ -18,7 +18,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from headrace_kit.errors import BadInput, Forbidden, NotFound
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
-from headrace_protos.tracing.v1 import messages_pb2
+from headrace_kit.telemetry.requests import Hop, Request, Said, packed
+from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
+from headrace_protos.tracing.v1 import messages_pb2, records_pb2, records_pb2_grpc
 from headrace_tracing.adapters.codec import of_body
 from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.domain.filters import TraceFilter
@@ -82,6 +84,37 @@ async def test_a_trace_comes_back_whole_and_counts_what_was_billed_once(otlp, re
     assert trace.spans[0].service == "gateway"
     assert list(trace.spans[0].attributes["list"]) == ["a", "b"]
     assert trace.spans[0].attributes["n"] == 7
+
+
+async def test_a_record_of_the_gateway_is_a_trace_with_its_words(otlp, reader):
+    billed = {genai.BILLED: True, genai.DEPLOYMENT: "small", genai.USAGE_INPUT_TOKENS: 9, genai.COST_NANO_USD: 500}
+    asked = Message(role="user", parts=[ContentPart(text=f"write to {EMAIL}, the key is {SECRET}")])
+    record = Request(
+        request_id="r",
+        trace_id=f"{5001:032x}",
+        span_id=f"{5001:016x}",
+        parent_span_id="",
+        started_ns=10**18,
+        ended_ns=10**18 + 5_000_000,
+        tenant="red",
+        operation="chat",
+        model="assistant",
+        hops=[Hop("chat small", f"{5002:016x}", 10**18 + 1, 10**18 + 2, billed)],
+        said=Said([asked.SerializeToString()], texts={0: "I will"}),
+    )
+    async with aio.insecure_channel(otlp) as channel:
+        take = records_pb2_grpc.RecordServiceStub(channel).TakeRecords
+        batch = records_pb2.TakeRecordsRequest(records=[b"no record", packed(record), packed(record)])
+        assert (await take(batch)).rejected == 1
+    trace = await reader.until(record.trace_id, "red", 2)
+    assert [(span.name, span.kind, span.service) for span in trace.spans] == [
+        ("chat assistant", "server", "gateway"),
+        ("chat small", "client", "gateway"),
+    ]
+    assert (trace.input_tokens, trace.cost_usd, trace.summary.model) == (9, "0.0000005", "assistant")
+    [turn] = trace.content.input
+    assert turn.text.startswith("write to [EMAIL_") and EMAIL not in str(trace) and SECRET not in str(trace)
+    assert [turn.text for turn in trace.content.output] == ["I will"]
 
 
 async def test_a_span_sent_twice_counts_once(otlp, reader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class Captured:
     call: GenerateCall
     before: tuple[list[bytes], str] | None = None
     passages: Sequence[Passage] = ()
-    texts: dict[int, list[str]] = field(default_factory=dict)
+    texts: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     calls: list[ToolCall] = field(default_factory=list)
     chars: int = 0
 
@@ -44,7 +45,7 @@ class Captured:
             return
         if text := chunk.text:
             self.chars += len(text)
-            self.texts.setdefault(chunk.index, []).append(text)
+            self.texts[chunk.index].append(text)
         if calls := chunk.tool_calls:
             self.chars += sum([len(call.arguments) for call in calls])
             self.calls += calls
@@ -64,17 +65,19 @@ class Captured:
         else:
             messages, prompt = self.before
         if prompt:
-            messages, prompt = [], _Left(_THIRD).take(prompt)
+            messages, prompt = [], _short_text(prompt)
         elif sum(map(len, messages)) > _THIRD:
             messages = _short_messages(messages)
-        passages = [passage.SerializeToString() for passage in self.passages]
-        if sum(map(len, passages)) > _THIRD:
-            passages = _short_passages(self.passages)
+        passages: list[bytes] = []
+        if self.passages:
+            passages = [passage.SerializeToString() for passage in self.passages]
+            if sum(map(len, passages)) > _THIRD:
+                passages = _short_passages(self.passages)
         return Said(
             messages,
             prompt,
             call.sampling.SerializeToString(),
-            {index: _Left(_THIRD).take("".join(pieces)) for index, pieces in self.texts.items()},
+            {index: _short_text("".join(pieces)) for index, pieces in self.texts.items()},
             [piece.SerializeToString() for piece in self.calls],
             passages,
             call.operation,
@@ -98,6 +101,10 @@ class _Left:
         else:
             self._chars -= len(text)
         return text
+
+
+def _short_text(text: str) -> str:
+    return text if len(text) <= _THIRD else text[:_THIRD] + _CUT
 
 
 def _short_messages(messages: Sequence[bytes]) -> list[bytes]:
