@@ -105,7 +105,7 @@ async def test_what_is_not_sampled_or_nobodys_is_not_sent(rig):
 
 
 async def test_heavy_records_wait_within_bounds_and_go_in_smaller_batches(rig, ask, monkeypatch):
-    monkeypatch.setattr("headrace_gateway.observing.export._MOST_CHARS", 3500)
+    monkeypatch.setattr("headrace_gateway.observing.export._MOST_BYTES", 6000)
     monkeypatch.setattr("headrace_gateway.observing.export._BATCH_BYTES", 2500)
     receiver = FakeReceiver()
     exporter = Exporter(receiver, rig.metrics)
@@ -113,9 +113,9 @@ async def test_heavy_records_wait_within_bounds_and_go_in_smaller_batches(rig, a
         ctx = rig.context()
         await (await rig.pipeline.generate(ctx, ask("plain", "x" * 1000))).whole()
         exporter.record(ctx, 200, "")
-    assert dropped(rig) == 2
     await exporter.flush()
-    assert len(receiver.batches) == 2
+    assert dropped(rig) == 2
+    assert [len(batch) for batch in receiver.batches] == [2, 1]
 
 
 async def test_of_a_huge_request_the_last_words_are_kept(rig, ask):
@@ -129,7 +129,7 @@ async def test_of_a_huge_request_the_last_words_are_kept(rig, ask):
 
 
 async def test_of_a_record_that_is_too_large_the_words_are_left_out(rig, ask, monkeypatch):
-    monkeypatch.setattr("headrace_gateway.observing.export._MOST_BYTES", 5000)
+    monkeypatch.setattr("headrace_gateway.observing.export._MOST_OF_ONE", 5000)
     receiver = FakeReceiver()
     exporter = Exporter(receiver, rig.metrics)
     wordy, absurd = rig.context(), rig.context()

@@ -50,13 +50,6 @@ class Captured:
             self.chars += sum([len(call.arguments) for call in calls])
             self.calls += calls
 
-    def size(self) -> int:
-        """About how many characters are held: input, answer and passages."""
-        size = self.chars + len(self.call.prompt) + sum([message.ByteSize() for message in self.call.messages])
-        if self.before is not None:
-            size += sum(map(len, self.before[0])) + sum([passage.ByteSize() for passage in self.passages])
-        return size
-
     def said(self) -> Said:
         """It as a record holds it."""
         call, options = self.call, self.call.options

@@ -19,11 +19,11 @@ from headrace_kit.telemetry.requests import packed
 _log = logging.getLogger(__name__)
 _EVERY_S = 0.2
 _BATCH = 64
-_MOST = 10_000
-_MOST_CHARS = 32_000_000
 _BATCH_BYTES = 2_000_000
-_MOST_BYTES = 4_000_000
-"""Of one record; what was said is left out of a larger one."""
+_MOST = 10_000
+_MOST_BYTES = 32_000_000
+_MOST_OF_ONE = 4_000_000
+"""Bytes of one record; what was said is left out of a larger one."""
 
 _RETRY_S = 1.0
 
@@ -41,12 +41,17 @@ class RecordReceiver(Protocol):
 
 
 class Exporter:
-    """Keeps the newest requests until the receiver has them; while it is away the oldest are dropped and counted."""
+    """Keeps the newest records until the receiver has them; while it is away the oldest are dropped and counted.
+
+    A request becomes a record in the event loop's next turn: its answer goes out first, and what waits for the receiver
+    is bytes. Requests that wait would cost each later one its warm memory.
+    """
 
     def __init__(self, receiver: RecordReceiver, metrics: Metrics, running: Running = HERE) -> None:
         self._receiver, self._metrics, self._running = receiver, metrics, running
-        self._waiting: deque[Ended] = deque()
-        self._chars = 0
+        self._ended: list[Ended] = []
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -54,14 +59,9 @@ class Exporter:
         """Take a request that has ended, unless it is not sampled or nobody's."""
         if not ctx.sampled or not ctx.identity.tenant:
             return
-        chars = 0 if ctx.content is None else ctx.content.size()
-        waiting = self._waiting
-        waiting.append(Ended(ctx, status, ctx.wall_ns(), error, chars))
-        self._chars += chars
-        while len(waiting) > _MOST or (self._chars > _MOST_CHARS and len(waiting) > 1):
-            self._chars -= waiting.popleft().chars
-            self._metrics.spans_dropped.inc()
-        self._wake.set()
+        self._ended.append(Ended(ctx, status, ctx.wall_ns(), error))
+        if len(self._ended) == 1:
+            asyncio.get_running_loop().call_soon(self._pack)
 
     def start(self) -> None:
         """Begin."""
@@ -77,48 +77,55 @@ class Exporter:
 
     async def flush(self) -> None:
         """Send everything that waits. Raises HeadraceError while the receiver is away."""
+        self._pack()
         while self._waiting:
-            batch, records = self._next()
-            if not records:
-                continue
+            batch = self._next()
             try:
-                refused = await self._receiver.take(records)
+                refused = await self._receiver.take(batch)
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
-                self._chars += sum([ended.chars for ended in batch])
+                self._bytes += sum(map(len, batch))
                 raise
             if refused:
                 _log.error("spans of %d requests were refused: their records are no use to the receiver", refused)
                 self._metrics.spans_dropped.inc(refused)
 
-    def _next(self) -> tuple[list[Ended], list[bytes]]:
-        """The oldest requests that wait, and their records. One of which none can be made is left out."""
-        batch: list[Ended] = []
-        records: list[bytes] = []
-        size = 0
-        while self._waiting and len(batch) < _BATCH and size < _BATCH_BYTES:
-            ended = self._waiting.popleft()
-            self._chars -= ended.chars
+    def _pack(self) -> None:
+        """Make records of the requests that have ended. One of which none can be made is left out."""
+        ended, self._ended = self._ended, []
+        for one in ended:
             try:
-                raw = self._packed(ended)
-            except Exception:  # a defect of ours: the other requests of the batch are told all the same
-                _log.exception("a request cannot be recorded", extra={"request_id": ended.ctx.request_id})
+                raw = self._packed(one)
+            except Exception:  # a defect of ours: the other requests are told all the same
+                _log.exception("a request cannot be recorded", extra={"request_id": one.ctx.request_id})
                 self._metrics.spans_dropped.inc()
                 continue
-            batch.append(ended)
-            records.append(raw)
-            size += len(raw)
-        return batch, records
+            self._waiting.append(raw)
+            self._bytes += len(raw)
+        while len(self._waiting) > _MOST or self._bytes > _MOST_BYTES:
+            self._bytes -= len(self._waiting.popleft())
+            self._metrics.spans_dropped.inc()
+        if self._waiting:
+            self._wake.set()
 
     def _packed(self, ended: Ended) -> bytes:
         record = record_of(ended, self._running)
         raw = packed(record)
-        if len(raw) > _MOST_BYTES:
+        if len(raw) > _MOST_OF_ONE:
             record.said = None
             raw = packed(record)
-            if len(raw) > _MOST_BYTES:
-                raise ValueError(f"its record has {len(raw)} bytes, more than {_MOST_BYTES}")
+            if len(raw) > _MOST_OF_ONE:
+                raise ValueError(f"its record has {len(raw)} bytes, more than {_MOST_OF_ONE}")
         return raw
+
+    def _next(self) -> list[bytes]:
+        batch: list[bytes] = []
+        size = 0
+        while self._waiting and len(batch) < _BATCH and size < _BATCH_BYTES:
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1])
+        self._bytes -= size
+        return batch
 
     async def _run(self) -> None:
         away = False

@@ -21,13 +21,12 @@ _OPERATIONS = {
 
 
 class Ended(Struct):
-    """A request that has ended. `error` is a code of the error table, `chars` about how much of its content is held."""
+    """A request that has ended. `error` is a code of the error table."""
 
     ctx: RequestContext
     status: int
     ended_ns: int
     error: str
-    chars: int = 0
 
 
 def record_of(ended: Ended, running: Running = HERE) -> Request:
