@@ -227,6 +227,7 @@ async def test_another_receiver_gets_spans_without_what_was_said(rig, ask):
         exporter = Exporter(receiver, rig.metrics)
         ctx = rig.context()
         await (await rig.pipeline.generate(ctx, ask("plain", "my private words"))).whole()
+        ctx.attributes["huge"] = 2**64 - 1
         exporter.record(ctx, 200, "")
         await exporter.flush()
         collector.fails = True
@@ -240,6 +241,8 @@ async def test_another_receiver_gets_spans_without_what_was_said(rig, ask):
     assert (root.name, root.kind, root.flags) == ("chat plain", root.SPAN_KIND_SERVER, 1)
     assert steps and {step.parent_span_id.hex() for step in steps} == {ctx.span_id}
     assert "private" not in str(collector.spans)
+    [huge] = [pair.value.string_value for pair in root.attributes if pair.key == "huge"]
+    assert huge == str(2**64 - 1)
 
 
 async def test_the_exporter_goes_on_by_itself_once_the_receiver_is_back(rig, monkeypatch):

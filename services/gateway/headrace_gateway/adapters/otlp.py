@@ -56,11 +56,13 @@ def _set(made: AnyValue, value: Any) -> None:
         made.string_value = value
     elif isinstance(value, bool):
         made.bool_value = value
-    elif isinstance(value, int):
+    elif isinstance(value, int) and -(2**63) <= value < 2**63:
         made.int_value = value
     elif isinstance(value, float):
         made.double_value = value
-    else:
+    elif isinstance(value, list):
         made.array_value.SetInParent()
         for item in value:
             _set(made.array_value.values.add(), item)
+    else:
+        made.string_value = str(value)

@@ -142,3 +142,7 @@ class Exporter:
                 away = True
                 self._wake.set()
                 await asyncio.sleep(_RETRY_S)
+            except Exception:  # a defect of ours: it is seen, and records are still sent once it is mended
+                _log.exception("records of requests cannot be sent")
+                self._wake.set()
+                await asyncio.sleep(_RETRY_S)

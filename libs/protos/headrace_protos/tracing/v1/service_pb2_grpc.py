@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TracingServiceStub:
-    """TracingService answers questions about traces. Spans arrive by OTLP on a port of its own.
+    """TracingService answers questions about traces. Spans arrive by OTLP, and the gateway's by
+    RecordService, on a port of their own.
     A caller sees the traces of its tenant; a caller with the scope `admin` sees all. Others are NOT_FOUND.
     """
 
@@ -89,7 +90,8 @@ class TracingServiceStub:
 
 
 class TracingServiceServicer:
-    """TracingService answers questions about traces. Spans arrive by OTLP on a port of its own.
+    """TracingService answers questions about traces. Spans arrive by OTLP, and the gateway's by
+    RecordService, on a port of their own.
     A caller sees the traces of its tenant; a caller with the scope `admin` sees all. Others are NOT_FOUND.
     """
 
@@ -228,7 +230,8 @@ def add_TracingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TracingService:
-    """TracingService answers questions about traces. Spans arrive by OTLP on a port of its own.
+    """TracingService answers questions about traces. Spans arrive by OTLP, and the gateway's by
+    RecordService, on a port of their own.
     A caller sees the traces of its tenant; a caller with the scope `admin` sees all. Others are NOT_FOUND.
     """
 
