@@ -11,10 +11,11 @@ from typing import Protocol
 from headrace_detectors import Action, Finding
 from headrace_gateway.arms.guardrails import Trial
 from headrace_gateway.arms.split import BASELINE
-from headrace_gateway.context import Hop, RequestContext
+from headrace_gateway.context import RequestContext
 from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_gateway.ports import Envelope, envelope
 from headrace_kit.errors import DeadlineExceeded, HeadraceError, NotReady
+from headrace_kit.telemetry.requests import Hop
 from headrace_protos.guardrails.v1 import messages_pb2 as pb
 
 
