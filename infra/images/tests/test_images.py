@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 
 import pytest
 
@@ -117,3 +118,18 @@ def test_contents_list_both_kinds_of_packages(tmp_path):
     made = sbom.document("headrace-gateway", "0.1.0", found)
     assert json.loads(json.dumps(made))["specVersion"] == "1.5"
     assert found[0]["licenses"] == [{"expression": "MIT"}]
+
+
+def _needs(folder):
+    """Names of our own packages that one of ours depends on."""
+    asked = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["dependencies"]
+    return {match[0] for line in asked if (match := re.match(r"headrace(?:-\w+)?", line))}
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "requirements" / "images").glob("*.in")), ids=lambda path: path.stem)
+def test_an_image_has_all_of_our_packages_that_those_in_it_need(recipe):
+    """Nothing else notices: no package of ours is in a lock, and a checkout has them all."""
+    folders = re.findall(r"^-e ([^\s[]+)", recipe.read_text(), re.MULTILINE)
+    there = {tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"] for folder in folders}
+    needed = {name for folder in folders for name in _needs(folder)}
+    assert needed <= there, f"requirements/images/{recipe.name} lacks {needed - there}"
