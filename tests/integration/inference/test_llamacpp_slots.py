@@ -143,7 +143,8 @@ async def test_leaving_while_the_prompt_is_read_stops_the_reading(engine):
     print(f"three slots free {took * 1000:.0f} ms after their prompts were left, {read:.0f} tokens read")
     hits = [(await cached(engine, prompt))[0] for prompt in prompts]
     assert max(hits) <= read + 3 * STEP
-    assert sum(hit > STEP for hit in hits) == 1, "one prompt is read at a time: the others were not begun"
+    # None is there where llama.cpp took the slot that had read for another of these prompts, by its age.
+    assert sum(hit > STEP for hit in hits) <= 1, "one prompt is read at a time: the others were not begun"
 
 
 async def test_leaving_the_queue_leaves_it_at_once_and_nobody_else(engine):
