@@ -131,8 +131,9 @@ async def test_leaving_an_answer_frees_the_engines_slots(engine):
     print(f"three slots free {took * 1000:.0f} ms after their answers were left")
 
 
-async def test_leaving_while_the_prompt_is_read_stops_the_reading(engine):
-    prompts = [chat(f"{number} {PROMPT}", max_tokens=1, tenant=f"p{number}") for number in range(3)]
+async def left_while_read(engine: LlamaCppEngine, tenant: str) -> tuple[float, list[int]]:
+    """Leave three prompts of which one is being read: the tokens read until then, and those of each that are kept."""
+    prompts = [chat(f"{tenant} {number} {PROMPT}", max_tokens=1, tenant=f"{tenant}{number}") for number in range(3)]
     streams = [asyncio.create_task(drain(engine, prompt)) for prompt in prompts]
     await until(lambda: working(engine, 3))
     # Past a tenth of the prompt: with less in common llama.cpp takes a slot by its age, not by what is in it.
@@ -141,10 +142,17 @@ async def test_leaving_while_the_prompt_is_read_stops_the_reading(engine):
     await leave(*streams)
     took = await until(lambda: working(engine, 0))
     print(f"three slots free {took * 1000:.0f} ms after their prompts were left, {read:.0f} tokens read")
-    hits = [(await cached(engine, prompt))[0] for prompt in prompts]
+    return read, [(await cached(engine, prompt))[0] for prompt in prompts]
+
+
+async def test_leaving_while_the_prompt_is_read_stops_the_reading(engine):
+    for tenant in ("p", "q", "r", "s"):
+        read, hits = await left_while_read(engine, tenant)
+        if any(hits):
+            break
+        # The slot that had read was the oldest, and llama.cpp took it for another of these prompts: nothing is seen.
     assert max(hits) <= read + 3 * STEP
-    # None is there where llama.cpp took the slot that had read for another of these prompts, by its age.
-    assert sum(hit > STEP for hit in hits) <= 1, "one prompt is read at a time: the others were not begun"
+    assert sum(hit > STEP for hit in hits) == 1, "one prompt is read at a time: the others were not begun"
 
 
 async def test_leaving_the_queue_leaves_it_at_once_and_nobody_else(engine):
