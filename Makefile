@@ -49,7 +49,7 @@ ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n 2 libs services infra charts tests/house tests/contract
-	@$(PY) -m pytest tests/integration tests/e2e tests/chaos
+	@$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/integration tests/chaos tests/e2e
 endif
 
 test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")

@@ -21,6 +21,23 @@ from headrace_local.settings import Settings
 
 _PATCH = Path(__file__).parent / "e2e" / "headrace.patch.yaml"
 RUNTIMES = os.environ.get("HEADRACE_E2E_RUNTIMES", "process,ray").split(",")
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares a platform on one worker of `--dist loadgroup`: a file, all of inference, end to end by host."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    if "world" in getattr(item, "fixturenames", ()):
+        return f"e2e on {item.callspec.params['world']}"
+    if item.path.is_relative_to(_HERE / "integration" / "inference"):
+        return "inference"
+    return str(item.path.relative_to(_HERE))
 
 
 @dataclass

@@ -83,17 +83,9 @@ class Source:
             return
         used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
         archives.ensure_python(used)
-        stamps = self.places.home / "built"
-        stamps.mkdir(parents=True, exist_ok=True)
         for name in absent:
-            reference, stamp = f"{REGISTRY}/{name}:{tag}", stamps / f"{name}-{tag}"
-            digest = inputs(name)
-            if not (stamp.exists() and stamp.read_text() == digest and used.has(reference)):
-                if tag == TAG:
-                    _build(name)
-                else:
-                    _change(used, f"{REGISTRY}/{name}:{TAG}", reference)
-                stamp.write_text(digest)
+            reference = f"{REGISTRY}/{name}:{tag}"
+            built(self.places, used, name, tag)
             self.load(reference)
             self.loaded.add(reference)
 
@@ -111,6 +103,30 @@ class Source:
         """Bring in what stands for public images."""
         archives.lookalikes(self.places, find(os.environ.get("HEADRACE_IMAGE_ENGINE")), REGISTRY)
         self.load(*(f"{REGISTRY}/{name}:{tag}" for name, tag in archives.LOOKALIKES.items()))
+
+
+def built(places: Places, used: Engine, name: str, tag: str = TAG) -> None:
+    """Build an image of headrace, unless it is there and what it is made from is as it was then."""
+    if is_built(places, used, name, tag):
+        return
+    digest = inputs(name)
+    if tag == TAG:
+        _build(name)
+    else:
+        _change(used, f"{REGISTRY}/{name}:{TAG}", f"{REGISTRY}/{name}:{tag}")
+    stamp = _stamp(places, name, tag)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(digest)
+
+
+def is_built(places: Places, used: Engine, name: str, tag: str = TAG) -> bool:
+    """Whether an image of headrace is there, made from what there is now."""
+    stamp = _stamp(places, name, tag)
+    return stamp.exists() and stamp.read_text() == inputs(name) and used.has(f"{REGISTRY}/{name}:{tag}")
+
+
+def _stamp(places: Places, name: str, tag: str) -> Path:
+    return places.home / "built" / f"{name}-{tag}"
 
 
 def inputs(name: str) -> str:
