@@ -33,9 +33,7 @@ def uses(kube):
             if pod["podRef"]["namespace"] == kube.namespace and "usageCoreNanoSeconds" in pod.get("cpu", {}):
                 cpu, memory = pod["cpu"], pod["memory"]["workingSetBytes"]
                 at = datetime.fromisoformat(cpu["time"])
-                found[pod["podRef"]["name"]] = Use(
-                    cpu["usageCoreNanoSeconds"] / 1e9, memory, datetime.fromisoformat(cpu["time"])
-                )
+                found[pod["podRef"]["name"]] = Use(cpu["usageCoreNanoSeconds"] / 1e9, memory, at)
     return found
 
 
