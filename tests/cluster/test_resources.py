@@ -38,15 +38,16 @@ def uses(kube):
 
 
 def asked_for(release):
-    """By pod of the release: its component, and the bytes of memory and cores that the chart requests for it by default.
+    """By pod: its component, and the bytes of memory and the cores that the chart requests for it by default.
 
     The tests' own values request less, so that two versions of all of it have room on one small machine.
     """
     values, found = release.values(), {}
     for pod in release.kube.get("pods", "--selector", "app.kubernetes.io/component")["items"]:
         component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
-        if pod["status"]["phase"] == "Running":
-            asked = values[component.split("-")[0]]["resources"]["requests"]
+        kind = component.split("-")[0]
+        if pod["status"]["phase"] == "Running" and kind in values:  # a job's is not
+            asked = values[kind]["resources"]["requests"]
             memory = int(asked["memory"][:-2]) * UNITS[asked["memory"][-2:]]
             found[pod["metadata"]["name"]] = (component, memory, float(asked["cpu"].removesuffix("m")) / 1000)
     return found
