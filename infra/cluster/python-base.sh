@@ -18,6 +18,6 @@ mmdebstrap --quiet --variant=minbase --include=python3,python3-pip,python3-venv,
   --customize-hook='mkdir -p "$1"/var/cache/apt/archives/partial "$1"/var/lib/apt/lists/partial' \
   bookworm "$folder/root.tar" "$sources"
 container=$(buildah from scratch)
-buildah add --quiet "$container" "$folder/root.tar" /
+buildah add --quiet "$container" "$folder/root.tar" / > /dev/null
 buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin --env LANG=C.UTF-8 --cmd python3 "$container"
-buildah commit --quiet --rm "$container" "$reference"
+buildah commit --quiet --rm "$container" "$reference" > /dev/null

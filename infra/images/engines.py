@@ -29,18 +29,19 @@ class Engine:
     name: str
 
     def build(self, options: Sequence[str], context: Path) -> None:
-        """Build; its output goes to ours.
+        """Build; its output goes to ours, but with `--quiet`, which leaves the image's id alone of it.
 
         Raises:
             subprocess.CalledProcessError: the build failed.
         """
+        out = subprocess.DEVNULL if "--quiet" in options else None
         if self.name != "buildah":
             environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
-            subprocess.run([self.name, "build", *options, str(context)], check=True, env=environment)
+            subprocess.run([self.name, "build", *options, str(context)], check=True, env=environment, stdout=out)
             return
         with _hosts_settings() as mounts:
             command = ["buildah", "bud", "--layers", "--network", "host", "--format", "docker", *mounts, *options]
-            subprocess.run([*command, str(context)], check=True, env=self._environment())
+            subprocess.run([*command, str(context)], check=True, env=self._environment(), stdout=out)
 
     def has(self, reference: str) -> bool:
         """Whether an image of that name is here."""
