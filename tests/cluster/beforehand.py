@@ -15,7 +15,7 @@ from infra.cluster import builds, cluster
 from infra.cluster.places import Places
 from infra.images.engines import find
 from infra.images.plan import SERVICES
-from tests.cluster.source import Packages, Source, built, choose, is_built
+from tests.cluster.source import Packages, Source, build_all, choose, is_built
 
 IMAGES = ("tools", *SERVICES, "triton")
 """The images that all parts but `ray` use."""
@@ -37,11 +37,10 @@ def main() -> None:
     _yield_to_others()
     cluster.prepare(places)
     used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
-    for name in IMAGES:
-        built(places, used, name)
+    build_all(places, used, *IMAGES)
     for parts in PARTS.values():
         builds.ensure(places, *parts)
-    built(places, used, "ray")
+    build_all(places, used, "ray")
 
 
 def to_build_s(source: Source, part: str) -> float:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +84,9 @@ class Source:
             return
         used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
         archives.ensure_python(used)
+        build_all(self.places, used, *absent, tag=tag)
         for name in absent:
             reference = f"{REGISTRY}/{name}:{tag}"
-            built(self.places, used, name, tag)
             self.load(reference)
             self.loaded.add(reference)
 
@@ -103,6 +104,13 @@ class Source:
         """Bring in what stands for public images."""
         archives.lookalikes(self.places, find(os.environ.get("HEADRACE_IMAGE_ENGINE")), REGISTRY)
         self.load(*(f"{REGISTRY}/{name}:{tag}" for name, tag in archives.LOOKALIKES.items()))
+
+
+def build_all(places: Places, used: Engine, *names: str, tag: str = TAG) -> None:
+    """Build images of headrace, in this order, two at a time: an installer uses one core."""
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(built, places, used, name, tag) for name in names]:
+            done.result()
 
 
 def built(places: Places, used: Engine, name: str, tag: str = TAG) -> None:
@@ -147,7 +155,7 @@ def _counts(path: Path) -> bool:
 
 def _build(name: str, tree: Path = ROOT, tag: str = TAG) -> None:
     command = [sys.executable, "-m", "infra.images", "--registry", REGISTRY, "--tag", tag, name]
-    log = Places().home / "images.log"
+    log = Places().home / f"image-{name}.log"
     with log.open("w") as out, step(f"building the image {name}:{tag}"):
         done = subprocess.run(command, cwd=tree, stdout=out, stderr=subprocess.STDOUT, check=False)
     lines = log.read_text().splitlines()
@@ -161,9 +169,10 @@ def _change(used: Engine, reference: str, changed: str) -> None:
     recipe = f"FROM {reference}\nENV HEADRACE_CHANGED=1\n"
     folder = Places().home / "changed"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "Containerfile").write_text(recipe)
+    file = folder / f"{reference.rsplit('/', 1)[1].replace(':', '-')}.Containerfile"
+    file.write_text(recipe)
     pulls = ["--pull-never"] if used.name == "buildah" else []
-    used.build([*pulls, "--quiet", "--tag", changed, "--file", str(folder / "Containerfile")], folder)
+    used.build([*pulls, "--quiet", "--tag", changed, "--file", str(file)], folder)
 
 
 class Packages(Source):
