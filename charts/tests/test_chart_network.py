@@ -21,7 +21,7 @@ DESIGN = {
         ("gateway", service, GRPC[service])
         for service in ("guardrails", "retrieval", "inference", "rollout", "tracing")
     ),
-    *((service, "inference", GRPC["inference"]) for service in ("retrieval", "guardrails", "rollout")),
+    *((service, "inference", GRPC["inference"]) for service in ("retrieval", "guardrails", "rollout", "tracing")),
     *((service, "tracing", OTLP) for service in SERVICES),
     # the stores and the model server
     *(

@@ -27,6 +27,9 @@ def test_drift_is_a_table_json_and_an_exit_code(run, fake):
     assert lines[1] == ["assistant", "all", "language", "drifted", "1.25", "3e-09", "120", "900"]
     assert lines[2][:5] == ["assistant", "handbook", "input_chars", "too", "few"]
     assert fake.seen[-1].query == {"model": "assistant", "drifted": "true"}
+    shown = run("drift", "--shares").stdout.splitlines()
+    assert any(line.split() == ["de", "50.0%", "1.1%"] for line in shown)
+    assert any(line.split() == ["32", "to", "64", "100.0%", "100.0%"] for line in shown)
     made = json.loads(run("drift", "--json").stdout)
     assert (made["from"], made["data"][1]["bins"][0]["from"]) == ("2026-11-28", 32.0)
     run("drift", "--fail", code=1)

@@ -53,6 +53,12 @@ models:
             "deployments.s.slotss",
             "did you mean 'slots'?",
         ),
+        (
+            GOOD + "services: {tracing: {drift: {topics: {embedding: small}}}}\n",
+            15,
+            "services.tracing.drift.topics.embedding",
+            "minilm",
+        ),
         (GOOD + "  m: {deployment: smal}\n", 15, "models.m.deployment", "did you mean 'small'?"),
         (GOOD + "  m: {deployment: small, retry: {attempts: 0}}\n", 15, "models.m.retry.attempts", "greater than or"),
         (GOOD + "  m: {deployment: small, fallbacks: [minilm]}\n", 15, "models.m", "the same task"),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from typing import cast
 
 from headrace_kit.config import services
+from headrace_kit.config.deployments import entries_of
+from headrace_kit.config.document import Config
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.tracing.v1 import console_pb2_grpc, service_pb2_grpc
+from headrace_tracing.adapters.embedder import IDEMPOTENT, InferenceEmbedder
 from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.adapters.profiles import PostgresProfileStore
 from headrace_tracing.adapters.redactor import DetectorRedactor
 from headrace_tracing.adapters.spool import DiskSpool
+from headrace_tracing.adapters.topics import PostgresTopicStore
 from headrace_tracing.adapters.vault import Vault
 from headrace_tracing.adapters.web import FolderWeb
 from headrace_tracing.domain.drift import Limits
@@ -26,6 +31,7 @@ from headrace_tracing.domain.questions import Questions
 from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.retention import Retention
 from headrace_tracing.domain.thinning import Rules, Thinning
+from headrace_tracing.domain.topic_watch import Learning, TopicWatch
 from headrace_tracing.grpc_api import console as console_grpc
 from headrace_tracing.grpc_api.servicer import FULL_NAME, TracingServicer
 from headrace_tracing.metrics import Metrics
@@ -76,6 +82,10 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         limits = Limits(drift.least, drift.psi, drift.alpha)
         return Watching(drift.days, drift.reference_days, drift.kept_days, limits)
 
+    def learning() -> Learning | None:
+        topics = settings().drift.topics
+        return None if topics.embedding is None else _learning(runtime.configs.current.config, topics)
+
     stores = runtime.configs.current.config.stores
     postgres = Postgres(runtime.secrets.require(stores.postgres), "tracing", settings().postgres_connections)
     metrics = Metrics(runtime.registry)
@@ -86,7 +96,9 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     ingest = Ingest(store, spool, metrics)
     retention = Retention(store, metrics, lambda: settings().retention, lambda: settings().full_retention)
     profiles = PostgresProfileStore(postgres)
-    watch = DriftWatch(profiles, metrics, watching)
+    embedder = InferenceEmbedder(runtime.peer("inference", IDEMPOTENT))
+    topics = TopicWatch(PostgresTopicStore(postgres), embedder, metrics, learning)
+    watch = DriftWatch(profiles, metrics, watching, topics)
     thinning = Thinning(store, metrics, rules)
     preparation = Preparation(cleaner, vault, capture)
     forwarder = Forwarder(receivers(settings().forward, runtime.secrets.require), metrics)
@@ -130,3 +142,17 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     return ServiceApp(
         runtime.service, [servicing, console], start=start, drain=ingest.quiet, stop=stop, problems=otlp.problems
     )
+
+
+def _learning(config: Config, topics: services.Topics) -> Learning:
+    name = topics.embedding or ""
+    deployment = config.deployments[name]
+    weights = [file.sha256 for entry in entries_of(deployment) for file in config.catalogue[entry].files]
+    facts = "\n".join([deployment.model_dump_json(), *weights])
+
+    def may_use(tenant: str) -> bool:
+        team = config.tenants.get(tenant)
+        return team is None or team.may_use(deployment)
+
+    version = f"{name}@{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+    return Learning(name, version, may_use, topics.sample, topics.most, topics.clusters)

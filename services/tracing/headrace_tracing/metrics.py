@@ -40,6 +40,10 @@ class Metrics:
         self.drift_tests = Gauge(
             "headrace_tracing_drift_tests", "Tests for drift on the last day that is over.", registry=registry
         )
+        self.topics_embedded = counter("topics_embedded", "Questions embedded to tell topics by their meaning.")
+        self.topics_failed = counter(
+            "topics_failed", "Times that topics could not be learned because the model that embeds failed."
+        )
         self.buffered_spans = Gauge(
             "headrace_tracing_buffered_spans", "Spans that wait for the database.", registry=registry
         )

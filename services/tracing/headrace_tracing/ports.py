@@ -9,6 +9,7 @@ from typing import Protocol
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
 from headrace_tracing.domain.profiles import Profile
+from headrace_tracing.domain.sampled import Asked, Question
 from headrace_tracing.domain.spans import Feedback, Span, Summary
 
 
@@ -109,10 +110,55 @@ class ProfileStore(Protocol):
         """Count a day's traces into profiles, in the place of what was counted before. `final`: for the last time."""
 
     async def profiles(self, tenant: str | None, first: int, last: int) -> list[Profile]:
-        """Profiles of days, first and last included: a tenant's, or with None all."""
+        """Profiles of days, first and last included, those over topics among them: a tenant's, or with None all."""
 
     async def drop_profiles_before(self, day: int) -> None:
         """Delete the profiles of days before `day`."""
+
+
+class TopicStore(Protocol):
+    """What topics are learned from, and what came of it. Days count from 1970 (UTC). Raises as `TraceStore`.
+
+    `version` names what embeds, with all that its vectors depend on.
+    """
+
+    async def claim_topics(self, day: int, version: str) -> bool:
+        """Whether the topics for the look at a day are to be learned by this process now: they were not yet, and no
+        other process is at it. It is to be at it again and again, or the claim lapses."""
+
+    async def free_topics(self, day: int) -> None:
+        """Give a claim back: it did not work, and may be tried again at once."""
+
+    async def end_topics(self, day: int) -> None:
+        """The topics for a day are learned and counted."""
+
+    async def unembedded(self, day: int, version: str, sample: int, most: int) -> list[Asked]:
+        """Questions of a day's sample that have no vector yet, by tenant and model: of each of these `sample` at most,
+        `most` in all, taken evenly. Whatever came in meanwhile, the sample of what was there is the same."""
+
+    async def keep_vectors(self, day: int, version: str, vectors: Sequence[tuple[Asked, bytes]]) -> None:
+        """Keep vectors, float16, as long as their traces are kept."""
+
+    async def embedded(self, first: int, last: int, version: str) -> list[tuple[str, str]]:
+        """Tenants and models that have vectors of these days."""
+
+    async def questions(self, tenant: str, model: str, first: int, last: int, version: str) -> list[Question]:
+        """Questions to a model with their vectors, within bounds."""
+
+    async def save_topics(self, learned: int, tenant: str, model: str, profiles: Sequence[Profile]) -> None:
+        """Keep the counts over a model's topics, in the place of those that were learned for the same day."""
+
+
+class Embedder(Protocol):
+    """An embedding model."""
+
+    async def embed(self, deployment: str, texts: Sequence[str], tenant: str) -> list[bytes]:
+        """A vector a text: float16, little-endian, of length 1. Texts that are too long are cut.
+
+        Raises:
+            BadInput: a text that cannot be embedded.
+            HeadraceError: the model is away or busy; never NotReady.
+        """
 
 
 class NoRoom(Exception):

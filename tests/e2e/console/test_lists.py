@@ -27,6 +27,16 @@ DRIFT = {
             "reference_count": 70, "days": [],
             "bins": [{"name": "3", "count": 7, "reference_count": 70, "from": 32, "to": 64}],
         },
+        {
+            "tenant": "dev", "model": "assistant", "collection": "", "feature": "topic_meaning", "drifted": True,
+            "psi": 0.6, "test": "chi-square", "p_value": 1e-9, "q_value": 3e-9, "count": 100, "reference_count": 400,
+            "days": [],
+            "bins": [
+                {"name": "01 invoice, refund", "count": 20, "reference_count": 200, "from": None, "to": None},
+                {"name": "02", "count": 30, "reference_count": 192, "from": None, "to": None},
+                {"name": "unlike all of them", "count": 50, "reference_count": 8, "from": None, "to": None},
+            ],
+        },
     ],
     "tests": 1, "from": "2026-11-28", "to": "2026-11-28", "reference_from": "2026-11-21",
     "reference_to": "2026-11-27", "more": False,
@@ -56,6 +66,11 @@ async def test_drift_shows_what_differs_and_a_feature_has_its_own_link(world, pa
     await expect(shown).to_contain_text("<b>handbook</b>")
     await page.reload()
     await expect(page.get_by_role("region", name="Length of the question")).to_be_visible()
+    await page.get_by_role("button", name="Topic, by meaning").click()
+    shown = page.get_by_role("region", name="Topic, by meaning")
+    await expect(shown.get_by_role("row", name="1: invoice, refund")).to_contain_text("20.0%")
+    await expect(shown.get_by_role("row", name="unlike all of them")).to_contain_text("50.0%")
+    await accessible(page)
 
 
 async def test_the_next_page_comes_below_and_a_failure_is_told(world, page):

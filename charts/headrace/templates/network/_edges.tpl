@@ -5,7 +5,7 @@ gateway: {guardrails: [7830], retrieval: [7820], inference: [7810], rollout: [78
 inference: {tracing: [7843], tritons: [7871, 7872]}
 retrieval: {inference: [7810], tracing: [7843], postgres: [5432]}
 guardrails: {inference: [7810], tracing: [7843], postgres: [5432], valkey: [6379]}
-tracing: {gateway: [7800, 7801], tracing: [7843], postgres: [5432]}
+tracing: {gateway: [7800, 7801], inference: [7810], tracing: [7843], postgres: [5432]}
 rollout: {gateway: [7800, 7801], inference: [7810], tracing: [7843], postgres: [5432], valkey: [6379]}
 migrate: {postgres: [5432]}
 test: {gateway: [7800, 7801]}

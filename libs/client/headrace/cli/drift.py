@@ -8,6 +8,7 @@ import typer
 
 from headrace.cli._output import print_json, print_table
 from headrace.cli._target import Json, connect
+from headrace.types.traces import Drift, DriftBin
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,6 +27,7 @@ def drift(
     reference_to: Annotated[str | None, typer.Option(help="Last day that they are held against.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Another team; needs an admin key.")] = None,
     drifted: Annotated[bool, typer.Option("--drifted", help="Only what has drifted.")] = False,
+    shares: Annotated[bool, typer.Option("--shares", help="Print how each is spread too, now and before.")] = False,
     fail: Annotated[bool, typer.Option("--fail", help="End with 1 where something has drifted.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +63,36 @@ def drift(
         ]
         columns = ("model", "collection", "feature", "state", ">psi", ">q", ">requests", ">before")
         print_table(columns, rows, empty="nothing has drifted" if drifted else "no requests on these days")
+        if shares:
+            for one in found.data:
+                _print_shares(one)
         span = found.start if found.start == found.end else f"{found.start} to {found.end}"
         typer.echo(f"{span} against {found.reference_from} to {found.reference_to}; {found.tests} tests", err=True)
     if fail and alarms:
         raise typer.Exit(1)
+
+
+def _print_shares(one: Drift) -> None:
+    typer.echo()
+    rows = [
+        (
+            _bin(bin_),
+            f"{bin_.count / max(1, one.count):.1%}",
+            f"{bin_.reference_count / max(1, one.reference_count):.1%}",
+        )
+        for bin_ in one.bins
+        if bin_.count or bin_.reference_count
+    ]
+    print_table((f"{one.feature} of {one.model}, {one.collection or 'all'}", ">now", ">before"), rows, empty="")
+
+
+def _bin(one: DriftBin) -> str:
+    match one.start, one.end:
+        case None, None:
+            return one.name
+        case None, end:
+            return f"below {end:g}"
+        case start, None:
+            return f"{start:g} and more"
+        case start, end:
+            return f"{start:g} to {end:g}"

@@ -75,6 +75,11 @@ class Config(Section):
                 self.check_model(candidate, where)
                 self.check_candidate(name, candidate, where)
             self.check_rollout(rollout, ("rollouts", name))
+        topics = self.services.tracing.drift.topics.embedding
+        if topics is not None:
+            embedding = [one for one in self._doing("embed") if not outside(self.deployments[one])]
+            place = ("services", "tracing", "drift", "topics", "embedding")
+            _known(topics, embedding, "embedding deployments of inference", place)
         for name, evaluation in self.evals.items():
             if self.tenants:
                 _known(evaluation.tenant, self.tenants, "tenants", ("evals", name, "tenant"))

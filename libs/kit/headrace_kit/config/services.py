@@ -299,6 +299,23 @@ class Thin(Section):
     )
 
 
+class Topics(Section):
+    """Topics of what is asked, by meaning: found by an embedding model in a sample of each day's questions.
+
+    Off until `embedding` names a deployment. Questions are embedded as they are stored, redacted, once their day is
+    over, and never those of a tenant that may not use the deployment.
+    """
+
+    embedding: Name | None = Field(None, description="Deployment of inference that embeds. Default: no topics.")
+    sample: int = Field(
+        300, ge=20, le=5000, description="Questions of a day that are embedded, of each tenant's requests to a model."
+    )
+    most: int = Field(
+        20_000, ge=100, le=1_000_000, description="Questions of a day that are embedded in all, shared out evenly."
+    )
+    clusters: int = Field(12, ge=2, le=64, description="Topics that are told apart, at most.")
+
+
 class Drift(Section):
     """When requests of the last days differ from those before: by model and collection, once a day is over (UTC)."""
 
@@ -314,6 +331,8 @@ class Drift(Section):
     kept_days: int = Field(
         90, ge=8, le=400, description="Days that the counts are kept, longer than the traces they were counted from."
     )
+
+    topics: Topics = Field(default_factory=Topics, description="Topics by meaning.")
 
     @model_validator(mode="after")
     def _kept(self) -> Drift:

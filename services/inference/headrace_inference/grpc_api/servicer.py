@@ -58,7 +58,7 @@ class InferenceServicer(service_pb2_grpc.InferenceServiceServicer):
             async for chunk in chunks:
                 yield chunk_proto(chunk, ranks)
 
-    @rpc(callers=_TEXTS)
+    @rpc(callers=_TEXTS | {"tracing"})
     async def Embed(self, request: pb.EmbedRequest, call: Call) -> pb.EmbedResponse:
         """See the proto."""
         found = await self._inference.embed(

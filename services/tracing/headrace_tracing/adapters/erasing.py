@@ -33,7 +33,7 @@ async def erase_some(connection: Connection, tenant: str, user: str, limit: int)
     rows = await _all(connection, _TRACES, tenant, user, user, limit)
     if rows:
         traces, days = [row[0] for row in rows], sorted({row[1] for row in rows})
-        for part in ("day_spans", "day_contents", "day_sealed", "day_texts"):
+        for part in ("day_spans", "day_contents", "day_sealed", "day_texts", "topic_vectors"):
             await connection.execute(_PARTS.format(part), (traces, days, tenant))
         await connection.execute(
             "DELETE FROM tracing.feedback WHERE trace_id = ANY(%s) AND tenant = %s", (traces, tenant)

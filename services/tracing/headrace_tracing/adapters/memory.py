@@ -11,6 +11,7 @@ from headrace_kit.errors import NotReady
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
 from headrace_tracing.domain.profiles import Profile
+from headrace_tracing.domain.sampled import Asked, Question
 from headrace_tracing.domain.spans import Feedback, Said, Span, Summary
 from headrace_tracing.domain.summaries import merge, summarise
 from headrace_tracing.domain.thinning import THINNED
@@ -267,3 +268,70 @@ class MemorySpool:
 
     def close(self) -> None:
         """See `Spool`."""
+
+
+class MemoryTopicStore:
+    """`TopicStore` on lists. Put questions into `asked`, by day; `profiles` holds what was counted, by `learned`."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, list[Asked]] = {}
+        self.vectors: dict[tuple[int, str], dict[Asked, bytes]] = {}
+        self.profiles: dict[int, list[Profile]] = {}
+        self.claimed: set[int] = set()
+        self.ended: dict[int, str] = {}
+
+    async def claim_topics(self, day: int, version: str) -> bool:
+        """See `TopicStore`."""
+        if day in self.claimed or self.ended.get(day) == version:
+            return False
+        self.claimed.add(day)
+        return True
+
+    async def free_topics(self, day: int) -> None:
+        """See `TopicStore`."""
+        self.claimed.discard(day)
+
+    async def end_topics(self, day: int) -> None:
+        """See `TopicStore`."""
+        self.claimed.discard(day)
+        self.ended[day] = next(version for at, version in self.vectors if at <= day)
+
+    async def unembedded(self, day: int, version: str, sample: int, most: int) -> list[Asked]:
+        """See `TopicStore`."""
+        taken: Counter[tuple[str, str]] = Counter()
+        picked = []
+        for one in sorted(self.asked.get(day, []), key=lambda one: one.trace_id):
+            taken[one.tenant, one.model] += 1
+            if taken[one.tenant, one.model] <= sample:
+                picked.append(one)
+        known = self.vectors.get((day, version), {})
+        return sorted((one for one in picked[:most] if one not in known), key=lambda one: (one.tenant, one.model))
+
+    async def keep_vectors(self, day: int, version: str, vectors: Sequence[tuple[Asked, bytes]]) -> None:
+        """See `TopicStore`."""
+        self.vectors.setdefault((day, version), {}).update(vectors)
+
+    async def embedded(self, first: int, last: int, version: str) -> list[tuple[str, str]]:
+        """See `TopicStore`."""
+        return sorted({(one.tenant, one.model) for one, _, _ in self._of(first, last, version)})
+
+    async def questions(self, tenant: str, model: str, first: int, last: int, version: str) -> list[Question]:
+        """See `TopicStore`."""
+        return [
+            Question(day, one.trace_id, one.collections, one.trace_id.hex(), one.text, vector)
+            for one, day, vector in self._of(first, last, version)
+            if (one.tenant, one.model) == (tenant, model)
+        ]
+
+    async def save_topics(self, learned: int, tenant: str, model: str, profiles: Sequence[Profile]) -> None:
+        """See `TopicStore`."""
+        kept = [one for one in self.profiles.get(learned, []) if (one.tenant, one.model) != (tenant, model)]
+        self.profiles[learned] = [*kept, *profiles]
+
+    def _of(self, first: int, last: int, version: str) -> list[tuple[Asked, int, bytes]]:
+        return [
+            (one, day, vector)
+            for (day, of), vectors in self.vectors.items()
+            if first <= day <= last and of == version
+            for one, vector in vectors.items()
+        ]

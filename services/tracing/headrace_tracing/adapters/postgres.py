@@ -200,7 +200,8 @@ class PostgresTraceStore:
                 break
         async with self._postgres.transaction() as connection:
             if not user:
-                await connection.execute("DELETE FROM tracing.profiles WHERE tenant = %s", (tenant,))
+                for table in ("profiles", "topic_profiles", "topic_vectors"):
+                    await connection.execute(f"DELETE FROM tracing.{table} WHERE tenant = %s", (tenant,))  # noqa: S608
             return traces, await erase_said(connection, tenant, user)
 
     async def drop_days_before(self, day: int, *, sealed_before: int) -> int:
@@ -211,4 +212,6 @@ class PostgresTraceStore:
                 if row[0] < before:
                     await self._postgres.fetch("SELECT tracing.drop_day(%s, %s)", row[0], [part])
                     self._made.discard(row[0])
+        async with self._postgres.transaction() as connection:
+            await connection.execute("DELETE FROM tracing.topic_vectors WHERE day < %s", (day,))
         return int((await self._postgres.fetch(_DELETE_TRACES, day, _CHUNK))[0][0])

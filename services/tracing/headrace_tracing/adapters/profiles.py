@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace_kit.stores.postgres import Postgres
 from headrace_tracing.adapters.conditions import OUTPUT
-from headrace_tracing.domain.profiles import FEATURES, Profile
+from headrace_tracing.domain.profiles import FEATURES, MEANING, Profile
 
 _VALUES = {
     "input_chars": "t.input_chars",
@@ -30,7 +30,7 @@ SELECT day, tenant, model, collection, feature, jsonb_object_agg(bin, requests) 
   SELECT t.day, t.tenant, t.model, c.collection, f.feature, f.bin, count(*) AS requests
   FROM tracing.traces t
   CROSS JOIN LATERAL unnest('{{""}}'::text[] || t.collections) AS c (collection)
-  CROSS JOIN LATERAL (VALUES {", ".join(map(_bin, FEATURES))}) AS f (feature, bin)
+  CROSS JOIN LATERAL (VALUES {", ".join(map(_bin, _VALUES))}) AS f (feature, bin)
   WHERE t.day = %s AND t.model <> '' AND f.bin IS NOT NULL
   GROUP BY t.day, t.tenant, t.model, c.collection, f.feature, f.bin
 ) counted GROUP BY day, tenant, model, collection, feature
@@ -43,6 +43,13 @@ SELECT day FROM (
 ) days LEFT JOIN tracing.profiled p USING (day)
 WHERE day < %s AND (p.day IS NULL OR (NOT p.final AND day < %s)) ORDER BY day
 """
+_PROFILES = f"""
+SELECT day, tenant, model, collection, feature, counts, 0 FROM tracing.profiles
+WHERE day BETWEEN %s AND %s AND (%s::text IS NULL OR tenant = %s)
+UNION ALL
+SELECT day, tenant, model, collection, '{MEANING}', counts, learned FROM tracing.topic_profiles
+WHERE day BETWEEN %s AND %s AND (%s::text IS NULL OR tenant = %s)
+"""  # noqa: S608
 
 
 class PostgresProfileStore:
@@ -70,14 +77,13 @@ class PostgresProfileStore:
 
     async def profiles(self, tenant: str | None, first: int, last: int) -> list[Profile]:
         """See `ProfileStore`."""
-        rows = await self._postgres.fetch(
-            "SELECT day, tenant, model, collection, feature, counts FROM tracing.profiles "
-            "WHERE day BETWEEN %s AND %s AND (%s::text IS NULL OR tenant = %s)",
-            first, last, tenant, tenant,
-        )  # fmt: skip
+        within = first, last, tenant, tenant
+        rows = await self._postgres.fetch(_PROFILES, *within, *within)
         return [Profile(*row) for row in rows]
 
     async def drop_profiles_before(self, day: int) -> None:
         """See `ProfileStore`."""
         async with self._postgres.transaction() as connection:
             await connection.execute("DELETE FROM tracing.profiles WHERE day < %s", (day,))
+            await connection.execute("DELETE FROM tracing.topic_profiles WHERE day < %s", (day,))
+            await connection.execute("DELETE FROM tracing.topics_learned WHERE day < %s", (day,))

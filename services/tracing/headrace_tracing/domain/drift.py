@@ -63,12 +63,16 @@ class Drift:
 
 def judged(profiles: Iterable[Profile], now: Window, before: Window, limits: Limits) -> list[Drift]:
     """Every group that has requests now: those that drifted first, then by how much they differ."""
-    by_day: dict[Group, dict[int, Mapping[str, int]]] = defaultdict(dict)
+    learned: dict[Group, dict[int, dict[int, Mapping[str, int]]]] = defaultdict(lambda: defaultdict(dict))
     for profile in profiles:
         if profile.feature in FEATURES:
             group = profile.tenant, profile.model, profile.collection, profile.feature
-            by_day[group][profile.day] = profile.counts
-    found = [one for group, days in by_day.items() if (one := _one(group, days, now, before, limits)) is not None]
+            learned[group][profile.learned][profile.day] = profile.counts
+    found = [
+        one
+        for group, sets in learned.items()
+        if (one := _one(group, _fitting(sets, now, before), now, before, limits)) is not None
+    ]
     tested = [at for at, one in enumerate(found) if one.p_value is not None]
     q_values = drifting.adjusted([p for at in tested if (p := found[at].p_value) is not None])
     for at, q_value in zip(tested, q_values, strict=True):
@@ -77,6 +81,18 @@ def judged(profiles: Iterable[Profile], now: Window, before: Window, limits: Lim
     return sorted(
         found, key=lambda one: (not one.drifted, -one.psi, one.tenant, one.model, one.collection, one.feature)
     )
+
+
+def _fitting(
+    sets: Mapping[int, Mapping[int, Mapping[str, int]]], now: Window, before: Window
+) -> Mapping[int, Mapping[str, int]]:
+    """Of topics that were learned more than once, those that were counted on most of the days; the earlier of two."""
+
+    def days(learned: int) -> tuple[int, int, int]:
+        counted = sets[learned]
+        return sum(day in now for day in counted), sum(day in before for day in counted), -learned
+
+    return sets[max(sets, key=days)]
 
 
 def _one(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from headrace_kit.errors import NotReady
 from headrace_tracing.domain.drift import Drift, Limits, Window, judged
 from headrace_tracing.domain.profiles import DAY_S
+from headrace_tracing.domain.topic_watch import TopicWatch
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.ports import ProfileStore
 
@@ -38,6 +39,7 @@ class DriftWatch:
 
     Args:
         watching: what holds now.
+        topics: learns topics by meaning; None: nobody does.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class DriftWatch:
         store: ProfileStore,
         metrics: Metrics,
         watching: Callable[[], Watching],
+        topics: TopicWatch | None = None,
         *,
         every_s: float = 600,
         now_s: Callable[[], float] = time.time,
@@ -52,6 +55,7 @@ class DriftWatch:
         self._store = store
         self._metrics = metrics
         self._watching = watching
+        self._topics = topics
         self._every_s = every_s
         self._now_s = now_s
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +81,14 @@ class DriftWatch:
             # Feedback comes later than answers: a day is counted once more a day after.
             await self._store.make_profiles(day, final=day < today - 1)
         now, before = watching.windows(today - 1)
-        found = judged(await self._store.profiles(None, before.first, now.last), now, before, watching.limits)
+        found = await self._judged(now, before, watching.limits)
+        # After what waits for nobody: a model that embeds slowly delays the topics alone.
+        if self._topics is not None and await self._topics.look(now, before):
+            found = await self._judged(now, before, watching.limits)
+        return found
+
+    async def _judged(self, now: Window, before: Window, limits: Limits) -> Sequence[Drift]:
+        found = judged(await self._store.profiles(None, before.first, now.last), now, before, limits)
         self._tell([one for one in found if one.drifted], now.last)
         self._metrics.drift_tests.set(sum(one.p_value is not None for one in found))
         return found

@@ -5,6 +5,7 @@ All of it is cheap and asks no model: guesses that are wrong now and then, but w
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 import zlib
@@ -19,6 +20,7 @@ TOPICS = 32
 _READ = 600
 _ANSWER = 240
 _LEAST_WORD = 4
+_LETTERS = 80
 _WORD = re.compile(r"[^\W\d_]+")
 # What redaction puts into texts, and names in capitals with it.
 _TOKEN = re.compile(r"\[[A-Z][A-Z_]*(?:_[a-z0-9]+)?\]")
@@ -98,12 +100,17 @@ def features(content: Content | None, attributes: Any) -> Features:
     )
 
 
+def content_words(text: str) -> list[str]:
+    """The words of a text that may say what it is about, in small letters: long ones, none of redaction's."""
+    return [word for word in _words(text) if len(word) >= _LEAST_WORD]
+
+
 def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(_TOKEN.sub(" ", text[:_READ]))]
 
 
 def _language(text: str, words: list[str]) -> str:
-    letters = [letter for letter in text[:_READ] if letter.isalpha()][:80]
+    letters = list(itertools.islice(filter(str.isalpha, text[:_READ]), _LETTERS))
     scripts: dict[str, int] = {}
     for letter in letters:
         if letter > "\u024f":

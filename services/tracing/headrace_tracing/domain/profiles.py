@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 DAY_S = 86_400
 
+MEANING = "topic_meaning"
+"""Topics by meaning; see `topics`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
@@ -44,6 +47,7 @@ FEATURES = {
         Watched("output_tokens", _powers(1, 13)),
         Watched("language"),
         Watched("topic"),
+        Watched(MEANING),
         Watched("refused"),
         Watched("groundedness", tuple(step / 10 for step in range(1, 10))),
         # Scores of searches are cosines, sums of reciprocal ranks (to 0.05) or outputs of rerankers, of any sign.
@@ -62,7 +66,8 @@ FEATURES = {
 class Profile:
     """How one feature of one day's requests was spread. `day` counts from 1970 (UTC).
 
-    `collection` is empty for all requests to the model, whether they read one or not.
+    `collection` is empty for all requests to the model, whether they read one or not. `learned` is the day for whose
+    look the topics were learned, 0 for what is not learned: topics of two such days are not the same topics.
     """
 
     day: int
@@ -71,3 +76,4 @@ class Profile:
     collection: str
     feature: str
     counts: Mapping[str, int]
+    learned: int = 0

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class InferenceServiceStub:
     """InferenceService is the only service that runs weights.
-    Callers: gateway (all), retrieval (Embed, Rerank), guardrails (Classify, Generate), rollout (load, unload).
+    Callers: gateway (all), retrieval (Embed, Rerank), guardrails (Classify, Generate), tracing (Embed), rollout (load,
+    unload).
     Every call may end with RESOURCE_EXHAUSTED (queue full; retry_after_ms), UNAVAILABLE (engine failed or is not ready),
     NOT_FOUND (no such deployment), INVALID_ARGUMENT (the engine cannot do what was asked, or the input is too long).
     """
@@ -97,7 +98,8 @@ class InferenceServiceStub:
 
 class InferenceServiceServicer:
     """InferenceService is the only service that runs weights.
-    Callers: gateway (all), retrieval (Embed, Rerank), guardrails (Classify, Generate), rollout (load, unload).
+    Callers: gateway (all), retrieval (Embed, Rerank), guardrails (Classify, Generate), tracing (Embed), rollout (load,
+    unload).
     Every call may end with RESOURCE_EXHAUSTED (queue full; retry_after_ms), UNAVAILABLE (engine failed or is not ready),
     NOT_FOUND (no such deployment), INVALID_ARGUMENT (the engine cannot do what was asked, or the input is too long).
     """
@@ -250,7 +252,8 @@ def add_InferenceServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
     """InferenceService is the only service that runs weights.
-    Callers: gateway (all), retrieval (Embed, Rerank), guardrails (Classify, Generate), rollout (load, unload).
+    Callers: gateway (all), retrieval (Embed, Rerank), guardrails (Classify, Generate), tracing (Embed), rollout (load,
+    unload).
     Every call may end with RESOURCE_EXHAUSTED (queue full; retry_after_ms), UNAVAILABLE (engine failed or is not ready),
     NOT_FOUND (no such deployment), INVALID_ARGUMENT (the engine cannot do what was asked, or the input is too long).
     """
