@@ -108,6 +108,8 @@ async def test_a_cascade_is_one_tree_with_each_attempt_billed_once(rig, ask):
     ]
     assert [b[genai.REQUEST_MODEL] for _, b in billed] == ["small", "large"]
     assert sum(b[genai.COST_NANO_USD] for _, b in billed) == ctx.cost_nano_usd
+    assert [event.name for event in root.events] == [genai.EVENT_ESCALATED, genai.EVENT_FIRST_TOKEN]
+    assert root.events[0].attributes[genai.DEPLOYMENT] == "small"
     assert genai.USAGE_INPUT_TOKENS not in told
     # Calls to other services hang under their step.
     sent = [call.sent.traceparent.split("-")[2] for call in rig.engine.calls]

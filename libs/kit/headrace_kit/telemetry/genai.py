@@ -76,3 +76,11 @@ OPTIONS = "headrace.content.options"
 
 BILLED = "headrace.billed"
 """True on the one span per attempt whose tokens and cost count towards a trace's sums."""
+
+EVENT_FIRST_TOKEN = "headrace.first_token"  # noqa: S105
+EVENT_ESCALATED = "headrace.escalated"
+"""An answer of a cascade's stage was rejected; the next one is asked."""
+
+EVENT_FALLBACK = "headrace.fallback"
+EVENT_FINDING = "headrace.guard.finding"
+EVENT_CACHE_HIT = "headrace.cache.hit"

@@ -41,6 +41,10 @@ def _fill(span: Span, told: RequestSpan) -> None:
     span.name, span.kind, span.flags = told.name, _KINDS[told.kind], 1
     span.start_time_unix_nano, span.end_time_unix_nano = told.start_ns, told.end_ns
     _put(span.attributes, told.attributes)
+    for event in told.events:
+        _put(span.events.add(name=event.name, time_unix_nano=event.time_ns).attributes, event.attributes)
+    for link in told.links:
+        span.links.add(trace_id=span.trace_id, span_id=bytes.fromhex(link))
     if told.error:
         span.status.code, span.status.message = Status.STATUS_CODE_ERROR, told.error
 

@@ -15,7 +15,7 @@ from headrace_kit.telemetry.request_spans import spans_of
 from headrace_kit.telemetry.requests import Request, Unusable, unpacked
 from headrace_protos.tracing.v1.records_pb2 import TakeRecordsRequest
 from headrace_tracing.domain.content import Content
-from headrace_tracing.domain.spans import STATUSES, Span
+from headrace_tracing.domain.spans import STATUSES, Span, SpanEvent
 from headrace_tracing.otlp_api.decode import DEPTH, LATEST_NS, Decoded
 from headrace_tracing.otlp_api.said import content_of
 
@@ -69,6 +69,10 @@ def _spans(request: Request) -> list[Span]:
             status=_ERROR if told.error else _UNSET,
             status_message=told.error,
             attributes=_mapping(told.attributes, 0),
+            events=tuple(
+                SpanEvent(event.name, _time(event.time_ns), _mapping(event.attributes, 0)) for event in told.events
+            ),
+            links=tuple((_id(request.trace_id, 32), _id(link, 16)) for link in told.links),
             content=_of(place, content),
         )
         for place, told in enumerate(spans_of(request))
