@@ -1,7 +1,8 @@
 """`python -m benchmarks.tracing [PART ...] [--quick] [--json]`, or `make bench-tracing`.
 
-Parts: ingest (beside Phoenix), queries, gateway. Tracing (and Phoenix) has the first core, PostgreSQL and the load the
-second. CPU time of its processes is the figure to trust: on a busy machine spans by the clock tell of the machine.
+Parts: ingest (OTLP beside Phoenix, and the gateway's records), queries, gateway. Tracing (and Phoenix) has the first
+core, PostgreSQL and the load the second. CPU time of its processes is the figure to trust: on a busy machine spans by
+the clock tell of the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.tracing import gateway, peer, queries, serving
-from benchmarks.tracing.made import SPANS_OF_TRACE, Exports
+from benchmarks.tracing.made import SPANS, SPANS_OF_TRACE, Exports
+from benchmarks.tracing.records import Records
 
 PARTS = ("ingest", "queries", "gateway")
 WARM = 20_000
@@ -33,6 +35,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--spans", type=int, default=1_000_000, help="stored when questions are asked")
     parser.add_argument("--peer-spans", type=int, default=20_000, help="sent to Phoenix")
+    parser.add_argument("--record-spans", type=int, default=100_000, help="sent as the gateway's records")
+    parser.add_argument("--no-peer", action="store_true", help="without Phoenix")
     parser.add_argument("--queries", type=int, default=200, help="of each kind")
     parser.add_argument("--requests", type=int, default=5_000, help="of each row of the gateway")
     parser.add_argument("--rounds", type=int, default=5, help="with and without tracing")
@@ -42,7 +46,8 @@ def main() -> None:
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if given.quick:
-        given.spans, given.peer_spans, given.queries, given.requests, given.rounds = 20_000, 2_000, 20, 300, 1
+        given.spans, given.record_spans, given.peer_spans = 20_000, 10_000, 2_000
+        given.queries, given.requests, given.rounds = 20, 300, 1
     parts = given.parts or PARTS
     console = Console(width=None if sys.stdout.isatty() else 150)
 
@@ -70,17 +75,19 @@ def stored(given: argparse.Namespace, parts: Sequence[str], told: Callable[[str,
         if "queries" in parts:
             told("queries", asyncio.run(queries.queries(running, ours, given.queries)))
         if "ingest" in parts:
-            with peer.peer(running, ours.database, Path(folder)) as theirs:
-                serving.ingest(theirs, min(1_000, given.peer_spans // 4), seed=1)
-                rows.append(serving.ingest(theirs, given.peer_spans, seed=2))
+            rows.append(serving.ingest(ours, given.record_spans, seed=3, records=True))
+            if not given.no_peer:
+                with peer.peer(running, ours.database, Path(folder)) as theirs:
+                    serving.ingest(theirs, min(1_000, given.peer_spans // 4), seed=1)
+                    rows.append(serving.ingest(theirs, given.peer_spans, seed=2))
             told("ingest", rows)
 
 
 def _ingest(rows: list[dict[str, Any]], given: argparse.Namespace) -> Table:
-    size = Exports(0, 0, 0).size_bytes / 512
+    size, record = Exports(0, 0, 0).size_bytes / SPANS, Records(0, 0, 0).size_bytes / SPANS
     title = (
-        f"ingest: exports of 512 spans, {SPANS_OF_TRACE} a request, {size:.0f} bytes each on the wire, messages and "
-        f"passages included\ntargets: {SPANS_S:,} spans a second of one core, {MEMORY_MIB} MiB"
+        f"ingest: {SPANS} spans a message, {SPANS_OF_TRACE} a request, with messages and passages: {size:.0f} bytes "
+        f"each as OTLP, {record:.0f} as records\ntargets: {SPANS_S:,} spans a second of one core, {MEMORY_MIB} MiB"
     )
     table = _table(
         title, "", "spans", "spans/s\nby the clock", "CPU us a span\nservice", "spans a second\nof its core",
@@ -88,7 +95,7 @@ def _ingest(rows: list[dict[str, Any]], given: argparse.Namespace) -> Table:
     )  # fmt: skip
     for row in rows:
         per_core = 1e6 / row["cpu_us"]
-        ours = row is rows[0]
+        ours = row["place"].startswith("headrace")
         table.add_row(
             row["place"],
             f"{row['spans']:,}",

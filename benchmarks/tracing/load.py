@@ -1,6 +1,7 @@
 """Sends exports as fast as they are taken: `python -m benchmarks.tracing.load OPTIONS_AS_JSON` prints what it saw.
 
-Options: `address` (OTLP over gRPC), `exports`, `senders` (exports at one time), `start_ns`, `over_ns`, `seed`.
+Options: `address` (OTLP over gRPC), `records` (the gateway's in the place of OTLP), `exports`, `senders` (exports at
+one time), `start_ns`, `over_ns`, `seed`.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ import uvloop
 from grpc import aio
 
 from benchmarks.tracing.made import Exports
+from benchmarks.tracing.records import Records
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_RECORDS = "/headrace.tracing.v1.RecordService/TakeRecords"
 _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _PAUSE_S = 0.1
 
 
 async def main(options: dict[str, Any]) -> None:
     """Run and print."""
-    exports = iter(Exports(options["start_ns"], options["over_ns"], options["exports"], options["seed"]))
+    made = Records if options["records"] else Exports
+    exports = iter(made(options["start_ns"], options["over_ns"], options["exports"], options["seed"]))
     waits: list[float] = []
     refused = sent_bytes = 0
     async with aio.insecure_channel(options["address"]) as channel:
-        export = channel.unary_unary(_METHOD)
+        export = channel.unary_unary(_RECORDS if options["records"] else _METHOD)
 
         async def send() -> None:
             nonlocal refused, sent_bytes

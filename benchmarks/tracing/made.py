@@ -31,7 +31,7 @@ _TEXT = (
 )
 _WORDS = _TEXT.split()
 _MS = 10**6
-_FIRST = 10**15
+FIRST_NS = 10**15
 
 
 class Exports:
@@ -50,31 +50,25 @@ class Exports:
         self._raw = bytearray(request.SerializeToString())
         self.size_bytes = len(self._raw)
         self._ids: list[tuple[list[int], list[int], list[int]]] = []
-        self._spans = [list(self._found(span.span_id)) for span in request.resource_spans[0].scope_spans[0].spans]
+        self._spans = [list(places(self._raw, span.span_id)) for span in request.resource_spans[0].scope_spans[0].spans]
         self._times: list[tuple[int, int]] = []
         spans = request.resource_spans[0].scope_spans[0].spans
         for at in range(0, len(spans), SPANS_OF_TRACE):
             said = {pair.key: pair.value.string_value.encode() for pair in spans[at].attributes}
             self._ids.append(
                 (
-                    list(self._found(spans[at].trace_id)),
-                    list(self._found(said[genai.REQUEST_ID])),
-                    list(self._found(said[genai.CONVERSATION_ID])),
+                    list(places(self._raw, spans[at].trace_id)),
+                    list(places(self._raw, said[genai.REQUEST_ID])),
+                    list(places(self._raw, said[genai.CONVERSATION_ID])),
                 )
             )
         for moment in {moment for span in spans for moment in (span.start_time_unix_nano, span.end_time_unix_nano)}:
-            self._times += [(place, moment) for place in self._found(struct.pack("<Q", moment))]
+            self._times += [(place, moment) for place in places(self._raw, struct.pack("<Q", moment))]
         self._start_ns, self._step_ns, self._left = start_ns, over_ns // max(1, exports), exports
-
-    def _found(self, needle: bytes) -> Iterator[int]:
-        at = self._raw.find(needle)
-        while at >= 0:
-            yield at
-            at = self._raw.find(needle, at + 1)
 
     def __iter__(self) -> Iterator[bytes]:
         for number in range(self._left):
-            shift = self._start_ns - _FIRST + number * self._step_ns
+            shift = self._start_ns - FIRST_NS + number * self._step_ns
             for traces, requests, conversations in self._ids:
                 trace_id, other = self._random.randbytes(16), self._random.randbytes(16).hex().encode()
                 for place in traces:
@@ -92,49 +86,30 @@ class Exports:
             yield bytes(self._raw)
 
 
-def _export(chance: random.Random) -> ExportTraceServiceRequest:
-    request = ExportTraceServiceRequest()
-    of_resource = request.resource_spans.add()
-    of_resource.resource.attributes.extend(_pairs({"service.name": "gateway", "service.namespace": "headrace"}))
-    scope = of_resource.scope_spans.add()
-    for number in range(TRACES):
-        scope.spans.extend(_trace(chance, number))
-    return request
+def places(raw: bytes | bytearray, needle: bytes) -> list[int]:
+    """Where some bytes stand in others, each time."""
+    found, at = [], raw.find(needle)
+    while at >= 0:
+        found.append(at)
+        at = raw.find(needle, at + 1)
+    return found
 
 
-def _trace(chance: random.Random, number: int) -> list[Span]:
-    """A request that was guarded, given three passages, and answered by the second stage of a cascade."""
-    trace_id, ids = chance.randbytes(16), [chance.randbytes(8) for _ in range(SPANS_OF_TRACE)]
-    model, request_id = MODELS[number % len(MODELS)], f"{chance.getrandbits(128):032x}"
-    failed = number % 50 == 49
-    # No two moments of an export are the same number, and none is a number that something else of it could be.
-    moments = itertools.count(_FIRST + number * 40 * _MS + chance.randrange(_MS), _MS + 1013)
-    root: dict[str, Any] = {
-        genai.TENANT: TENANT,
-        genai.REQUEST_ID: request_id,
-        genai.CONFIG_HASH: "3c9f0d7a51e2",
-        genai.KEY_ID: "key-7",
-        "headrace.transport": "http",
-        "http.request.method": "POST",
-        "http.route": "/v1/chat/completions",
-        "http.response.status_code": 502 if failed else 200,
-        genai.OPERATION_NAME: genai.OPERATION_CHAT,
-        genai.PROVIDER_NAME: "headrace",
-        genai.REQUEST_MODEL: model,
-        genai.RESPONSE_ID: request_id,
-        genai.ARM: "candidate" if number % 10 == 0 else "baseline",
-        genai.DEPLOYMENT: "large",
-        genai.RESPONSE_MODEL: "large",
-        genai.RESPONSE_TIME_TO_FIRST_CHUNK: 0.05 + chance.random() / 4,
-        genai.CACHE: "miss",
-        genai.COLLECTIONS: ["handbook"],
-        genai.CONVERSATION_ID: f"talk-{chance.getrandbits(44):011x}",
-        genai.USER: f"user-{chance.randrange(5000)}",
-        genai.INPUT_MESSAGES: _messages("user", _text(chance, 40)),
-        genai.OUTPUT_MESSAGES: _messages("assistant", _text(chance, 120)),
-        genai.PASSAGES: _passages(chance),
-        genai.OPTIONS: '{"temperature":0.2,"max_tokens":256,"stream":true}',
+def request_of(chance: random.Random, number: int) -> dict[str, Any]:
+    """What differs between requests: model, arm, conversation, user, and whether it failed."""
+    return {
+        "model": MODELS[number % len(MODELS)],
+        "arm": "candidate" if number % 10 == 0 else "baseline",
+        "failed": number % 50 == 49,
+        "attributes": {
+            genai.CONVERSATION_ID: f"talk-{chance.getrandbits(44):011x}",
+            genai.USER: f"user-{chance.randrange(5000)}",
+        },
     }
+
+
+def steps_of(chance: random.Random) -> list[tuple[str, dict[str, Any]]]:
+    """The steps of a request that was guarded, given three passages, and answered by the second stage of a cascade."""
     attempt = {
         genai.BILLED: True,
         genai.OPERATION_NAME: genai.OPERATION_CHAT,
@@ -143,7 +118,7 @@ def _trace(chance: random.Random, number: int) -> list[Span]:
         genai.COST_NANO_USD: chance.randrange(1000, 90_000),
         genai.RESPONSE_FINISH_REASONS: ["stop"],
     }
-    steps: list[tuple[str, dict[str, Any]]] = [
+    return [
         ("guard input", {"headrace.policy": "standard", "headrace.checks": 4}),
         ("retrieve", {genai.COLLECTIONS: ["handbook"], "headrace.passages": 3}),
         ("guard retrieved", {"headrace.policy": "standard", "headrace.checks": 2}),
@@ -160,8 +135,57 @@ def _trace(chance: random.Random, number: int) -> list[Span]:
         ("guard output", {"headrace.policy": "standard", "headrace.checks": 4}),
         ("settle", {"headrace.ledger": "closed"}),
     ]  # fmt: skip
+
+
+def text(chance: random.Random, words: int) -> str:
+    """A sentence."""
+    return " ".join(chance.choices(_WORDS, k=words)).capitalize() + "."
+
+
+def _export(chance: random.Random) -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    of_resource = request.resource_spans.add()
+    of_resource.resource.attributes.extend(_pairs({"service.name": "gateway", "service.namespace": "headrace"}))
+    scope = of_resource.scope_spans.add()
+    for number in range(TRACES):
+        scope.spans.extend(_trace(chance, number))
+    return request
+
+
+def _trace(chance: random.Random, number: int) -> list[Span]:
+    """A request that was guarded, given three passages, and answered by the second stage of a cascade."""
+    trace_id, ids = chance.randbytes(16), [chance.randbytes(8) for _ in range(SPANS_OF_TRACE)]
+    asked, request_id = request_of(chance, number), f"{chance.getrandbits(128):032x}"
+    model, failed = asked["model"], asked["failed"]
+    # No two moments of an export are the same number, and none is a number that something else of it could be.
+    moments = itertools.count(FIRST_NS + number * 40 * _MS + chance.randrange(_MS), _MS + 1013)
+    root: dict[str, Any] = {
+        genai.TENANT: TENANT,
+        genai.REQUEST_ID: request_id,
+        genai.CONFIG_HASH: "3c9f0d7a51e2",
+        genai.KEY_ID: "key-7",
+        "headrace.transport": "http",
+        "http.request.method": "POST",
+        "http.route": "/v1/chat/completions",
+        "http.response.status_code": 502 if failed else 200,
+        genai.OPERATION_NAME: genai.OPERATION_CHAT,
+        genai.PROVIDER_NAME: "headrace",
+        genai.REQUEST_MODEL: model,
+        genai.RESPONSE_ID: request_id,
+        genai.ARM: asked["arm"],
+        genai.DEPLOYMENT: "large",
+        genai.RESPONSE_MODEL: "large",
+        genai.RESPONSE_TIME_TO_FIRST_CHUNK: 0.05 + chance.random() / 4,
+        genai.CACHE: "miss",
+        genai.COLLECTIONS: ["handbook"],
+        **asked["attributes"],
+        genai.INPUT_MESSAGES: _messages("user", text(chance, 40)),
+        genai.OUTPUT_MESSAGES: _messages("assistant", text(chance, 120)),
+        genai.PASSAGES: _passages(chance),
+        genai.OPTIONS: '{"temperature":0.2,"max_tokens":256,"stream":true}',
+    }
     spans = [_span(trace_id, ids[0], b"", f"chat {model}", next(moments), next(moments), root, failed)]
-    for span_id, (name, attributes) in zip(ids[1:], steps, strict=True):
+    for span_id, (name, attributes) in zip(ids[1:], steps_of(chance), strict=True):
         given = {genai.REQUEST_ID: request_id, genai.TENANT: TENANT, **attributes}
         spans.append(_span(trace_id, span_id, ids[0], name, next(moments), next(moments), given, False))
     spans[0].end_time_unix_nano = next(moments)
@@ -187,10 +211,6 @@ def _span(
     return span
 
 
-def _text(chance: random.Random, words: int) -> str:
-    return " ".join(chance.choices(_WORDS, k=words)).capitalize() + "."
-
-
 def _messages(role: str, text: str) -> str:
     return f'[{{"role":"{role}","parts":[{{"type":"text","content":"{text}"}}]}}]'
 
@@ -198,7 +218,7 @@ def _messages(role: str, text: str) -> str:
 def _passages(chance: random.Random) -> str:
     one = '{{"number":{0},"collection":"handbook","document_id":"doc-{1}","chunk_id":"c-{1}","text":"{2}","score":{3}}}'
     return (
-        f"[{','.join(one.format(at, chance.randrange(9999), _text(chance, 60), chance.random()) for at in (1, 2, 3))}]"
+        f"[{','.join(one.format(at, chance.randrange(9999), text(chance, 60), chance.random()) for at in (1, 2, 3))}]"
     )
 
 

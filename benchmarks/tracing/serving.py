@@ -98,11 +98,12 @@ def ours(running: Platform) -> Place:
     )
 
 
-def ingest(place: Place, spans: int, seed: int) -> dict[str, Any]:
-    """Send so many spans, and say what that took until all were in the database."""
+def ingest(place: Place, spans: int, seed: int, *, records: bool = False) -> dict[str, Any]:
+    """Send so many spans, as OTLP or as records of requests, and say what that took until all were in the database."""
     exports = max(1, spans // SPANS)
     options = {
         "address": place.address,
+        "records": records,
         "exports": exports,
         "senders": SENDERS,
         # of the last day, so that none is too old to be kept
@@ -127,7 +128,7 @@ def ingest(place: Place, spans: int, seed: int) -> dict[str, Any]:
         took_s = time.perf_counter() - began
         sent = exports * SPANS
         return {
-            "place": place.name,
+            "place": f"{place.name}, records" if records else place.name,
             "spans": sent,
             "missing": wanted - stored,
             "spans_s": sent / took_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_kit.telemetry import genai
-from headrace_tracing.domain.spans import Span, Usage
-from headrace_tracing.domain.summaries import cost_usd, summarise
+from headrace_tracing.domain.content import Content, Turn
+from headrace_tracing.domain.spans import REPORTED, Span, Usage
+from headrace_tracing.domain.summaries import cost_usd, merge, summarise
 from headrace_tracing.domain.tree import ordered, visible_to
 
 
@@ -115,3 +117,22 @@ def test_a_span_without_a_tenant_belongs_to_the_one_above_it(make_span):
     spans = [deeper, red, blue, below, nobody]
     assert visible_to(spans, "red") == [deeper, red, below]
     assert visible_to(spans, "blue") == [blue]
+
+
+def test_together_and_one_after_the_other_come_to_the_same(make_span):
+    root = make_span(
+        start=100, status="error", attributes={genai.REQUEST_MODEL: "m", genai.COLLECTIONS: ["b", "a"], genai.STAGE: 2}
+    )
+    spans = [
+        make_span(start=300, end_ns=5000, attributes={**billed(), genai.VERDICT: "rejected", genai.STAGE: 0}),
+        make_span(start=200, service="inference", attributes={REPORTED: True, genai.USAGE_INPUT_TOKENS: 3}),
+        root,
+        make_span(start=250, content=Content((Turn("user", "hello"),)), attributes={genai.CONVERSATION_ID: "talk"}),
+        make_span(start=260, status="error", attributes={genai.FINDINGS: ["input:pii.email:mask:2"]}),
+    ]
+    for order in itertools.permutations(spans):
+        alone = [summarise([span])[0] for span in order]
+        assert summarise(order) == [functools.reduce(merge, alone)]
+    (summary,) = summarise(spans)
+    assert (summary.failed, summary.unsure, summary.stages, summary.capture) == (2, 1, 3, 1)
+    assert (summary.findings, summary.collections, summary.session) == (("input:pii.email:mask",), ("a", "b"), "talk")

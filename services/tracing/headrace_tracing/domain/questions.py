@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import math
@@ -110,9 +111,10 @@ class Questions:
         if full and ADMIN not in who.scopes:
             raise Forbidden("content as it was sent needs the scope 'admin'", param="full")
         summary = await self._summary(trace_id, tenant)
-        spans = await self._store.spans(trace_id, tenant, MOST_SPANS)
+        spans, feedback = await asyncio.gather(
+            self._store.spans(trace_id, tenant, MOST_SPANS), self._store.feedback(trace_id)
+        )
         cut = len(spans) == MOST_SPANS
-        feedback = await self._store.feedback(trace_id)
         if tenant is not None:
             spans = visible_to(spans, tenant)
             feedback = [entry for entry in feedback if entry.tenant == tenant]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from headrace_kit.telemetry import genai
 from headrace_tracing.domain.features import features
-from headrace_tracing.domain.spans import Facts, Span, Summary, Usage
+from headrace_tracing.domain.spans import REPORTED, Facts, Span, Summary, Usage
 
 REJECTED = "rejected"
 """Verdict on an answer that its stage of a cascade was not sure enough of."""
@@ -23,42 +23,75 @@ _NOBODY = Facts()
 
 def summarise(spans: Iterable[Span]) -> list[Summary]:
     """One summary per trace and tenant, in that order. Give each span once: sums add up."""
-    made: dict[tuple[str, str], Summary] = {}
+    groups: dict[tuple[str, str], list[Span]] = {}
     for span in spans:
-        key = (span.trace_id, span.tenant)
-        alone = _alone(span)
-        made[key] = merge(made[key], alone) if key in made else alone
-    return [made[key] for key in sorted(made)]
+        groups.setdefault((span.trace_id, span.tenant), []).append(span)
+    return [_together(groups[key]) for key in sorted(groups)]
 
 
-def _alone(span: Span) -> Summary:
-    given = span.attributes
-    billed = given.get(genai.BILLED) is True
-    usage, model = span.usage, span.model
-    stage = given.get(genai.STAGE)
+def _together(spans: Sequence[Span]) -> Summary:
+    """The same as the summaries of each span merged, in one go."""
+    first, named = spans[0], None
+    end_ns = attempts = stages = failed = unsure = capture = 0
+    billed, reported = [0, 0, 0], [0, 0, 0]
+    session = ""
+    findings: list[str] = []
+    collections: list[str] = []
+    for span in spans:
+        given = span.attributes
+        if span.start_ns < first.start_ns:
+            first = span
+        if span.model and (named is None or span.start_ns < named.start_ns):
+            named = span
+        end_ns = max(end_ns, span.end_ns)
+        failed += span.status == "error"
+        counted = given.get(genai.BILLED) is True
+        if counted or given.get(REPORTED) is True:
+            _add(billed if counted else reported, span.usage)
+        if counted:
+            attempts += 1
+            unsure += given.get(genai.VERDICT) == REJECTED
+        stage = given.get(genai.STAGE)
+        if isinstance(stage, int) and 0 <= stage < 1000:
+            stages = max(stages, stage + 1)
+        if genai.CONVERSATION_ID in given:
+            session = max(session, _text(given[genai.CONVERSATION_ID]))
+        if genai.FINDINGS in given:
+            findings += map(_without_count, _texts(given[genai.FINDINGS]))
+        if genai.COLLECTIONS in given:
+            collections += _texts(given[genai.COLLECTIONS])
+        if span.content is not None:
+            capture = max(capture, 2 if span.sealed else 1)
+    failing = first.status == "error"
     return Summary(
-        span.trace_id,
-        span.tenant,
-        span.name,
-        "error" if span.status == "error" else "ok",
-        span.start_ns,
-        span.end_ns,
-        1,
-        usage if billed else _NONE,
-        _NONE if billed else usage,
-        1 if billed else 0,
-        _facts(span, model) if model else _NOBODY,
-        span.start_ns if model else None,
-        _text(given.get(genai.ERROR_TYPE)) if span.status == "error" else "",
-        _text(given.get(genai.CONVERSATION_ID)),
-        stage + 1 if isinstance(stage, int) and 0 <= stage < 1000 else 0,
-        listed(_without_count(found) for found in _texts(given.get(genai.FINDINGS))),
-        listed(_texts(given.get(genai.COLLECTIONS))),
-        (span.service,) if span.service else (),
-        0 if span.content is None else 2 if span.sealed else 1,
-        failed=1 if span.status == "error" else 0,
-        unsure=1 if billed and given.get(genai.VERDICT) == REJECTED else 0,
+        first.trace_id,
+        first.tenant,
+        first.name,
+        "error" if failing else "ok",
+        first.start_ns,
+        end_ns,
+        len(spans),
+        Usage(*billed) if attempts else _NONE,
+        Usage(*reported) if any(reported) else _NONE,
+        attempts,
+        _facts(named, named.model) if named is not None else _NOBODY,
+        named.start_ns if named is not None else None,
+        _text(first.attributes.get(genai.ERROR_TYPE)) if failing else "",
+        session,
+        stages,
+        listed(findings),
+        listed(collections),
+        listed(span.service for span in spans if span.service),
+        capture,
+        failed=failed,
+        unsure=unsure,
     )
+
+
+def _add(sums: list[int], usage: Usage) -> None:
+    sums[0] += usage.input_tokens
+    sums[1] += usage.output_tokens
+    sums[2] += usage.cost_nano_usd
 
 
 def _facts(span: Span, model: str) -> Facts:
