@@ -54,8 +54,9 @@ def test_every_service_has_its_ports(settings):
 
 def test_ports_named_in_the_config_are_followed(settings, tmp_path):
     config = tmp_path / "headrace.yaml"
-    ports = "services:\n  gateway: {listen: {http_port: 18000, ops_port: 18002}}\n  tracing: {otlp_port: 14317}\n"
-    config.write_text(settings.config.read_text().replace("services:\n", ports, 1))
+    ports = "services:\n  gateway: {listen: {http_port: 18000, ops_port: 18002}}\n"
+    text = settings.config.read_text().replace("services:\n", ports, 1)
+    config.write_text(text.replace("  tracing: {", "  tracing: {otlp_port: 14317, ", 1))
     made = plan.make(Settings(settings.data_dir, config=config, triton_env=settings.triton_env))
     gateway = next(unit for unit in made.units if unit.name == "gateway")
     assert gateway.ports == {"gateway http": 18000, "gateway grpc": 7801, "gateway ops": 18002}
