@@ -1,4 +1,4 @@
-"""`python -m benchmarks.guardrails [injection|pii|streams|train] [--data DIR] [--models DIR] [--splits N]`.
+"""`python -m benchmarks.guardrails [injection|pii|streams|rpc|train] [--data DIR] [--models DIR] [--splits N]`.
 
 `train` writes the ensemble that comes with headrace anew. The models are those of the local platform's catalogue: the
 folder of `minilm` with `model.onnx` and `tokenizer.json`.
@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.guardrails import injection, personal, sources, streams
+from benchmarks.guardrails import injection, personal, rpc, sources, streams
 from headrace_guardrails.injection.ensemble import BUILT_IN, write
 
 _BUDGET = 0.008
@@ -24,14 +24,14 @@ _console = Console()
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guardrails", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["injection", "pii", "streams", "train"], default=[])
+    parser.add_argument("parts", nargs="*", choices=["injection", "pii", "streams", "rpc", "train"], default=[])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HEADRACE_DATA", "../shared/data")))
     parser.add_argument("--models", type=Path, help="Folder with model.onnx and tokenizer.json of all-MiniLM-L6-v2.")
     parser.add_argument("--splits", type=int, default=100_000, help="Random splits of texts with planted values.")
     options = parser.parse_args()
     if not (options.data / "guardrails").is_dir():
         sys.exit(f"no folder {options.data / 'guardrails'}: name its parent by HEADRACE_DATA or --data")
-    parts = options.parts or ["injection", "pii", "streams"]
+    parts = options.parts or ["injection", "pii", "streams", "rpc"]
     if {"injection", "train"} & set(parts):
         if options.models is None:
             sys.exit("name the folder of the embedding's model.onnx and tokenizer.json by --models")
@@ -40,6 +40,8 @@ def main() -> None:
         _pii(options.data)
     if "streams" in parts:
         _streams(options.splits)
+    if "rpc" in parts:
+        _console.print(f"leaks in {options.splits} random splits through CheckStream: {rpc.leaks(options.splits)}")
 
 
 def _injection(data: Path, models: Path, *, save: bool) -> None:

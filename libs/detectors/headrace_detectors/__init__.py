@@ -9,6 +9,7 @@ Pure functions of the text: nothing here reads a file, a clock, the environment 
 from headrace_detectors._code import CODE_KINDS
 from headrace_detectors._instructions import INSTRUCTION_KINDS
 from headrace_detectors._lane import HOLD_BYTES
+from headrace_detectors._language import LANGUAGES
 from headrace_detectors._payloads import ENCODED_KINDS
 from headrace_detectors._pii import PII_KINDS
 from headrace_detectors._secrets import SECRET_KINDS
@@ -27,6 +28,7 @@ from headrace_detectors.specs import (
     Code,
     Encoded,
     Instructions,
+    Language,
     Length,
     Patterns,
     Pii,
@@ -45,6 +47,7 @@ __all__ = [
     "ENCODED_KINDS",
     "HOLD_BYTES",
     "INSTRUCTION_KINDS",
+    "LANGUAGES",
     "PII_KINDS",
     "SECRET_KINDS",
     "UNICODE_KINDS",
@@ -60,6 +63,7 @@ __all__ = [
     "Extra",
     "Finding",
     "Instructions",
+    "Language",
     "Length",
     "Patterns",
     "Pii",

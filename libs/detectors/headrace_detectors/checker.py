@@ -23,6 +23,7 @@ from headrace_detectors.specs import (
     Code,
     Encoded,
     Instructions,
+    Language,
     Length,
     Patterns,
     Pii,
@@ -31,7 +32,7 @@ from headrace_detectors.specs import (
     Urls,
     nearest,
 )
-from headrace_detectors.stream import LengthLimit, StreamChecker
+from headrace_detectors.stream import LanguageLimit, LengthLimit, Limit, StreamChecker
 
 _PATTERN_CHARS = 4096
 _FOUND_IN_SMALL_TEXTS = ("", "\n", " ", "a", "0")
@@ -40,7 +41,7 @@ _FOUND_IN_SMALL_TEXTS = ("", "\n", " ", "a", "0")
 class Checker:
     """The checks of one direction of a policy, compiled once. Immutable; safe to use from several threads."""
 
-    def __init__(self, rules: Sequence[Rule], limits: Sequence[LengthLimit] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule], limits: Sequence[Limit] = ()) -> None:
         by_view: dict[View, list[tuple[int, Rule]]] = {}
         for order, rule in enumerate(rules):
             by_view.setdefault(rule.pattern.view, []).append((order, rule))
@@ -79,10 +80,10 @@ def compile_checks(specs: Iterable[CheckSpec]) -> Checker:
             its path begins with the index of the check, for example `[2].patterns.ticket`.
     """
     rules: list[Rule] = []
-    limits: list[LengthLimit] = []
+    limits: list[Limit] = []
     for index, spec in enumerate(specs):
         try:
-            if isinstance(spec, Length):
+            if isinstance(spec, Length | Language):
                 limits.append(_limit(spec))
             else:
                 rules.extend(_rules(spec))
@@ -91,9 +92,11 @@ def compile_checks(specs: Iterable[CheckSpec]) -> Checker:
     return Checker(rules, limits)
 
 
-def _limit(spec: Length) -> LengthLimit:
-    if spec.action is Action.MASK:
-        raise BadCheck("a length cannot be masked; use another action", path="action")
+def _limit(spec: Length | Language) -> Limit:
+    if spec.action in (Action.MASK, Action.ALLOW):
+        raise BadCheck(f"a {spec.check} cannot be masked or allowed; use another action", path="action")
+    if isinstance(spec, Language):
+        return LanguageLimit(frozenset(spec.allow), spec.action, spec.threshold)
     if spec.max_chars < 1:
         raise BadCheck("must be 1 or more", path="max_chars")
     return LengthLimit(spec.max_chars, spec.action)
@@ -128,8 +131,8 @@ def _rules(spec: CheckSpec) -> list[Rule]:
             if not spec.patterns:
                 raise BadCheck("needs at least one pattern", path="patterns")
             patterns = [_user_pattern(name, source) for name, source in spec.patterns.items()]
-        case Length():
-            raise AssertionError("a length is a limit, not a rule")
+        case Length() | Language():
+            raise AssertionError(f"a {spec.check} is a limit, not a rule")
     return [Rule(spec.check, pattern, spec.action, threshold) for pattern in patterns]
 
 

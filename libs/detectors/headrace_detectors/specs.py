@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from headrace_detectors._code import CODE_KINDS
 from headrace_detectors._instructions import INSTRUCTION_KINDS
+from headrace_detectors._language import LANGUAGES
 from headrace_detectors._payloads import ENCODED_KINDS
 from headrace_detectors._pii import PII_KINDS
 from headrace_detectors._secrets import SECRET_KINDS
@@ -110,6 +111,22 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """A text in another language than those that are allowed. It cannot be masked.
+
+    Attributes:
+        allow: codes of `LANGUAGES`, at least one. Text whose language cannot be told passes.
+        action: anything but `mask`.
+        threshold: least sureness, 0 to 1, at which a finding counts.
+    """
+
+    check: ClassVar[str] = "language"
+    allow: tuple[str, ...]
+    action: Action = Action.BLOCK
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
     """Payloads in disguise (base64, ROT13, leetspeak, ...): decoded, and held against orders and tokens.
 
@@ -189,14 +206,26 @@ class Canary:
     action: Action = Action.BLOCK
 
 
-CheckSpec = Pii | Secrets | BanList | Patterns | Tricks | Length | Encoded | Instructions | Code | Urls | Canary
-
-CHECKS: Mapping[str, type[CheckSpec]] = MappingProxyType(
-    {
-        spec.check: spec
-        for spec in (Pii, Secrets, BanList, Patterns, Tricks, Length, Encoded, Instructions, Code, Urls, Canary)
-    }
+CheckSpec = (
+    Pii | Secrets | BanList | Patterns | Tricks | Length | Language | Encoded | Instructions | Code | Urls | Canary
 )
+
+_SPECS: tuple[type[CheckSpec], ...] = (
+    Pii,
+    Secrets,
+    BanList,
+    Patterns,
+    Tricks,
+    Length,
+    Language,
+    Encoded,
+    Instructions,
+    Code,
+    Urls,
+    Canary,
+)
+
+CHECKS: Mapping[str, type[CheckSpec]] = MappingProxyType({spec.check: spec for spec in _SPECS})
 """Every check by its name in a config."""
 
 
@@ -248,6 +277,16 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _languages(value: object) -> tuple[str, ...]:
+    codes = _strings(value)
+    if not codes:
+        raise ValueError("needs at least one language")
+    for code in codes:
+        if code not in LANGUAGES:
+            raise ValueError(f"no language that can be told: {code!r}{nearest(code, LANGUAGES)}")
+    return codes
+
+
 def _named_strings(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
         raise ValueError("must map names to strings")
@@ -278,6 +317,7 @@ _READERS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "words": _strings,
         "tokens": _strings,
         "allow_hosts": _strings,
+        "allow": _languages,
         "patterns": _named_strings,
         "name": _string,
         "threshold": _number,

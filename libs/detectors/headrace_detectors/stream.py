@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from headrace_detectors._lane import Hit, Lane, LaneState
+from headrace_detectors._language import WINDOW_CHARS, guess
 from headrace_detectors.findings import Action, Extra, Finding, most_severe
 from headrace_detectors.session import Session
 
 _AFTER_LANES = 1_000_000
 """Findings of other checks stand behind those of the lanes, where both are as sure."""
+
+
+class Watch(Protocol):
+    """What is known of a whole text so far, and not of a place in it. Used by one stream."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last code point must wait: at the end of the text something may be found that is told of it."""
+
+    def see(self, delta: str, *, final: bool) -> list[Finding]:
+        """Take a piece; returns what is found. A finding is one code point long, and it is in this piece or ends where
+        it begins."""
+
+
+class Limit(Protocol):
+    """What holds for whole texts."""
+
+    def watch(self) -> Watch:
+        """Begin to watch a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +41,67 @@ class LengthLimit:
     max_chars: int
     action: Action
 
+    def watch(self) -> Watch:
+        """See `Limit`."""
+        return _LengthWatch(self)
+
+
+@dataclass(slots=True)
+class _LengthWatch:
+    limit: LengthLimit
+    chars: int = 0
+    waits: bool = False
+
+    def see(self, delta: str, *, final: bool) -> list[Finding]:
+        """See `Watch`."""
+        before, self.chars = self.chars, self.chars + len(delta)
+        most = self.limit.max_chars
+        if not before <= most < self.chars:
+            return []
+        return [Finding("length", "too_long", most, most + 1, 1.0, self.limit.action)]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageLimit:
+    """Languages that a text may be in, and what happens to one in another; told `WINDOW_CHARS` at a time."""
+
+    allow: frozenset[str]
+    action: Action
+    threshold: float
+
+    def watch(self) -> Watch:
+        """See `Limit`."""
+        return _LanguageWatch(self)
+
+
+@dataclass(slots=True)
+class _LanguageWatch:
+    limit: LanguageLimit
+    window: str = ""
+    seen: int = 0
+    told: set[str] = field(default_factory=set)
+    waits: bool = True
+
+    def see(self, delta: str, *, final: bool) -> list[Finding]:
+        """See `Watch`. Each language is told once, where the window ends that it was first seen in."""
+        text = self.window + delta
+        whole = len(text) - len(text) % WINDOW_CHARS
+        found = []
+        for start in range(0, whole, WINDOW_CHARS):
+            found += self._judge(text[start : start + WINDOW_CHARS])
+        self.window = text[whole:]
+        if final and self.window:
+            found += self._judge(self.window)
+        return found
+
+    def _judge(self, window: str) -> list[Finding]:
+        self.seen += len(window)
+        language, score = guess(window)
+        if not language or language in self.limit.allow | self.told or score < self.limit.threshold:
+            return []
+        self.told.add(language)
+        return [Finding("language", language, self.seen - 1, self.seen, round(score, 4), self.limit.action)]
+
 
 class StreamChecker:
     """Judges a text that arrives in pieces; made by `Checker.stream`. Not thread-safe.
@@ -28,11 +110,11 @@ class StreamChecker:
     However the text is cut into pieces, what comes out is the same, and so are the findings.
     """
 
-    __slots__ = ("_action", "_base", "_findings", "_finished", "_lanes", "_limits", "_open", "_pending", "_session")
+    __slots__ = ("_action", "_base", "_findings", "_finished", "_lanes", "_open", "_pending", "_session", "_watches")
 
-    def __init__(self, lanes: Sequence[Lane], limits: Sequence[LengthLimit], session: Session) -> None:
+    def __init__(self, lanes: Sequence[Lane], limits: Sequence[Limit], session: Session) -> None:
         self._lanes = [LaneState(lane) for lane in lanes]
-        self._limits = list(limits)
+        self._watches = [limit.watch() for limit in limits]
         self._session = session
         self._pending = ""
         self._base = 0
@@ -100,7 +182,7 @@ class StreamChecker:
         if self.blocked:
             return ""
         self._pending += delta
-        new, decided = self._search(final=final)
+        new, decided = self._search(delta, final=final)
         if any(hit.finding.action.withholds for hit in (*new, *self._open)):
             self._report(_reported(sorted(self._open + new, key=_position)))
             self._pending = ""
@@ -115,7 +197,7 @@ class StreamChecker:
         self._open = self._open[len(ready) :]
         return self._release(cut, ready)
 
-    def _search(self, *, final: bool) -> tuple[list[Hit], int]:
+    def _search(self, delta: str, *, final: bool) -> tuple[list[Hit], int]:
         """What is new in all lanes, and how many characters of what is pending are decided in all of them."""
         decided = len(self._pending)
         new: list[Hit] = []
@@ -123,11 +205,10 @@ class StreamChecker:
             hits, of_lane = lane.search(self._pending, self._base, final=final)
             new += hits
             decided = min(decided, of_lane)
-        chars = self._base + len(self._pending)
-        for limit in [limit for limit in self._limits if chars > limit.max_chars]:
-            self._limits.remove(limit)
-            over = Finding("length", "too_long", limit.max_chars, limit.max_chars + 1, 1.0, limit.action)
-            new.append(Hit(over, "", removable=False, order=-1))
+        for watch in self._watches:
+            new += [Hit(found, "", removable=False, order=-1) for found in watch.see(delta, final=final)]
+            if watch.waits and not final:
+                decided = min(decided, max(0, len(self._pending) - 1))
         return new, decided
 
     def _release(self, cut: int, ready: list[Hit]) -> str:

@@ -110,6 +110,13 @@ def test_odd_texts_do_no_harm(text):
         ({"output": [{"check": "regex", "patterns": {}}]}, "output[0].patterns", "at least one"),
         ({"output": [{"check": "length", "max_chars": 0}]}, "output[0].max_chars", "1 or more"),
         ({"output": [{"check": "length", "max_chars": 5, "action": "mask"}]}, "output[0].action", "cannot be masked"),
+        ({"input": [{"check": "language", "allow": []}]}, "input[0].allow", "at least one"),
+        (
+            {"input": [{"check": "language", "allow": ["en", "english"]}]},
+            "input[0].allow",
+            "did you mean `en`|there are",
+        ),
+        ({"input": [{"check": "language", "allow": ["en"], "action": "mask"}]}, "input[0].action", "cannot be masked"),
     ],
 )
 def test_a_bad_policy_is_refused_where_it_is_wrong(section, path, message):
@@ -137,6 +144,7 @@ def test_every_check_can_be_read():
         "ban_list": {"words": ["x"]},
         "regex": {"patterns": {"a": "b"}},
         "length": {"max_chars": 5},
+        "language": {"allow": ["en"]},
         "canary": {"tokens": ["a1b2c3d4e5"]},
     }
     for name, kind in CHECKS.items():

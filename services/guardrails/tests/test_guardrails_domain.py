@@ -13,6 +13,7 @@ from headrace_detectors import (
     DIRECTIONS,
     ENCODED_KINDS,
     INSTRUCTION_KINDS,
+    LANGUAGES,
     PII_KINDS,
     SECRET_KINDS,
     UNICODE_KINDS,
@@ -116,6 +117,7 @@ def test_tier_1_names_the_setting_that_it_cannot_build():
 
 def test_the_config_offers_exactly_what_the_detectors_have():
     assert get_args(config.PiiKind) == PII_KINDS
+    assert get_args(config.LanguageCode) == LANGUAGES
     assert get_args(config.SecretKind) == SECRET_KINDS
     assert get_args(config.TrickKind) == UNICODE_KINDS
     assert get_args(config.EncodedKind) == ENCODED_KINDS

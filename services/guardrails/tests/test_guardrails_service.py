@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from grpc import aio
@@ -28,6 +29,9 @@ guardrails:
       - {check: pii, kinds: [email], action: mask}
       - {check: ban_list, words: [project-bluebird], action: block}
       - {check: regex, patterns: {ticket: 'TICK-\\d+'}, action: flag}
+  english:
+    output:
+      - {check: language, allow: [en], action: block}
 services: {guardrails: {max_text_bytes: 2000}}
 telemetry: {sample: 0%}
 """
@@ -121,10 +125,31 @@ async def test_a_blocked_stream_ends_at_once(world):
     assert "bluebird" not in "".join(answer.text for answer in answers)
 
 
+async def test_no_split_of_a_stream_lets_a_masked_value_out(world):
+    chance = random.Random(5)
+    for _ in range(150):
+        name = "".join(chance.choices("abcdefgh", k=6))
+        text = f"so {'very ' * chance.randrange(4)}write to {name}@mail.example.org (TICK-{chance.randrange(99)}) soon"
+        cuts = sorted(chance.sample(range(1, len(text)), chance.randrange(1, 30)))
+        pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        out = "".join(answer.text for answer in await world.stream(*pieces))
+        assert out == text.replace(f"{name}@mail.example.org", "[EMAIL_1]"), pieces
+
+
+async def test_a_stream_in_a_language_that_is_not_allowed_ends(world):
+    german = "Der Zug ist heute nicht zu spät und wir sind auch da. " * 6
+    answers = await world.stream(*german, policy="english")
+    assert answers[-1].end and answers[-1].action == pb.ACTION_BLOCK
+    assert [found.kind for answer in answers for found in answer.findings] == ["de"]
+    english = "The train is not late today and we are there. " * 6
+    assert "".join(answer.text for answer in await world.stream(english, policy="english")) == english
+
+
 async def test_policies_are_listed_with_their_checks(world):
     answer = await world.peer.unary(world.stub.ListPolicies, pb.ListPoliciesRequest(), Outbound(ME))
-    (policy,) = answer.policies
-    assert policy.name == "standard"
+    policies = {policy.name: policy for policy in answer.policies}
+    assert set(policies) == {"standard", "english"}
+    policy = policies["standard"]
     assert [(check.direction, check.check, check.action, check.tier) for check in policy.checks] == [
         (pb.DIRECTION_INPUT, "pii", pb.ACTION_MASK, 1),
         (pb.DIRECTION_INPUT, "ban_list", pb.ACTION_BLOCK, 1),

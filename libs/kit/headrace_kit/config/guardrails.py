@@ -54,6 +54,43 @@ InstructionKind = Literal[
     "override", "leak", "persona", "conceal", "to_machines", "role_tokens", "tool_syntax", "hidden_text"
 ]
 CodeKind = Literal["sql", "shell", "html"]
+LanguageCode = Literal[
+    "ar",
+    "bg",
+    "bn",
+    "cs",
+    "da",
+    "de",
+    "el",
+    "en",
+    "es",
+    "fa",
+    "fi",
+    "fr",
+    "he",
+    "hi",
+    "hu",
+    "hy",
+    "id",
+    "it",
+    "ja",
+    "ka",
+    "ko",
+    "nb",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "ru",
+    "sv",
+    "ta",
+    "te",
+    "th",
+    "tr",
+    "uk",
+    "vi",
+    "zh",
+]
 UrlKind = Literal["image", "data_link", "ip_host", "data_uri", "unknown_host"]
 
 _THRESHOLD = "Least confidence, 0 to 1, at which a finding counts."
@@ -148,6 +185,16 @@ class LengthCheck(Section):
     check: Literal["length"] = "length"
     max_chars: int = Field(ge=1, le=10_000_000, description="Most characters (Unicode code points).")
     action: Unmaskable = Field("block", description="What to do with a longer one.")
+
+
+class LanguageCheck(Section):
+    """A text in another language than those that are allowed, by its script and small words. What cannot be told, such
+    as code or a few words, passes. On an answer that streams up to 200 characters have gone out when it is known."""
+
+    check: Literal["language"] = "language"
+    allow: tuple[LanguageCode, ...] = Field(min_length=1, description="Languages that are allowed, by ISO 639-1 code.")
+    action: Unmaskable = Field("block", description="What to do with text in another one.")
+    threshold: float = Field(0.5, ge=0, le=1, description=_THRESHOLD)
 
 
 class EncodedCheck(Section):
@@ -328,6 +375,7 @@ Check = Annotated[
     | RegexCheck
     | UnicodeCheck
     | LengthCheck
+    | LanguageCheck
     | EncodedCheck
     | InstructionsCheck
     | CodeCheck
