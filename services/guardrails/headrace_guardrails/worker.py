@@ -15,6 +15,8 @@ import sys
 from functools import cache
 from typing import Any
 
+from headrace_guardrails import gazetteer
+
 _SPACY = {"PERSON": "person", "GPE": "location", "LOC": "location", "FAC": "location", "ORG": "organization"}
 
 
@@ -33,9 +35,15 @@ def _names(job: dict[str, Any]) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
     for entity in _pipeline(job["model"])(job["text"]).ents:
         kind = _SPACY.get(entity.label_)
-        if kind is not None and kind in wanted:
+        if kind is not None:
             found.append((kind, entity.start_char, entity.end_char))
-    return found
+    people = [(start, end) for kind, start, end in found if kind == "person"]
+    more = [("location", *span) for span in gazetteer.places(job["text"])]
+    more += [("person", *span) for span in gazetteer.people(job["text"], people)]
+    for kind, start, end in more:
+        if not any(other == kind and start < until and since < end for other, since, until in found):
+            found.append((kind, start, end))
+    return sorted((one for one in found if one[0] in wanted), key=lambda one: one[1:])
 
 
 @cache
@@ -73,6 +81,7 @@ def _load(job: dict[str, Any]) -> list[tuple[str, int, int]]:
     wanted = job["job"]
     if wanted["do"] == "names":
         _pipeline(wanted["model"])
+        gazetteer.load()
     else:
         _validator(wanted["name"], _arguments(wanted))
     return []

@@ -309,7 +309,8 @@ EntityKind = Literal["person", "location", "organization"]
 
 
 class NamesCheck(Costly):
-    """Names of people, places and organizations, by spaCy; the service needs the extra `names`."""
+    """Names of people, places and organizations, by spaCy, lists of places and the words around; the service needs the
+    extra `names`."""
 
     check: Literal["names"] = "names"
     kinds: tuple[EntityKind, ...] = Field(("person", "location"), min_length=1, description="What to look for.")
