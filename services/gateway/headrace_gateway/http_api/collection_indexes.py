@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -12,9 +12,9 @@ from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, query
+from headrace_gateway.http_api.retrieval import ONE, RetrievalApi, listed_job
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import shown
-from headrace_gateway.ports import Services
 from headrace_protos.retrieval.v1 import indexes_pb2 as pb
 
 
@@ -33,20 +33,15 @@ class Reindex(Struct, forbid_unknown_fields=True):
 _reindex = msgspec.json.Decoder(Reindex)
 
 
-class CollectionIndexesApi:
+class CollectionIndexesApi(RetrievalApi):
     """Index versions, passed on to retrieval."""
-
-    def __init__(self, services: Services, max_body_bytes: Callable[[], int]) -> None:
-        self._services = services
-        self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        one = "/v1/collections/{collection}"
         return [
-            Route("GET", f"{one}/indexes", self.list_indexes),
-            Route("POST", f"{one}/reindex", self.reindex, body=Reindex),
-            Route("DELETE", f"{one}/reindex", self.cancel),
+            Route("GET", f"{ONE}/indexes", self.list_indexes),
+            Route("POST", f"{ONE}/reindex", self.reindex, body=Reindex),
+            Route("DELETE", f"{ONE}/reindex", self.cancel),
         ]
 
     async def list_indexes(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
@@ -67,7 +62,7 @@ class CollectionIndexesApi:
             again=body.again,
         )
         job = await self._call(visit, "Reindex", sent)
-        return json_response(_job(shown(job)), visit.ctx, 202)
+        return json_response(listed_job(job), visit.ctx, 202)
 
     async def cancel(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """Give up the index version that is being built."""
@@ -76,15 +71,8 @@ class CollectionIndexesApi:
         await self._call(visit, "CancelReindex", pb.CancelReindexRequest(collection=name))
         return json_response({"name": name, "cancelled": True}, visit.ctx)
 
-    async def _call(self, visit: Visit, method: str, request: Any) -> Any:
-        return await self._services.call(visit.ctx, "retrieval", method, request, timeout_s=30.0)
-
 
 def _version(version: pb.IndexVersion) -> dict[str, Any]:
     made = shown(version)
-    made["job"] = _job(made["job"]) if made["job"] is not None else None
+    made["job"] = listed_job(version.job) if version.HasField("job") else None
     return made
-
-
-def _job(job: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in job.items() if key != "errors"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -12,9 +12,9 @@ from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, query, whole_number
+from headrace_gateway.http_api.retrieval import ONE, RetrievalApi, listed_job
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import shown
-from headrace_gateway.ports import Services
 from headrace_protos.retrieval.v1 import jobs_pb2 as jobs_pb
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
 
@@ -31,22 +31,17 @@ _JOBS = _PAGE | {"state"}
 _dead_letters = msgspec.json.Decoder(DeadLetters)
 
 
-class CollectionJobsApi:
+class CollectionJobsApi(RetrievalApi):
     """Jobs and dead letters, passed on to retrieval."""
-
-    def __init__(self, services: Services, max_body_bytes: Callable[[], int]) -> None:
-        self._services = services
-        self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        one = "/v1/collections/{collection}"
         return [
-            Route("GET", f"{one}/jobs", self.list_jobs, query=_JOBS),
-            Route("GET", f"{one}/jobs/{{job}}", self.get_job),
-            Route("GET", f"{one}/dead-letters", self.list_dead_letters, query=_PAGE),
-            Route("POST", f"{one}/dead-letters/retry", self.retry_dead_letters, body=DeadLetters),
-            Route("POST", f"{one}/dead-letters/drop", self.drop_dead_letters, body=DeadLetters),
+            Route("GET", f"{ONE}/jobs", self.list_jobs, query=_JOBS),
+            Route("GET", f"{ONE}/jobs/{{job}}", self.get_job),
+            Route("GET", f"{ONE}/dead-letters", self.list_dead_letters, query=_PAGE),
+            Route("POST", f"{ONE}/dead-letters/retry", self.retry_dead_letters, body=DeadLetters),
+            Route("POST", f"{ONE}/dead-letters/drop", self.drop_dead_letters, body=DeadLetters),
         ]
 
     async def list_jobs(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
@@ -59,7 +54,7 @@ class CollectionJobsApi:
             after=asked.get("after", ""),
         )
         found = await self._call(visit, "ListJobs", sent)
-        return json_response({"object": "list", "data": [_job(job) for job in found.jobs]}, visit.ctx)
+        return json_response({"object": "list", "data": [listed_job(job) for job in found.jobs]}, visit.ctx)
 
     async def get_job(self, visit: Visit, request: Request, parameters: Mapping[str, str]) -> Response:
         """How far an ingestion is, and what went wrong."""
@@ -90,11 +85,3 @@ class CollectionJobsApi:
         sent = jobs_pb.DropDeadLettersRequest(collection=parameters["collection"], ids=body.ids, all=body.all)
         done = await self._call(visit, "DropDeadLetters", sent)
         return json_response({"dropped": done.dropped}, visit.ctx)
-
-    async def _call(self, visit: Visit, method: str, request: Any) -> Any:
-        return await self._services.call(visit.ctx, "retrieval", method, request, timeout_s=30.0)
-
-
-def _job(job: pb.Job) -> dict[str, Any]:
-    """A job of a list, which has no errors."""
-    return {key: value for key, value in shown(job).items() if key != "errors"}

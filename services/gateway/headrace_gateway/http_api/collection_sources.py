@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -11,9 +10,9 @@ from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import Nothing, decode, flag, query, whole_number
+from headrace_gateway.http_api.retrieval import ONE, RetrievalApi
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import shown
-from headrace_gateway.ports import Services
 from headrace_protos.retrieval.v1 import sources_pb2 as pb
 
 _WAIT_S = 600.0
@@ -23,15 +22,12 @@ _PAGE = frozenset({"limit", "after"})
 _nothing = msgspec.json.Decoder(Nothing)
 
 
-class CollectionSourcesApi:
+class CollectionSourcesApi(RetrievalApi):
     """Sources, passed on to retrieval."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        all_ = "/v1/collections/{collection}/sources"
+        all_ = f"{ONE}/sources"
         return [
             Route("GET", all_, self.list_sources),
             Route("POST", f"{all_}/{{source}}/sync", self.sync_source, query=_WAIT, body=Nothing, body_optional=True),
@@ -65,6 +61,3 @@ class CollectionSourcesApi:
         )
         found = await self._call(visit, "ListRefusals", sent)
         return json_response({"object": "list", "data": [shown(one) for one in found.refusals]}, visit.ctx)
-
-    async def _call(self, visit: Visit, method: str, request: Any, timeout_s: float = 30.0) -> Any:
-        return await self._services.call(visit.ctx, "retrieval", method, request, timeout_s=timeout_s)

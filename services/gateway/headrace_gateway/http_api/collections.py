@@ -12,6 +12,7 @@ from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, flag, query, whole_number
+from headrace_gateway.http_api.retrieval import ONE, RetrievalApi
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.uploads import FIELDS, Acl, read_form
 from headrace_gateway.http_api.values import object_of, struct_of, time_text
@@ -103,29 +104,27 @@ _new_documents = msgspec.json.Decoder(NewDocuments)
 _search = msgspec.json.Decoder(Search)
 
 
-class CollectionsApi:
+class CollectionsApi(RetrievalApi):
     """Collections, documents, search."""
 
     def __init__(
         self, services: Services, max_body_bytes: Callable[[], int], max_upload_bytes: Callable[[], int]
     ) -> None:
-        self._services = services
-        self._max_body_bytes = max_body_bytes
+        super().__init__(services, max_body_bytes)
         self._max_upload_bytes = max_upload_bytes
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        one = "/v1/collections/{collection}"
         return [
             Route("POST", "/v1/collections", self.create, body=NewCollection),
             Route("GET", "/v1/collections", self.list),
-            Route("GET", one, self.get),
-            Route("DELETE", one, self.delete),
-            Route("POST", f"{one}/search", self.search, body=Search),
-            Route("POST", f"{one}/documents", self.ingest, body=NewDocuments, files=FIELDS, query=_WAIT),
-            Route("GET", f"{one}/documents", self.list_documents, query=_PAGE),
-            Route("GET", f"{one}/documents/{{id*}}", self.get_document),
-            Route("DELETE", f"{one}/documents/{{id*}}", self.delete_document),
+            Route("GET", ONE, self.get),
+            Route("DELETE", ONE, self.delete),
+            Route("POST", f"{ONE}/search", self.search, body=Search),
+            Route("POST", f"{ONE}/documents", self.ingest, body=NewDocuments, files=FIELDS, query=_WAIT),
+            Route("GET", f"{ONE}/documents", self.list_documents, query=_PAGE),
+            Route("GET", f"{ONE}/documents/{{id*}}", self.get_document),
+            Route("DELETE", f"{ONE}/documents/{{id*}}", self.delete_document),
         ]
 
     async def create(self, visit: Visit, request: Request, _: Mapping[str, str]) -> Response:
@@ -249,9 +248,6 @@ class CollectionsApi:
         if found.queries:
             answer["queries"] = list(found.queries)
         return json_response(answer, visit.ctx)
-
-    async def _call(self, visit: Visit, method: str, request: Any, timeout_s: float = 30.0) -> Any:
-        return await self._services.call(visit.ctx, "retrieval", method, request, timeout_s=timeout_s)
 
 
 def _document(sent: NewDocument, number: int) -> pb.Document:

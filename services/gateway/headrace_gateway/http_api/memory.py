@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,10 +12,10 @@ from headrace_gateway.admission.door import Visit
 from headrace_gateway.http_api.answers import json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import decode, flag, query, whole_number
+from headrace_gateway.http_api.retrieval import RetrievalApi
 from headrace_gateway.http_api.router import Route
 from headrace_gateway.http_api.values import shown, struct_of, timestamp
 from headrace_gateway.people import erase_person
-from headrace_gateway.ports import Services
 from headrace_protos.retrieval.v1 import memory_pb2 as pb
 
 _WAIT_S = 600.0
@@ -74,12 +74,8 @@ _recall = msgspec.json.Decoder(Recall)
 _new_turns = msgspec.json.Decoder(NewTurns)
 
 
-class MemoryApi:
+class MemoryApi(RetrievalApi):
     """Facts, consent and conversations of people, and erasing them. `?collection=` names the memory: `memory`."""
-
-    def __init__(self, services: Services, max_body_bytes: Callable[[], int]) -> None:
-        self._services = services
-        self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -225,6 +221,3 @@ class MemoryApi:
             turns=[pb.Said(role=turn.role, text=turn.text) for turn in body.turns],
         )
         return json_response(shown(await self._call(visit, "AppendTurns", sent, 120.0)), visit.ctx)
-
-    async def _call(self, visit: Visit, method: str, request: Any, timeout_s: float = 30.0) -> Any:
-        return await self._services.call(visit.ctx, "retrieval", method, request, timeout_s=timeout_s)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 from headrace_kit.errors import HeadraceError, NotReady
+from headrace_retrieval.indexing.looping import Bell
 from headrace_retrieval.ports import Changes, Feed, Lexical
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Follower:
         self._lexical = lexical
         self._applied: int | None = None
         self._lost = True
-        self._woken = asyncio.Event()
+        self._bell = Bell()
         self._moved = asyncio.Condition()
 
     @property
@@ -42,7 +42,7 @@ class Follower:
 
     def wake(self) -> None:
         """Look for changes now instead of at the next poll."""
-        self._woken.set()
+        self._bell.ring()
 
     async def caught_up(self) -> None:
         """See the port."""
@@ -68,11 +68,7 @@ class Follower:
                     "the lexical index could not follow the record",
                     exc_info=error if not isinstance(error, HeadraceError) else None,
                 )
-            # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
-            self._woken.clear()
+            await self._bell.rest(pause)
 
     async def _build(self) -> None:
         # The position is taken first: what changes while passages are read comes again, and that does no harm.

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from headrace_kit.errors import HeadraceError, NotReady
 from headrace_retrieval.domain.people import Limits
+from headrace_retrieval.indexing.looping import again
 from headrace_retrieval.ports import MemoryStore, Wake
 
 _log = logging.getLogger(__name__)
@@ -29,18 +29,8 @@ class Forgetter:
         self._changed = changed
 
     async def run(self) -> None:
-        """Look again and again. Goes on by itself after any failure."""
-        while True:
-            try:
-                await self.step()
-            except NotReady:
-                pass  # the database is away; it says so itself
-            except Exception as error:
-                _log.error(
-                    "what has expired could not be erased",
-                    exc_info=error if not isinstance(error, HeadraceError) else None,
-                )
-            await asyncio.sleep(EVERY_S)
+        """Look again and again."""
+        await again(self.step, lambda: asyncio.sleep(EVERY_S), _log, "what has expired could not be erased")
 
     async def step(self) -> None:
         """Erase all that has expired by now."""

@@ -11,6 +11,7 @@ from headrace_kit.errors import HeadraceError, NotReady
 from headrace_retrieval.domain.model import Collection
 from headrace_retrieval.domain.sources import SourceError, SyncTask, Wanted
 from headrace_retrieval.domain.sync import Sync
+from headrace_retrieval.indexing.looping import Bell, again
 from headrace_retrieval.ports import SourceStore
 
 _log = logging.getLogger(__name__)
@@ -37,31 +38,15 @@ class Syncer:
         self._sync = sync
         self._configured = configured
         self._scheduled = scheduled
-        self._woken = asyncio.Event()
+        self._bell = Bell()
 
     def wake(self) -> None:
         """Look for work now instead of at the next poll."""
-        self._woken.set()
+        self._bell.ring()
 
     async def run(self) -> None:
-        """Work until cancelled. Goes on by itself after any failure."""
-        while True:
-            busy = False
-            try:
-                busy = await self.step()
-            except NotReady:
-                pass  # the database is away; it says so itself
-            except Exception as error:
-                _log.error(
-                    "sources could not be synchronised",
-                    exc_info=error if not isinstance(error, HeadraceError) else None,
-                )
-            if not busy:
-                # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await self._woken.wait()
-                self._woken.clear()
+        """Work until cancelled."""
+        await again(self.step, lambda: self._bell.rest(POLL_S), _log, "sources could not be synchronised")
 
     async def step(self) -> bool:
         """Plan what is due, and do one synchronisation; False when there was none to do."""

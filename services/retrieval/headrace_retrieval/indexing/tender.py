@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from headrace_kit.errors import HeadraceError, NotReady
+from headrace_retrieval.indexing.looping import again
 from headrace_retrieval.ports import Graphs
 
 _log = logging.getLogger(__name__)
@@ -26,18 +26,10 @@ class Tender:
         self._rounds = 0
 
     async def run(self) -> None:
-        """Look for changes, and do what they ask for. Goes on by itself after any failure."""
-        while True:
-            try:
-                await self.step()
-            except NotReady:
-                pass  # the database is away; it says so itself
-            except Exception as error:
-                _log.error(
-                    "the graphs of the vector search could not be tended",
-                    exc_info=error if not isinstance(error, HeadraceError) else None,
-                )
-            await asyncio.sleep(POLL_S)
+        """Look for changes, and do what they ask for."""
+        await again(
+            self.step, lambda: asyncio.sleep(POLL_S), _log, "the graphs of the vector search could not be tended"
+        )
 
     async def step(self) -> None:
         """Bring everything that changed since the last time up to date."""

@@ -24,6 +24,7 @@ from headrace_kit.errors import (
 )
 from headrace_retrieval.chunking.chunker import Piece, chunk, context
 from headrace_retrieval.domain.residency import Permits, anywhere
+from headrace_retrieval.indexing.looping import Bell
 from headrace_retrieval.metrics import Metrics
 from headrace_retrieval.ports import Cut, Models, Task, Work, WorkQueue
 
@@ -100,14 +101,14 @@ class Worker:
         self._embed_batch = embed_batch
         self._published = published
         self._permits = permits
-        self._woken = asyncio.Event()
+        self._bell = Bell()
         self._delay_s = _FIRST_DELAY_S
         self._group_passages = GROUP_PASSAGES
         self._cleaned = self._counted = float("-inf")
 
     def wake(self) -> None:
         """Look into the queue now instead of at the next poll."""
-        self._woken.set()
+        self._bell.ring()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -123,11 +124,7 @@ class Worker:
             except Exception as error:
                 _log.error("indexing failed", exc_info=error)
             if not busy:
-                # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await self._woken.wait()
-                self._woken.clear()
+                await self._bell.rest(POLL_S)
 
     async def step(self) -> bool:
         """Take some tasks and work them off; False when there was nothing to do."""
