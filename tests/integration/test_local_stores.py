@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 import redis
 
+from headrace_kit.stores.postgres import Postgres
 from headrace_local import processes
 from headrace_local.platform import AlreadyRunning, Platform
 from headrace_local.ports import PortInUse, free_port_base, listening
@@ -82,6 +84,53 @@ def test_acknowledged_rows_survive_kill_9_of_postgres(shared: Platform):
     shared.kill("postgres")
     shared.wait_ready("postgres", restarts=1)
     assert notes(shared) == 200
+
+
+async def test_a_connection_that_the_server_ended_is_replaced_before_it_is_used(shared: Platform):
+    role = "postgres-superuser-dsn"
+    pool = Postgres(secret(shared, role), "public", max_size=1)
+    await pool.open()
+    try:
+        ((first,),) = await pool.fetch("SELECT pg_backend_pid()")
+        assert await pool.fetch("SELECT pg_backend_pid()") == [(first,)]
+        assert sql(shared, "SELECT pg_terminate_backend(%s, 10000)", first, role=role) == [(True,)]
+        ((second,),) = await pool.fetch("SELECT pg_backend_pid()")
+        assert second != first
+    finally:
+        await pool.close()
+
+
+async def test_a_pipelined_transaction_is_whole_or_not_at_all_and_leaves_its_connection_usable(shared: Platform):
+    fill(shared)
+    pool = Postgres(secret(shared, "postgres-superuser-dsn"), "public", max_size=1)
+    await pool.open()
+
+    async def failing(statement: str, *, fetched: bool) -> None:
+        async with pool.transaction(pipelined=True) as connection:
+            await connection.execute("DELETE FROM notes WHERE id = 1")
+            cursor = await connection.execute(statement)
+            if fetched:
+                await cursor.fetchall()
+            if not statement.startswith("SELECT 1/"):
+                raise LookupError
+
+    try:
+        async with pool.transaction(pipelined=True) as connection:
+            await connection.execute("DELETE FROM notes WHERE id = 0")
+            cursor = await connection.execute("SELECT count(*) FROM notes")
+        assert await cursor.fetchall() == [(199,)], "rows are there when the transaction is over"
+        for fetched in (True, False):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await failing("SELECT 1/0", fetched=fetched)
+            with pytest.raises(LookupError):
+                await failing("SELECT 1", fetched=fetched)
+        asleep = asyncio.create_task(failing("SELECT pg_sleep(60)", fetched=True))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asleep, 0.5)
+        assert await pool.fetch("SELECT count(*) FROM notes") == [(199,)]
+        assert notes(shared) == 199
+    finally:
+        await pool.close()
 
 
 def test_acknowledged_writes_survive_kill_9_of_valkey(shared: Platform):

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from headrace_kit.errors import NotReady
 
 Connection = psycopg.AsyncConnection[TupleRow]
+
+
+async def check(connection: Connection) -> None:
+    """Raise OperationalError unless a connection that lay idle can be used.
+
+    A server that has ended it says so on the socket, where there is nothing to read otherwise; only then is the server
+    asked, which takes a round trip.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 class Postgres:
@@ -33,7 +47,7 @@ class Postgres:
             timeout=wait_s,
             open=False,
             reconnect_timeout=5,
-            check=AsyncConnectionPool.check_connection,
+            check=check,
             kwargs={
                 "autocommit": True,
                 "options": f"-c search_path={schema},public",
@@ -56,7 +70,8 @@ class Postgres:
 
         Args:
             pipelined: statements are sent without waiting for each one's answer, until rows are fetched; an error
-                may be raised only then.
+                may be raised only then. Rows that are fetched after the end of the transaction need no waiting of
+                their own.
 
         Raises:
             NotReady: the database cannot be reached, or went away.
@@ -66,8 +81,15 @@ class Postgres:
                 async with connection.transaction():
                     yield connection
                 return
-            async with connection.pipeline(), connection.transaction():
-                yield connection
+            # `connection.transaction()` waits for the server after BEGIN and three times at the end of a pipeline.
+            try:
+                async with connection.pipeline():
+                    await connection.execute("BEGIN", prepare=False)
+                    yield connection
+                    await connection.execute("COMMIT", prepare=False)
+            finally:
+                if not connection.closed and connection.info.transaction_status is not TransactionStatus.IDLE:
+                    await connection.rollback()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

@@ -41,13 +41,17 @@ class PostgresCollections:
 
     async def named(self, caller: Caller, names: Sequence[str]) -> list[Collection]:
         """See the port."""
-        async with self._database.reading(caller) as connection:
-            return await _select(connection, "AND c.name = ANY(%s)", list(names))
+        return await self._read(caller, "AND c.name = ANY(%s)", list(names))
 
     async def visible(self, caller: Caller) -> list[Collection]:
         """See the port."""
+        return await self._read(caller, "ORDER BY c.tenant, c.name")
+
+    async def _read(self, caller: Caller, condition: str, *args: Any) -> list[Collection]:
         async with self._database.reading(caller) as connection:
-            return await _select(connection, "ORDER BY c.tenant, c.name")
+            cursor = await connection.execute(SELECT + condition, args)
+        # Fetched when all has come in one go, the end of the transaction with it: each search begins with this.
+        return [collection_of(row) for row in await cursor.fetchall()]
 
     async def delete(self, collection: Collection) -> None:
         """See the port."""
