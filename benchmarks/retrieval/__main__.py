@@ -1,4 +1,4 @@
-"""`python -m benchmarks.retrieval [quality|speed] [--data DIR] [--threads N] [--json]`, or `make bench-retrieval`."""
+"""`python -m benchmarks.retrieval [quality|citations|speed] [--data DIR] [--threads N]`, or `make bench-retrieval`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.retrieval import peers, sources
 
-PARTS = ("quality", "speed")
+PARTS = ("quality", "citations", "speed")
 _TARGETS = {
     ("cranfield", "fused"): "0.43",
     ("cranfield", "reranked"): "0.45",
@@ -35,6 +35,14 @@ def main() -> None:
     parser.add_argument(
         "--sizes", default="2000,20000,200000", help="passages of the speed part (default: %(default)s)"
     )
+    parser.add_argument(
+        "--model", choices=("small", "large", "none"), default="large", help="who answers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        help="file of passages and answers: written as they come, and gone on from",
+    )
     options = parser.parse_args()
     if unknown := sorted(set(options.parts) - set(PARTS)):
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -44,6 +52,8 @@ def main() -> None:
         _console.print("the peers are not installed: `make bench-retrieval` installs them")
     if "quality" in parts:
         _quality(options)
+    if "citations" in parts:
+        _citations(options)
     if "speed" in parts:
         _speed([int(size) for size in options.sizes.split(",")])
 
@@ -61,12 +71,37 @@ def _speed(sizes: list[int]) -> None:
             table.add_row(f"may read {name}", *figures, f"{found.recall[name]:.3f}", targets)
         for name, took in found.peers.items():
             table.add_row(f"{name}, may read 60%", f"{took.p50:.2f}", f"{took.p99:.2f}", "", "", "", "")
+        for name, took in found.parts.items():
+            figures = (f"{value:.2f}" for value in (took.p50, took.p99, took.cpu, took.postgres_cpu))
+            table.add_row(f"{name}, may read {speed.PARTS_OF}", *figures, "", "")
         _console.print(table)
         _console.print(
             f"stored and searchable: {found.stored_a_second:,.0f} passages/s (target >= 2,000), for "
             f"{found.stored_cpu_ms:.2f} ms of CPU each, and {found.stored_postgres_cpu_ms:.2f} of PostgreSQL's; its "
             f"graph was ready {found.graph_s:.0f} s later"
         )
+
+
+def _citations(options: argparse.Namespace) -> None:
+    from benchmarks.retrieval import citations
+
+    if not (options.data / "xquad.en.json").is_file():
+        sys.exit(f"no xquad.en.json in {options.data}: name the folder above it by HEADRACE_DATA, or it by --data")
+    rows = citations.of(options.data, options.threads, options.model, options.answers)
+    table = Table(
+        title=f"citations of {citations.QUESTIONS} questions, one in {citations.LEFT_OUT} without its document"
+    )
+    for column in ("answers", "citations", "right", "precision", "true answers cited", "nothing to cite: none cited"):
+        table.add_column(column, justify="left" if column == "answers" else "right")
+    table.add_column("target precision", justify="right")
+    for row in rows:
+        of_true = f"{row.found} of {row.held}" if row.true else ""
+        precision = f"{row.precision:.3f}" if row.true else ""
+        silent = f"{row.silent} of {row.unanswerable}"
+        table.add_row(
+            row.kind, str(row.cited), str(row.right), precision, of_true, silent, ">= 0.9" if row.true else ""
+        )
+    _console.print(table)
 
 
 def _quality(options: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ from headrace_kit.rpc.identity import Signer
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings
+from headrace_protos.inference.v1 import service_pb2_grpc as inference_grpc
+from headrace_protos.inference.v1.messages_pb2 import GenerateRequest
 from headrace_protos.retrieval.v1 import messages_pb2 as pb
 from headrace_protos.retrieval.v1 import service_pb2_grpc
 
@@ -35,14 +37,15 @@ _MODES = {
 
 
 @contextlib.contextmanager
-def platform(units: Sequence[str], threads: int = 1) -> Iterator[Platform]:
-    """PostgreSQL and the named units, with the default config's embedding model and reranker."""
+def platform(units: Sequence[str], threads: int = 1, more: Sequence[str] = ()) -> Iterator[Platform]:
+    """PostgreSQL and the named units, with the default config's embedding model, reranker and `more` deployments."""
     default = load(Path(headrace_local.__file__).with_name("headrace.yaml"))
     document = default.model_dump(mode="json", exclude_none=True)
-    wanted = ("minilm", "reranker")
+    wanted = ("minilm", "reranker", *more)
+    files = {document["deployments"][name]["model"] for name in wanted}
     config = {
         "tenants": {TENANT: {}},
-        "catalogue": {name: document["catalogue"][name] for name in wanted},
+        "catalogue": {name: document["catalogue"][name] for name in files},
         # Nothing is left out because a busy machine is slow.
         "services": {"retrieval": {"model_timeout": 300}},
         "deployments": {name: document["deployments"][name] | {"threads": threads} for name in wanted},
@@ -100,6 +103,31 @@ class Retrieval:
             rerank=stage == "reranked",
         )
         return [passage.document_id for passage in (await self.call("Search", request)).results]
+
+    async def passages(self, question: str, wanted: int) -> Sequence[pb.Passage]:
+        """The best passages, as the gateway asks for them."""
+        request = pb.SearchRequest(collections=[self._collection], query=question, top_k=wanted, rerank=True)
+        found: pb.SearchResponse = await self.call("Search", request)
+        return found.results
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._peer.close()
+
+
+class Inference:
+    """Calls to the models over gRPC."""
+
+    def __init__(self, running: Platform) -> None:
+        signer = Signer("gateway", running.layout.secrets / "signing")
+        self._peer = Peer("inference", f"127.0.0.1:{running.port('inference-grpc')}", signer)
+        self._stub = self._peer.stub(inference_grpc.InferenceServiceStub)
+
+    async def generate(self, request: GenerateRequest) -> str:
+        """The text of the first answer."""
+        sent = Outbound(Identity("gateway", TENANT, "bench")).within(_CALL_S)
+        answer = await self._peer.unary(self._stub.Generate, request, sent)
+        return str(answer.choices[0].text)
 
     async def close(self) -> None:
         """Hang up."""

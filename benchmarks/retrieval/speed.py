@@ -7,14 +7,15 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 
 from benchmarks.inference.processes import Trees
-from benchmarks.retrieval import made, peers, replica, serving
+from benchmarks.retrieval import made, parts, peers, replica, serving
+from benchmarks.retrieval.times import Times, times
 from headrace_local.platform import Platform
 from headrace_retrieval.adapters.postgres.queue import PostgresQueue
 from headrace_retrieval.domain.model import Collection, CollectionSpec, IndexSpec, Mode, NewDocument, Query
@@ -23,17 +24,10 @@ from headrace_retrieval.domain.rights import Acl, Caller
 QUERIES = 200
 _A_CALL = 500
 PEERS_UP_TO = 20_000
+PARTS_OF = "61%"
+"""The caller whose searches are taken apart."""
+
 _WARM = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Milliseconds of a search by the clock, and CPU milliseconds of the service and of PostgreSQL (0: not known)."""
-
-    p50: float
-    p99: float
-    cpu: float = 0.0
-    postgres_cpu: float = 0.0
 
 
 @dataclass(slots=True)
@@ -51,6 +45,7 @@ class Speed:
     graph_s: float = 0.0
     search: dict[str, Times] = field(default_factory=dict)
     recall: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, Times] = field(default_factory=dict)
     peers: dict[str, Times] = field(default_factory=dict)
 
 
@@ -88,6 +83,7 @@ async def _measure(dsn: str, data: made.Made, postgres: Trees) -> Speed:
         for name, caller in _callers().items():
             speed.search[name] = await _search(one, caller, data, postgres)
             speed.recall[name] = await _recall(one, caller, data)
+        speed.parts = await parts.measured(one, _callers()[PARTS_OF], data, postgres)
         return speed
 
 
@@ -141,10 +137,10 @@ async def _search(one: replica.Replica, caller: Caller, data: made.Made, postgre
     for text in data.queries[:_WARM]:
         await ask(text)
     cpu, postgres_cpu = time.process_time(), postgres.cpu()
-    took = times([await ask(text) for text in data.queries])
+    took = [await ask(text) for text in data.queries]
     spent, postgres_spent = time.process_time() - cpu, (postgres.cpu() - postgres_cpu).total_s
     each = 1000 / len(data.queries)
-    return replace(took, cpu=spent * each, postgres_cpu=postgres_spent * each)
+    return times(took, spent * each, postgres_spent * each)
 
 
 async def _recall(one: replica.Replica, caller: Caller, data: made.Made) -> float:
@@ -161,12 +157,6 @@ async def _recall(one: replica.Replica, caller: Caller, data: made.Made) -> floa
 
 def _ids(found: Sequence[tuple[UUID, float]]) -> list[UUID]:
     return [chunk for chunk, _ in found]
-
-
-def times(seconds: Sequence[float]) -> Times:
-    """Median and 99th percentile in milliseconds."""
-    p50, p99 = np.quantile(np.asarray(seconds) * 1000, (0.5, 0.99))
-    return Times(float(p50), float(p99))
 
 
 def _peers(data: made.Made) -> dict[str, Times]:

@@ -80,6 +80,35 @@ def test_what_no_passage_says_is_not_cited(answer):
     assert not any(sentence.supported for sentence in one.found)
 
 
+CREW = "Ada Lindqvist built the first four turbines in Porto. She sold them to the Douro company in 1911."
+
+
+@pytest.mark.parametrize(
+    ("answer", "quoted"),
+    [
+        ("The first four turbines in Porto were built by Ada Lindqvist.", True),
+        ("They say that Ada Lindqvist sold them to the Douro company in 1911.", True),
+        ("The first 4 turbines in Porto were built by Ada Lindqvist.", True),
+        ("As the Passage says, Ada Lindqvist built the first four turbines in Porto.", True),
+        ("The first four turbines in Porto were built by Ada Moreau.", False),
+        ("The first four turbines in Lisbon were built by Ada Lindqvist.", False),
+        ("The first nine turbines in Porto were built by Ada Lindqvist.", False),
+    ],
+)
+def test_a_name_or_a_count_that_is_nowhere_in_a_passage_is_not_cited_from_it(answer, quoted):
+    one = lane(WATER, CREW, question="Who built the turbines?")
+    said(one, answer)
+    assert bool(cited(one)) is quoted
+    assert all(number == 2 for number, _ in cited(one))
+
+
+def test_where_all_nouns_have_capital_letters_they_are_no_names():
+    text = "Der Kanal bringt das Wasser vom Damm zur Turbine. Die Anlage hat einen Kanal, eine Turbine und ein Wehr."
+    one = lane(text, question="Was bringt der Kanal?")
+    said(one, "Der Kanal bringt das Wasser vom Damm zur Turbine, sagt die Quelle.")
+    assert [quote for _, quote in cited(one)] == ["Der Kanal bringt das Wasser vom Damm zur Turbine."]
+
+
 @pytest.mark.parametrize("pieces", [1, 9, 30])
 def test_a_marker_is_a_hint_and_one_without_a_passage_is_taken_out(pieces):
     one = lane(WATER, LEAVE)

@@ -2,7 +2,8 @@
 
 A sentence is supported by a stretch of a passage as far as its words are there: the rarer a word is among the passages,
 the more it counts, and most counts one that is nowhere in them. Words of the question count little, for a sentence that
-only repeats it says nothing; a number that is not there leaves next to nothing. No model is asked, so the measure is
+only repeats it says nothing; a number that is not there, or a name that is nowhere in the passage, leaves next to
+nothing. No model is asked, so the measure is
 there while the answer streams, and costs some tens of microseconds a sentence.
 """
 
@@ -19,8 +20,11 @@ from headrace_protos.retrieval.v1.messages_pb2 import Passage
 QUESTION_WEIGHT = 0.3
 """Of a word that the question has, for what it would count otherwise."""
 
-WRONG_NUMBER = 0.2
-"""Most that a sentence is supported whose numbers are not in the stretch."""
+WRONG = 0.2
+"""Most that a sentence is supported whose numbers are not in the stretch, or whose names are not in its passage."""
+
+NOUNS = 0.4
+"""Share of words with a capital letter from which on they are no names: a language writes all its nouns so."""
 
 _UNSEEN = 0.5
 """For how many stretches a word is counted that is in none of them."""
@@ -50,6 +54,8 @@ class Ground:
     def __init__(self, passages: Sequence[Passage], question: str) -> None:
         self.passages = passages
         self._question = frozenset(words.content(question))
+        self._whole = [frozenset(words.content(f"{passage.title}\n{passage.text}")) for passage in passages]
+        self._named = words.capitals(passage.text for passage in passages) < NOUNS
         self._stretches = [one for number, passage in enumerate(passages) for one in _stretches(number, passage.text)]
         seen = Counter(word for one in self._stretches for word in one.words)
         self._seen = seen
@@ -67,15 +73,17 @@ class Ground:
         weights = {word: self._weight(word) for word in said}
         whole = math.fsum(weights.values())
         telling = frozenset(said) - self._question
-        named = words.numbers(said) - self._question
+        numbers = words.numbers(sentence) - self._question
+        names = words.names(sentence) - self._question if self._named else frozenset()
+        there = [names <= whole for whole in self._whole]
         best: dict[int, Support] = {}
         for one in self._stretches:
             shared = one.words & weights.keys()
             if not shared or not (shared & telling or one.passage in hinted):
                 continue
             score = math.fsum(weights[word] for word in shared) / whole
-            if not named <= one.words:
-                score = min(score, WRONG_NUMBER)
+            if not numbers <= one.words or not there[one.passage]:
+                score = min(score, WRONG)
             before = best.get(one.passage)
             # Of two that are as good, the shorter one: it was there first.
             if before is None or score > before.score + 1e-9:
