@@ -40,11 +40,13 @@ from headrace_gateway.cache.semantic import Semantic
 from headrace_gateway.cache.stage import AnswerCache
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.webhook import Webhooks
+from headrace_gateway.conversations import Conversations
 from headrace_gateway.fakes import (
     FakeCacheStore,
     FakeClaims,
     FakeEngine,
     FakeGuardrails,
+    FakeMemory,
     FakePost,
     FakeReceiver,
     FakeRetriever,
@@ -164,7 +166,8 @@ class Gateway:
         guards = Guards(guardrails, Decisions(guardrails, metrics.decisions_lost.inc))
         judges = Judges(attempts, FakeEngine(), webhooks)
         rewriting = Rewriting(journal, metrics)
-        pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting)
+        conversations = Conversations(FakeMemory(), rewriting, metrics)
+        pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting, conversations)
         ring = KeyRing(None)
         ring.update([ApiKey("k", "bench", "bench", frozenset(), digest_of("hr_bench"))])
         signing = SECRETS / "signing"

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from headrace_kit.config import Config, ConfigInvalid, ConfigStore, Secrets, Snapshot, parse
+from headrace_kit.config.collections import Collection
 from headrace_kit.config.deployments import Price
 from headrace_kit.config.rollouts import candidate_spec, merge_patch
 from headrace_kit.config.schema import json_schema, reference
@@ -270,3 +271,11 @@ def test_each_kind_of_a_section_has_a_tag_in_its_hash():
 def test_sources_that_cannot_be_read_or_would_show_too_much_are_refused(section, told):
     with pytest.raises(ConfigInvalid, match=told):
         parse(json.dumps({"tenants": {"red": {}}, "collections": {"c": {"tenant": "red", **section}}}))
+
+
+def test_a_memory_reads_the_same_when_it_is_written_out():
+    memory = Collection.model_validate({"tenant": "dev", "kind": "memory"})
+    assert memory.acl == "required"
+    assert Collection.model_validate(memory.model_dump(mode="json")) == memory
+    with pytest.raises(ValidationError, match="leave acl out"):
+        Collection.model_validate({"tenant": "dev", "kind": "memory", "acl": "none"})

@@ -43,6 +43,7 @@ from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.webhook import Webhooks
 from headrace_gateway.context import RequestContext
+from headrace_gateway.conversations import Conversations
 from headrace_gateway.deployments import DeploymentAdmin
 from headrace_gateway.grounding.rewriting import Metered, Rewriting
 from headrace_gateway.grpc_api import admin as admin_grpc
@@ -249,7 +250,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     guards = Guards(guardrails, decisions, candidate)
     rewriting = Rewriting(ledger.log, metrics)
     judges = Judges(attempts, inference, webhooks)
-    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting)
+    conversations = Conversations(retriever, rewriting, metrics)
+    pipeline = Pipeline(attempts, retriever, leases, metrics, cache, judges, guards, rewriting, conversations)
 
     async def serve(ctx: RequestContext, call: GenerateCall) -> None:
         await (await pipeline.generate(ctx, call)).whole()
@@ -328,6 +330,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             await part.stop()
         await decisions.stop()
         await once.stop()
+        await conversations.stop()
         await shadows.stop()
         await cache.stop()
         await budgets.stop()

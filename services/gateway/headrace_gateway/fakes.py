@@ -17,6 +17,7 @@ from headrace_protos.common.v1.chat_pb2 import ToolCall, Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.guardrails.v1 import messages_pb2 as guardrails
 from headrace_protos.inference.v1 import messages_pb2 as inference
+from headrace_protos.retrieval.v1 import memory_pb2 as memory
 from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
 
 
@@ -179,6 +180,44 @@ class FakeRetriever:
         if self.away:
             raise Upstream("retrieval is away")
         return {name: self.now.get(name, 1) for name in collections}
+
+
+@dataclass
+class FakeMemory:
+    """Conversations by memory, user and id, told whole. It fails while `away`; `gate` holds up what is kept."""
+
+    conversations: dict[tuple[str, str, str], memory.Conversation] = field(default_factory=dict)
+    read: list[memory.GetConversationRequest] = field(default_factory=list)
+    sent: list[Envelope] = field(default_factory=list)
+    away: bool = False
+    gate: asyncio.Event | None = None
+    summing: Usage | None = None
+    """What summing up takes, each time."""
+
+    async def conversation(self, request: memory.GetConversationRequest, sent: Envelope) -> memory.Conversation:
+        """See `Memory`."""
+        self.read.append(request)
+        self.sent.append(sent)
+        if self.away:
+            raise Upstream("retrieval is away")
+        found = self.conversations.get((request.collection, request.user, request.conversation))
+        if found is None:
+            raise NotFound("there is no such conversation", param="conversation")
+        copy = memory.Conversation()
+        copy.CopyFrom(found)
+        return copy
+
+    async def append(self, request: memory.AppendTurnsRequest, sent: Envelope) -> memory.Conversation:
+        """See `Memory`."""
+        self.sent.append(sent)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.away:
+            raise Upstream("retrieval is away")
+        key = (request.collection, request.user, request.conversation)
+        found = self.conversations.setdefault(key, memory.Conversation(id=request.conversation))
+        found.turns.extend(request.turns)
+        return memory.Conversation(id=found.id, summing=self.summing)
 
 
 class FakeGuardrails:

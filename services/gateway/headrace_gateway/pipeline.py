@@ -1,4 +1,4 @@
-"""The stages of a request: arm, guard input, retrieve, guard retrieved, route, generate, guard output, settle.
+"""The stages of a request: arm, guard input, recall, retrieve, guard retrieved, route, generate, guard output, settle.
 
 (Admission is the door's, before a body is read.) A stage that the model's config does not ask for does nothing.
 """
@@ -20,6 +20,7 @@ from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.run import run_cascade
 from headrace_gateway.context import RequestContext, error_code
+from headrace_gateway.conversations import Conversations
 from headrace_gateway.grounding.citations import cited
 from headrace_gateway.grounding.prompt import fitting, ground, query_of
 from headrace_gateway.grounding.retrieve import retrieve
@@ -131,6 +132,7 @@ class Pipeline:
     judges: Judges
     guards: Guards
     rewriting: Rewriting
+    conversations: Conversations
 
     async def generate(self, ctx: RequestContext, call: GenerateCall) -> Answer:
         """Run every stage up to the first piece of the answer.
@@ -150,7 +152,9 @@ class Pipeline:
         await self._guard_input(ctx, guard, call)
         ctx.sensitive = sensitive(guard)
         refuse_forbidden(ctx, plan)
-        settled = self._settle(ctx, unmasked(guard, self._chunks(ctx, plan, call, guard)))
+        turn = await self.conversations.recall(ctx, plan, guard, call)
+        coming = self.conversations.keeping(ctx, turn, self._chunks(ctx, plan, call, guard))
+        settled = self._settle(ctx, unmasked(guard, coming))
         try:
             return Answer(ctx, call, await anext(settled), settled)
         except BaseException:

@@ -13,6 +13,7 @@ from headrace_kit.rpc.call import Identity
 from headrace_kit.telemetry.requests import Hop
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.inference.v1 import messages_pb2 as inference
+from headrace_protos.retrieval.v1 import memory_pb2 as memory
 from headrace_protos.retrieval.v1 import messages_pb2 as retrieval
 
 if TYPE_CHECKING:
@@ -134,6 +135,24 @@ class Retriever(Protocol):
             NotFound: no such collection, or not the caller's.
             HeadraceError: retrieval failed or cannot be reached.
         """
+        ...
+
+
+class Memory(Protocol):
+    """Conversations of people, as far as the envelope's identity may read and keep them."""
+
+    async def conversation(self, request: memory.GetConversationRequest, sent: Envelope) -> memory.Conversation:
+        """What a model should be told of a conversation.
+
+        Raises:
+            NotFound: no such conversation (`param` is `conversation`), or no such memory.
+            BadInput: its id or user cannot be one; `param` is `conversation` or `user`.
+            HeadraceError: retrieval failed or cannot be reached.
+        """
+        ...
+
+    async def append(self, request: memory.AppendTurnsRequest, sent: Envelope) -> memory.Conversation:
+        """Keep turns; the answer tells what summing up took. Raises as `conversation`."""
         ...
 
 

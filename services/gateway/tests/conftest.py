@@ -30,12 +30,14 @@ from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.judges import Judges
 from headrace_gateway.cascade.webhook import Webhooks
 from headrace_gateway.context import Arrival, RequestContext, open_request
+from headrace_gateway.conversations import Conversations
 from headrace_gateway.fakes import (
     FakeCacheStore,
     FakeClaims,
     FakeEngine,
     FakeGuardrails,
     FakeJournal,
+    FakeMemory,
     FakePost,
     FakeRetriever,
 )
@@ -114,6 +116,7 @@ models:
   guarded: {deployment: small, guardrails: standard}
   grounded: {deployment: small, collections: [handbook], passages: 2}
   recalling: {deployment: small, collections: [handbook], rewrite: {wordings: 2, hypothetical: true}}
+  remembering: {deployment: small, guardrails: standard, conversations: {max_tokens: 500}}
   careful:
     deployment: small
     collections: [handbook]
@@ -129,6 +132,7 @@ guardrails:
     input: [{check: ban_list, words: [otter], action: block}]
 collections:
   handbook: {tenant: dev}
+  memory: {tenant: dev, kind: memory}
 services: {retrieval: {rewriter: small}}
 """ % (("a" * 64,) * 3)
 
@@ -169,6 +173,7 @@ class Rig:
     table: Table
     engine: FakeEngine = field(default_factory=FakeEngine)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
+    memory: FakeMemory = field(default_factory=FakeMemory)
     journal: FakeJournal = field(default_factory=FakeJournal)
     clock: Callable[[], float] = time.monotonic
     cache_store: FakeCacheStore = field(default_factory=FakeCacheStore)
@@ -208,6 +213,7 @@ class Rig:
             Judges(self.attempts, self.engine, self.webhooks),
             guards,
             self.rewriting,
+            Conversations(self.memory, self.rewriting, self.metrics),
         )
         self.vectors = Vectors(self.attempts, self.leases, guards)
         self.once = Once(self.claims, Idempotency)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,12 +47,20 @@ class Collection(Section):
         description="Where its documents come from by themselves, besides what is sent. Ids begin with `<source>/`.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _personal(cls, given: Any) -> Any:
+        """A memory's facts all say who may read them, so that a config that is written out again reads the same."""
+        if isinstance(given, dict) and given.get("kind") == "memory":
+            return {"acl": "required", **given}
+        return given
+
     @model_validator(mode="after")
     def _rights(self) -> Collection:
         if self.kind == "memory":
             if self.shared_with or self.sources:
                 raise ValueError("a memory has neither shared_with nor sources: what it keeps is each person's own")
-            if "acl" in self.model_fields_set and self.acl == "none":
+            if self.acl == "none":
                 raise ValueError("a memory keeps each person's facts for that person: leave acl out")
         for name, source in self.sources.items():
             if self.acl == "required" and source.acl is None:

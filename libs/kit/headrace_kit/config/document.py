@@ -202,6 +202,12 @@ class Config(Section):
                 raise _failure((*where, "rewrite"), "rewriting needs a model: set services.retrieval.rewriter")
             place = ("services", "retrieval", "rewriter")
             _known(rewriter, self._doing("generate"), "deployments that generate", place)
+        if model.conversations is not None:
+            place = (*where, "conversations")
+            memories = [name for name, one in self.collections.items() if one.kind == "memory"]
+            _known(model.conversations.memory, memories, "collections of the kind memory", (*place, "memory"))
+            if self.task(model) != "generate":
+                raise _failure(place, "only models that generate text keep conversations")
         self._check_cache(model, (*where, "cache"))
         self._check_signals(model, where)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from headrace_kit.config.base import Section
+from headrace_kit.config.base import Name, Section
 
 
 class Grounding(Section):
@@ -50,3 +50,16 @@ class Rewrite(Section):
     condense: bool = Field(True, description="Make a question of a conversation stand by itself.")
     wordings: int = Field(0, ge=0, le=5, description="Ask in so many other words as well.")
     hypothetical: bool = Field(False, description="Search for the vector of a made-up answer as well (HyDE).")
+
+
+class Conversations(Section):
+    """What a model keeps of conversations by itself, by the id and the user that requests give."""
+
+    memory: Name = Field("memory", description="Collection of the kind `memory` that turns are kept in.")
+    max_tokens: int | None = Field(
+        None,
+        ge=64,
+        le=1_000_000,
+        description="Tokens of what was said before that the model is told; never more than a quarter of its context. "
+        "Default: `services.retrieval.memory.context_tokens`.",
+    )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from headrace_kit.config.base import Name, Section
 from headrace_kit.config.caching import Cache
 from headrace_kit.config.cascades import Accept, Learned, LowConfidence
-from headrace_kit.config.grounding import Grounding, Rewrite
+from headrace_kit.config.grounding import Conversations, Grounding, Rewrite
 from headrace_kit.config.resilience import Resilience
 from headrace_kit.config.routing import PoolEntry, Routing, When
 
@@ -87,6 +87,11 @@ class Model(Resilience):
     )
     grounding: Grounding = Field(
         default_factory=Grounding, description="How its answers are held to the passages that they are grounded in."
+    )
+    conversations: Conversations | None = Field(
+        None,
+        description="Keep what is said under a request's `conversation_id`, and tell the model of it the next time. "
+        "Default: callers send all of a conversation each time.",
     )
     cache: Cache | None = Field(None, description="Answers that are given again instead of made again. Default: none.")
     timeout_ms: int = Field(120_000, ge=100, le=3_600_000, description="Longest time for an answer, in milliseconds.")

@@ -54,6 +54,12 @@ class Metrics:
         self._blocked = tally("guard_findings", "Guardrail findings.", "direction", "check", "action")
         self._cache = tally("cache_requests", "Requests for models with a cache.", "model", "outcome")
         self._saved = tally("cache_saved_usd", "US dollars that cached answers did not cost again.", "model")
+        self._conversations = tally(
+            "conversations",
+            "Turns of conversations that models keep: kept, not_kept, and not_read (answered without what was said).",
+            "model",
+            "outcome",
+        )
         self._arms = tally(
             "arm_requests",
             "Requests on arms of rollouts by how they failed, if they did.",
@@ -115,6 +121,10 @@ class Metrics:
     def saved(self, model: str, nano_usd: int) -> None:
         """A cached answer was given again."""
         self._saved.add((model,), nano_usd / 1e9)
+
+    def conversation(self, model: str, outcome: str) -> None:
+        """A turn of a conversation was `kept`, or `not_kept`, or answered with what was said `not_read`."""
+        self._conversations.add((model, outcome))
 
     def finding(self, direction: str, check: str, action: str, count: int) -> None:
         """A guardrail found something."""

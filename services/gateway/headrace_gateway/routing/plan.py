@@ -13,7 +13,7 @@ from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_kit.config.cascades import Accept, LowConfidence
 from headrace_kit.config.deployments import Price, continues, tasks
 from headrace_kit.config.document import Config
-from headrace_kit.config.grounding import Grounding, Rewrite
+from headrace_kit.config.grounding import Conversations, Grounding, Rewrite
 from headrace_kit.config.models import Model
 from headrace_kit.config.resilience import Resilience
 from headrace_kit.config.routing import Routing, When
@@ -112,6 +112,7 @@ class ModelPlan:
     timeout_s: float
     resilience: Resilience
     grounding: Grounding = _GROUNDED
+    conversations: Conversations | None = None
     cache: CachePlan | None = None
     low_confidence: LowConfidence | None = None
     learned: Learned | None = None
@@ -213,6 +214,7 @@ def compile_model(
         attempts=model.retry.attempts,
         timeout_s=model.timeout_ms / 1000,
         grounding=model.grounding,
+        conversations=model.conversations,
         cache=compile_cache(model, config),
         resilience=model,
         low_confidence=model.low_confidence,
