@@ -23,16 +23,19 @@ from benchmarks.rollouts.figures import FIGURES, Row
 from benchmarks.rollouts.judged import judged
 from benchmarks.rollouts.live.rollback import rollback
 from benchmarks.rollouts.live.shadow import shadow
+from benchmarks.rollouts.rates import rates
 from headrace_rollout.simulation.run import bound, simulate
 from headrace_rollout.simulation.shipped import shipped
 
 MORE: Mapping[str, Callable[[int], list[Row]]] = {
+    "rates": rates,
     "judge": judged,
     "cost": lambda _: [cost()],
     "rollback": lambda _: rollback(),
     "shadow": lambda _: shadow(),
 }
-"""What is no scenario: pairs that a model compared, what judging costs, and two over real processes."""
+"""What is no scenario: failures at many rates, pairs that a model compared, what judging costs, and two over real
+processes."""
 
 
 def main() -> None:

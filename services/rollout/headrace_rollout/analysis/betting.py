@@ -82,12 +82,16 @@ class EventBets(Fortune):
     The alternatives are ratios of the candidate's rate to the baseline's, and the bet is the mean of what they say,
     weighted by how well each did: the fortune is about as large as if the best had been known.
 
-    Bets are then aimed: made a little smaller or larger, such that a whole number of wins leads exactly to the goal.
-    What a last win brings beyond it would be lost (the overshoot of Wald's test).
+    Bets are then aimed. What a last win brings beyond the goal would be lost (the overshoot of Wald's test), so where
+    one win may do, it leads exactly to it. Before that, bets are a little smaller or larger than those that grow best
+    in the long run, by how many of their wins are left.
     """
 
-    AIM = 1.24
-    """By how much a win may bring more than the best bet in the long run does, to need one win less."""
+    AIM = 1.4
+    """How many wins of the bet that grows best may be left for the next win to be made to lead to the goal."""
+    _LEFT, _TIMES = (AIM, 2.3, 2.5, 3.0, 6.0), (0.88, 1.09, 1.0, 1.08, 1.13)
+    """With more wins left, what a win brings, in that of the bet that grows best. The bets of the best stopping rule
+    for the default alternatives are like that, found by going backwards from all ways in which arms can fall."""
 
     def __init__(self, alpha: float, prior: Sequence[float]) -> None:
         super().__init__(alpha, np.asarray(prior, float))
@@ -110,9 +114,10 @@ class EventBets(Fortune):
         gain, left = math.log(bet / p), self.goal - self.now
         if gain < 1e-9:
             return bet
-        wins = max(1, math.ceil(left / gain / self.AIM))
+        wins = left / gain
+        won = left if wins <= self.AIM else gain * float(np.interp(wins, self._LEFT, self._TIMES))
         # at odds so good that a win is almost sure, no more than almost everything
-        return min(p * math.exp(left / wins), 1 - 0.01 * (1 - p))
+        return min(p * math.exp(won), 1 - 0.01 * (1 - p))
 
 
 class Bets(Fortune):

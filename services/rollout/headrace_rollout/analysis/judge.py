@@ -13,7 +13,7 @@ from headrace_rollout.analysis.betting import Array, Bets, EventBets, Fortune, I
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.keys import Epochs
 
-FIRST = 0.98
+FIRST = 0.99
 """Part of a metric's alpha for the first time of each key; the rest is for what keys meet again and again."""
 
 

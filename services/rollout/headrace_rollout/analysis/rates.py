@@ -13,12 +13,12 @@ from headrace_rollout.analysis.judge import FIRST, Allowance
 from headrace_rollout.analysis.keys import Counts, Epochs
 from headrace_rollout.analysis.shares import ShareJudge
 
-INCREASES = (1.2, 3.0, 8.0)
-PRIOR = (1.0, 8.0, 2.0)
+INCREASES = (0.9, 2.8, 8.0)
+PRIOR = (0.7, 8.0, 1.5)
 """How much more often it may happen on the candidate, in margins, and how likely each is held to be before."""
 LEAST_MARGIN = 0.005
 """A margin for these increases where there is none."""
-GUESS = 400
+GUESS = 800
 """Requests that the guess counts as that the baseline fails as often as its margin: an increase is a multiple of its
 rate, which few requests tell only badly, and a bet at odds that jump about with it wins less."""
 
@@ -61,17 +61,17 @@ class RateJudge(ShareJudge):
         requests, failures = self._of_baseline(chunk, failed)
         for place in places.tolist():
             on_candidate = bool(chunk.candidate[place])
-            ratios = self._ratios(requests[place], failures[place])
+            multiples = ratios(self.margin, requests[place], failures[place])
             bet = self._counts.hit(int(chunk.keys[place]), on_candidate, int(chunk.epochs[place]))
             if bet is None:
                 continue
             level, chance = bet
-            self.harm[level].add(on_candidate, chance, ratios)
+            self.harm[level].add(on_candidate, chance, multiples)
             if level == 0:
                 for label in labels.get(place, ()):
                     bets = self.segment(label)
                     assert isinstance(bets, EventBets)
-                    bets.add(on_candidate, chance, ratios)
+                    bets.add(on_candidate, chance, multiples)
         values, rate = failed.astype(float), self._rate()
         self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, values[:, None], np.full(1, rate))
         self._bet_within(values, chunk, slice(None), rate)
@@ -85,12 +85,6 @@ class RateJudge(ShareJudge):
         served = (~chunk.candidate).astype(float)
         lost = served * failed
         return n0 + np.cumsum(served) - served, n0 * m0 + np.cumsum(lost) - lost
-
-    def _ratios(self, requests: float, failures: float) -> Array:
-        """The alternatives, as multiples of the baseline's rate, from what it did so far."""
-        margin = max(self.margin, LEAST_MARGIN)
-        rate = (failures + margin * GUESS) / (requests + GUESS)
-        return 1 + np.asarray(INCREASES) * margin / rate
 
     def values(self) -> str:
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
@@ -107,6 +101,13 @@ class RateJudge(ShareJudge):
     def restore(self, dumped: Mapping[str, Any]) -> None:
         super().restore(dumped)
         self._counts.restore(dumped["counts"])
+
+
+def ratios(margin: float, requests: float, failures: float) -> Array:
+    """The alternatives: multiples of the baseline's rate, known by how many of its requests failed so far."""
+    margin = max(margin, LEAST_MARGIN)
+    rate = (failures + margin * GUESS) / (requests + GUESS)
+    return 1 + np.asarray(INCREASES) * margin / rate
 
 
 def _labels(chunk: Chunk, places: Any) -> dict[int, list[str]]:
