@@ -31,6 +31,7 @@ from headrace_gateway.admission.overload import LoopLag
 from headrace_gateway.admission.sessions import AUDIENCE, Sessions
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.outcomes import Finishing
+from headrace_gateway.arms.ratings import Ratings
 from headrace_gateway.arms.referee import Referee
 from headrace_gateway.arms.shadow import Shadows
 from headrace_gateway.arms.similar import Alike
@@ -291,6 +292,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     services = Services(peers)
     metered = Metered(services, rewriting)
     vectors = Vectors(attempts, leases, guards)
+    ratings = Ratings(services, leases, ledger.log)
     key_admin = KeyAdmin(keys)
     deployments = DeploymentAdmin(services)
     routes = [
@@ -304,7 +306,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         *CollectionSourcesApi(services).routes(),
         *MemoryApi(metered, limit).routes(),
         *GuardrailsApi(services).routes(),
-        *TracesApi(services).routes(),
+        *TracesApi(services, ratings).routes(),
         *UsageApi(ledger_store.usage).routes(),
         *ReconcileApi(ledger_store.attempts, counts, price).routes(),
         *BudgetApi(budgets.reader).routes(),
@@ -363,6 +365,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                     GrpcOnce(once, in_flight),
                     ledger_store.usage,
                     budgets.reader,
+                    ratings,
                 ),
                 gateway_grpc.SERVICE,
             ),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from headrace_gateway.admission.identity import CHOOSE_ARM
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.outcomes import answered
+from headrace_gateway.arms.ratings import SEAL, seal
 from headrace_gateway.arms.shadow import chosen, copy_of
 from headrace_gateway.arms.split import CANDIDATE, Arm
 from headrace_gateway.budgets.reserve import measure, reserve
@@ -396,6 +397,8 @@ def select(ctx: RequestContext, leases: Leases, model: str, task: str, key: str)
     arm = leases.arm(ctx.table, baseline, key)
     ctx.plan, ctx.rollout_id, ctx.arm, ctx.unit = arm.plan, arm.rollout_id, arm.name, arm.unit
     ctx.arm_weight = arm.weight
+    if arm.compared:
+        ctx.attributes[SEAL] = seal(arm, ctx.trace_id)
     ctx.outcome.model, ctx.outcome.arm = model, arm.name or "baseline"
     if arm.plan.task != task:
         raise BadInput(

@@ -37,7 +37,7 @@ def routes():
     """Those of the parts that the rig has not got: nothing behind them is reached by bad input."""
     return [
         *CollectionsApi(None, lambda: 10_000, lambda: 10_000).routes(),
-        *GuardrailsApi(None).routes(), *TracesApi(None).routes(),
+        *GuardrailsApi(None).routes(), *TracesApi(None, None).routes(),
         *UsageApi(None).routes(), *KeysApi(None).routes(), *AdminApi(None, None).routes(),
         *DeploymentsApi(None).routes(), *CollectionJobsApi(None, lambda: 10_000).routes(),
         *CollectionSourcesApi(None).routes(), *CollectionIndexesApi(None, lambda: 10_000).routes(),

@@ -10,6 +10,7 @@ from headrace_gateway.arms.outcomes import Finishing, answered, finished
 from headrace_gateway.calls import Options
 from headrace_gateway.fakes import Script
 from headrace_gateway.ledger.writer import rows_of
+from headrace_gateway.outcome import Grounding
 from headrace_kit.errors import BudgetSpent, Upstream
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, ResponseFormat, ToolCall
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
@@ -48,6 +49,15 @@ async def test_a_request_on_an_arm_is_told_whole(rig, ask):
     assert event.streamed and 0 < event.first_token_us <= event.ended_us
     assert event.cost_nano_usd == ctx.cost_nano_usd > 0
     assert dict(event.segment) == {"tenant": "dev", "prompt": "<=256", "script": "cyrillic"}
+
+
+async def test_how_far_an_answer_is_grounded_is_told(rig, ask):
+    rig.leases.take(grant(5_000))
+    ctx = await serve(rig, ask("plain"))
+    assert dict(told(rig, ctx)[0].scores) == {}
+    ctx.outcome.grounding = Grounding(score=0.75, sentences=[])
+    assert dict(told(rig, ctx)[0].scores) == {"groundedness": 0.75}
+    assert dict(told(rig, ctx, 502, "upstream_failed")[0].scores) == {}
 
 
 async def test_a_request_on_no_arm_is_not_told(rig, ask):

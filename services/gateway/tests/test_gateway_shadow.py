@@ -331,6 +331,14 @@ def test_a_share_of_requests_is_copied():
         (Said("x", "", 1), None, {"exact": 0, "length": 0}),
         (Said("{}", "", 1, "json_object"), Said("no", "invalid", 1), {"exact": 0, "length": 1, "json": 0}),
         (Said("no", "invalid", 1, "json_object"), Said("{}", "", 1), {"exact": 0, "length": 1, "json": 1}),
+        (
+            Said("a", "", 1, grounded=1.0),
+            Said("b", "", 1, grounded=0.5),
+            {"exact": 0, "length": 1, "groundedness": 0.5},
+        ),
+        (Said("a", "", 1, grounded=1.0), None, {"exact": 0, "length": 0, "groundedness": 0}),
+        (Said("a", "", 1, grounded=1.0), Said("b", "", 1), {"exact": 0, "length": 1}),
+        (Said("a", "", 1), Said("b", "", 1, grounded=1.0), {"exact": 0, "length": 1}),
     ],
 )
 def test_grades(given, answer, expected):

@@ -111,6 +111,48 @@ def test_pairs(worse: float):
     assert verdict.state == ("beyond" if worse else "within")
 
 
+def rated(seen: list[Outcome], worse: float) -> list[Outcome]:
+    """Feedback on outcomes, an hour later: good in 4 of 5, and in fewer on the candidate by `worse`."""
+    random = np.random.default_rng(SEED)
+    made = []
+    for outcome in seen:
+        good = random.random() < 0.8 - (worse if outcome.arm == "candidate" else 0.0)
+        made.append(
+            Outcome(outcome.arm, outcome.key, outcome.at + 3600, outcome.weight, scores={"feedback": float(good)})
+        )
+    return made
+
+
+@pytest.mark.parametrize(("worse", "state"), [(0.0, "within"), (0.3, "beyond")])
+def test_what_people_say_later_counts_as_a_score_alone(worse: float, state: str):
+    analysis = Analysis(Spec.model_validate({"total": None, "scores": {"feedback": {"max_decrease": "10%"}}}))
+    seen = outcomes(3_000)
+    for outcome in seen:
+        analysis.observe(outcome)
+    # the weight has grown meanwhile
+    for outcome in outcomes(200, weight=0.5, at=3500.0):
+        analysis.observe(outcome)
+    before = {verdict.metric: verdict for verdict in analysis.verdicts(3600)}
+    for rating in rated(seen, worse):
+        analysis.observe_rating(rating)
+    after = {verdict.metric: verdict for verdict in analysis.verdicts(3900)}
+    assert after["scores.feedback"].state == state
+    assert after["scores.feedback"].n_baseline + after["scores.feedback"].n_candidate == 3_000
+    assert after["errors"].n_candidate == before["errors"].n_candidate
+    assert after["errors"].evidence == before["errors"].evidence
+
+
+def test_feedback_on_a_weight_that_was_never_judged_is_left_out():
+    analysis = Analysis(Spec.model_validate({"scores": {"feedback": {}}}))
+    seen = outcomes(300)
+    for outcome in seen:
+        analysis.observe(outcome)
+    for rating in rated(outcomes(100, weight=0.9), 0.0):
+        analysis.observe_rating(rating)
+    found = {verdict.metric: verdict for verdict in analysis.verdicts(60)}
+    assert found["scores.feedback"].n_candidate == 0
+
+
 def test_a_dump_goes_on_as_if_nothing_had_happened():
     spec = Spec.model_validate({"segments": ["tenant"], "cost": {}, "scores": {"thumbs": {}}})
     seen = outcomes(1_500, errors=0.03)

@@ -418,6 +418,29 @@ async def test_explain_tells_transitions_decisions_and_points(world):
     assert points[-1]["state"] == "beyond" and points[0]["at"] <= points[-1]["at"]
 
 
+async def test_a_candidate_whose_answers_people_like_less_is_rolled_back(world):
+    spec = swap(analysis={"errors": None, "failures": None, "total": None, "scores": {"feedback": {}}})
+    traffic = await begun(world, spec)
+    for _ in range(120):
+        if world.record(traffic.id).state is not State.RUNNING:
+            break
+        for _ in range(10):
+            event = traffic.event()
+            traffic.send(event)
+            said = traffic.event(kind=RequestEvent.KIND_RATED, arm=event.arm, unit=event.unit)
+            said.scores["feedback"] = 0.2 if event.arm == "candidate" else 0.9
+            traffic.send(said)
+        await world.pass_time(1, look_every_s=1)
+    record = world.record(traffic.id)
+    assert record.state is State.ROLLED_BACK
+    assert "beyond its margin: scores.feedback" in record.reason
+
+
+def test_a_score_that_no_answer_has_is_refused(world):
+    with pytest.raises(ValidationError, match="'feedbak' is not in scores of live answers"):
+        world.asks(swap(analysis={"scores": {"feedbak": {}}}))
+
+
 def test_the_identity_does_not_change_with_new_options():
     spec = Rollout.model_validate({"candidate": {"deployment": "large"}, "steps": [{"weight": "100%"}]})
     assert canonical(spec) == '{"candidate":{"deployment":"large"},"steps":[{"weight":"100%"}]}'

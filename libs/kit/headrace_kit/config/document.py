@@ -26,6 +26,7 @@ from headrace_kit.config.evaluations import Evaluation
 from headrace_kit.config.guardrails import Policy
 from headrace_kit.config.models import Model
 from headrace_kit.config.nearest import nearest
+from headrace_kit.config.rollout_analysis import LIVE_SCORES
 from headrace_kit.config.rollout_steps import PairJudge
 from headrace_kit.config.rollouts import Rollout, ServiceCandidate, Target, candidate_spec, service_of
 from headrace_kit.config.routing import PoolEntry, unserved
@@ -294,6 +295,8 @@ class Config(Section):
             raise _failure(
                 (*where, "analysis", "pairs", "judge"), "nothing compares answers: name a model in shadow.judge"
             )
+        for name in rollout.analysis.scores if rollout.analysis is not None else ():
+            _known(name, LIVE_SCORES, "scores of live answers", (*where, "analysis", "scores", name))
         for number, step in enumerate(rollout.steps):
             if step.evaluate is not None:
                 _known(step.evaluate, self.evals, "evals", (*where, "steps", number, "evaluate"))

@@ -20,6 +20,10 @@ Judged = Literal["p50", "p75", "p90", "p95", "p99", "mean"]
 Segment = Literal["tenant", "script", "prompt"]
 
 
+LIVE_SCORES = ("groundedness", "feedback")
+"""Scores that live answers have: how far passages support them, and what people say of them."""
+
+
 class Metric(Section):
     """What every metric has."""
 
@@ -144,7 +148,10 @@ class Analysis(Section):
     output_tokens: Spending | None = Field(None, description="Length of answers.")
     cost: Spending | None = Field(None, description="Cost of a request.")
     scores: dict[Name, Score] = Field(
-        default_factory=dict, max_length=16, description="Scores of live answers by name, from graders or feedback."
+        default_factory=dict,
+        max_length=16,
+        description="Scores of live answers by name: `groundedness`, how far passages support them; `feedback`, what "
+        "people say of them, with -1 as 0 and 1 as 1.",
     )
     pairs: dict[Name, Score] = Field(
         default_factory=dict,

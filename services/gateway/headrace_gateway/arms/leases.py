@@ -73,11 +73,21 @@ class Leases:
         same = unit(split.salt, sticky_key)
         place = point(split.salt, sticky_key)
         if place < split.weight and (candidate := self._candidate(table, split)) is not None:
-            return Arm(candidate, split.rollout_id, CANDIDATE, same, split.weight)
+            return Arm(candidate, split.rollout_id, CANDIDATE, same, split.weight, salt=split.salt)
         if place >= POINTS - split.fresh and (fresh := self._plan(table, split, split.fresh_json)) is not None:
-            return Arm(fresh, split.rollout_id, FRESH, same, split.weight)
+            return Arm(fresh, split.rollout_id, FRESH, same, split.weight, salt=split.salt)
         shadow = split.shadow if split.shadow and self._candidate(table, split) is not None else 0
-        return Arm(plan, split.rollout_id, BASELINE, same, split.weight, shadow, _limits(split))
+        return Arm(plan, split.rollout_id, BASELINE, same, split.weight, shadow, _limits(split), split.salt)
+
+    @property
+    def compares(self) -> bool:
+        """Whether any model has two arms now."""
+        return self.live and bool(self._splits)
+
+    def salt(self, rollout_id: str) -> str | None:
+        """The salt of a rollout that still runs; None where it does not."""
+        splits = self._splits.values() if self.live else ()
+        return next((split.salt for split in splits if split.rollout_id == rollout_id), None)
 
     def canary(self, arrival: Arrival) -> Canary | None:
         """The arm that this process is on, for a request that releases of it are judged by."""

@@ -22,6 +22,9 @@ TIMEOUTS = frozenset({"deadline_exceeded", "engine_timeout", "engine_stalled"})
 _LIMITS = frozenset({"rate_limit_exceeded", "budget_exceeded", "budget_reserved"})
 """Codes of the caller's own limits; a full engine may have the first one too."""
 
+GROUNDEDNESS = "groundedness"
+"""Score of live answers, and of both answers of a shadow: how far the passages support them."""
+
 _RANGES = ((256, "<=256"), (1024, "<=1k"), (4096, "<=4k"), (16_384, "<=16k"))
 _BYTES_PER_TOKEN = 4
 _MOST_CHARS = 1_000_000
@@ -141,11 +144,18 @@ def finished(ctx: RequestContext, status: int, error: str) -> RequestEvent:
     event.failure = _failure(ctx, status, error)
     event.segment["tenant"] = ctx.identity.tenant
     event.streamed, event.weight = ctx.stream, ctx.arm_weight
+    if (grounded := groundedness(ctx)) is not None and not error:
+        event.scores[GROUNDEDNESS] = grounded
     if seen is not None:
         event.segment["prompt"] = _range(ctx.usage.input_tokens or seen.prompt_tokens)
         if seen.script:
             event.segment["script"] = seen.script
     return event
+
+
+def groundedness(ctx: RequestContext) -> float | None:
+    """How far an answer is supported by its passages, 0 to 1; None where none stood in its prompt."""
+    return ctx.outcome.grounding.score if ctx.outcome.grounding else None
 
 
 def of_release(ctx: RequestContext, status: int, error: str) -> RequestEvent:

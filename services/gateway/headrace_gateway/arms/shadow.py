@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from headrace_gateway.arms.grade import Said, grade
-from headrace_gateway.arms.outcomes import finished
+from headrace_gateway.arms.outcomes import GROUNDEDNESS, finished, groundedness
 from headrace_gateway.arms.referee import Referee
 from headrace_gateway.arms.split import ShadowLimits, point
 from headrace_gateway.calls import GenerateCall
@@ -247,12 +247,15 @@ def _tell(ctx: RequestContext, original: RequestContext, scores: dict[str, float
 
 def _said(ctx: RequestContext) -> Said:
     assert ctx.answered is not None
-    return Said(ctx.answered.text(), ctx.answered.fault(), ctx.usage.output_tokens, ctx.answered.asked.type)
+    seen = ctx.answered
+    return Said(seen.text(), seen.fault(), ctx.usage.output_tokens, seen.asked.type, groundedness(ctx))
 
 
 def _baseline(metric: str, original: RequestContext, candidate: float) -> float:
-    """The score of the answer that was given: it is its own measure, but it may have missed the form, and what a judge
-    prefers it less."""
+    """The score of the answer that was given: it is its own measure, but it may have missed the form, has its own
+    passages, and what a judge prefers it less."""
     if metric == JUDGE:
         return 1 - candidate
+    if metric == GROUNDEDNESS:
+        return groundedness(original) or 0.0
     return float(metric != "json" or (original.answered is not None and original.answered.fault() == ""))

@@ -14,6 +14,8 @@ BASELINE, CANDIDATE = "baseline", "candidate"
 FRESH = "fresh"
 """A baseline as young as the candidate, which the candidate is compared with."""
 
+ARMS = (BASELINE, CANDIDATE, FRESH)
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeLimits:
@@ -47,7 +49,7 @@ class Arm:
     """What a request is served by. `rollout_id` and `name` are empty where no rollout runs.
 
     `weight` is the candidate's share when the arm was chosen, `shadow` the share of requests copied to it; both
-    in 1/10000.
+    in 1/10000. `salt` is the rollout's, which no caller knows.
     """
 
     plan: ModelPlan
@@ -57,6 +59,12 @@ class Arm:
     weight: int = 0
     shadow: int = 0
     limits: ShadowLimits = NO_SHADOW
+    salt: str = ""
+
+    @property
+    def compared(self) -> bool:
+        """Whether another arm is served too, so that outcomes can be compared."""
+        return bool(self.rollout_id) and 0 < self.weight < POINTS
 
 
 def point(salt: str, sticky_key: str) -> int:

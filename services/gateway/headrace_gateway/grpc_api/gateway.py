@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.arms.ratings import Ratings
 from headrace_gateway.budgets.state import BudgetReader
 from headrace_gateway.calls import EmbedCall, GenerateCall, RerankCall
 from headrace_gateway.grpc_api.once import GrpcOnce, Serve
@@ -41,8 +42,10 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
         once: GrpcOnce,
         usage: Callable[[UsageQuery], Awaitable[list[UsageRow]]],
         budgets: BudgetReader,
+        ratings: Ratings,
     ) -> None:
         self.rpc_runtime = runtime
+        self._ratings = ratings
         self._budgets = budgets
         self._door, self._pipeline, self._vectors, self._services = door, pipeline, vectors, services
         self._once, self._usage = once, usage
@@ -176,4 +179,5 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
                 comment=request.comment,
             )
             said = await self._services.call(visit.ctx, "tracing", "AddFeedback", sent)
+            await self._ratings.rated(visit.ctx, request.trace_id, said.score if said.HasField("score") else None)
             return pb.FeedbackResponse(id=said.id)

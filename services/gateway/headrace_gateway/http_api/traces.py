@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from headrace_gateway.admission.door import Visit
+from headrace_gateway.arms.ratings import Ratings
 from headrace_gateway.http_api.answers import JSON, headrace_headers, json_response
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import Nothing, decode, flag, query, whole_number
@@ -51,8 +52,8 @@ _nothing = msgspec.json.Decoder(Nothing)
 class TracesApi:
     """Traces of the caller's tenant; of all, for admins."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Services, ratings: Ratings) -> None:
+        self._services, self._ratings = services, ratings
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -176,8 +177,10 @@ class TracesApi:
             correction=body.correction or "",
             final_text=body.final_text or "",
         )
-        said = shown(await self._services.call(visit.ctx, "tracing", "AddFeedback", sent))
-        return json_response({name: None if value == "" else value for name, value in said.items()}, visit.ctx, 201)
+        said = await self._services.call(visit.ctx, "tracing", "AddFeedback", sent)
+        await self._ratings.rated(visit.ctx, body.trace_id, said.score if said.HasField("score") else None)
+        told = {name: None if value == "" else value for name, value in shown(said).items()}
+        return json_response(told, visit.ctx, 201)
 
 
 def filter_of(asked: Mapping[str, str], prefix: str = "") -> pb.TraceFilter:

@@ -51,6 +51,7 @@ class Analysis:
         self._columns = {name: QUANTITIES[name] for name in QUANTITIES if getattr(spec, name) is not None}
         self._labels: list[str] = []
         self._outcomes: list[Outcome] = []
+        self._ratings: list[Outcome] = []
         self._pairs: list[Pair] = []
         self._began: float | None = None
         self._seen = 0
@@ -92,6 +93,13 @@ class Analysis:
         self.begin(outcome.at)
         self._outcomes.append(outcome)
         if len(self._outcomes) >= PENDING:
+            self._judge_outcomes()
+
+    def observe_rating(self, outcome: Outcome) -> None:
+        """What somebody says, at any later time, of an outcome that was observed: its scores alone count."""
+        self.begin(outcome.at)
+        self._ratings.append(outcome)
+        if len(self._ratings) >= PENDING:
             self._judge_outcomes()
 
     def observe_pair(self, pair: Pair) -> None:
@@ -171,23 +179,35 @@ class Analysis:
     def _judge_outcomes(self) -> None:
         outcomes = [outcome for outcome in self._outcomes if 0 < outcome.weight < 1]
         self._outcomes = []
-        if not outcomes:
-            return
+        if outcomes:
+            self.feed(self._chunk(outcomes))
+        self._judge_ratings()
+
+    def _judge_ratings(self) -> None:
+        """Scores that came later than their outcomes, under the weights of those."""
+        ratings = [rating for rating in self._ratings if self._epochs.known(rating.weight) is not None]
+        self._ratings = []
+        if ratings:
+            epochs = [self._epochs.known(rating.weight) for rating in ratings]
+            chunk = replace(self._chunk(ratings), epochs=np.asarray(epochs, np.int64))
+            for judge in self._live:
+                if isinstance(judge, ScoreJudge):
+                    judge.add(chunk)
+
+    def _chunk(self, outcomes: Sequence[Outcome]) -> Chunk:
         values: dict[str, Any] = {}
         for name, field in self._columns.items():
             values[name] = _column([getattr(outcome, field) for outcome in outcomes])
         for name in self.spec.scores:
             values[f"scores.{name}"] = _column([outcome.scores.get(name) for outcome in outcomes])
-        self.feed(
-            Chunk(
-                at=np.asarray([outcome.at for outcome in outcomes], float),
-                weight=np.asarray([outcome.weight for outcome in outcomes], float),
-                candidate=np.asarray([outcome.arm == "candidate" for outcome in outcomes], bool),
-                keys=np.asarray([hash_of(outcome.key) for outcome in outcomes], np.int64),
-                failed=[outcome.failed for outcome in outcomes],
-                values=values,
-                groups=self._groups(outcomes),
-            )
+        return Chunk(
+            at=np.asarray([outcome.at for outcome in outcomes], float),
+            weight=np.asarray([outcome.weight for outcome in outcomes], float),
+            candidate=np.asarray([outcome.arm == "candidate" for outcome in outcomes], bool),
+            keys=np.asarray([hash_of(outcome.key) for outcome in outcomes], np.int64),
+            failed=[outcome.failed for outcome in outcomes],
+            values=values,
+            groups=self._groups(outcomes),
         )
 
     def _groups(self, outcomes: Sequence[Outcome]) -> dict[str, Integers]:

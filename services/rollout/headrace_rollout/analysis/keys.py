@@ -46,6 +46,10 @@ class Epochs:
         self._since = at
         return len(self.weights) - 1
 
+    def known(self, weight: float) -> int | None:
+        """The last epoch with a weight; None where there was none."""
+        return next((epoch for epoch in reversed(range(len(self.weights))) if self.weights[epoch] == weight), None)
+
     def chance(self, epoch: int, seen: int | None) -> float:
         """The chance that a key is on the candidate, given where it was `seen` in an earlier epoch; 0: known."""
         weight = self.weights[epoch]

@@ -211,7 +211,7 @@ class Hearing:
         at = event.time.seconds + event.time.nanos / 1e9
         if not memory.place.new(event.log_id, event.sequence, at):
             return
-        if event.kind != RequestEvent.KIND_FINISHED or event.rollout_id not in judged:
+        if event.kind not in (RequestEvent.KIND_FINISHED, RequestEvent.KIND_RATED) or event.rollout_id not in judged:
             return
         if event.cache == "hit" and judged[event.rollout_id].service is None:
             return  # the cache answered, not the model; a release of the gateway has its cache too
@@ -222,9 +222,12 @@ class Hearing:
             self._metrics.outcomes.labels(event.rollout_id, "shadow").inc()
         elif event.arm in _ARMS and 0 < event.weight < WHOLE:
             chance = chance_of(event, judged[event.rollout_id])
-            if chance is not None:
+            rated = event.kind == RequestEvent.KIND_RATED
+            if chance is not None and rated:
+                analysis.observe_rating(outcome_of(event, at, chance))
+            elif chance is not None:
                 analysis.observe(outcome_of(event, at, chance))
-            self._metrics.outcomes.labels(event.rollout_id, event.arm).inc()
+            self._metrics.outcomes.labels(event.rollout_id, "rated" if rated else event.arm).inc()
 
 
 def _events(shipment: bytes) -> Iterable[RequestEvent]:
@@ -266,7 +269,7 @@ def outcome_of(event: RequestEvent, at: float, chance: float) -> Outcome:
         output_tokens=tokens,
         cost_nano_usd=event.cost_nano_usd,
         segment=dict(event.segment),
-        scores={},
+        scores=dict(event.scores),
     )
 
 

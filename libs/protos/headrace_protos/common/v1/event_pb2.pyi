@@ -12,17 +12,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RequestEvent(_message.Message):
-    __slots__ = ("kind", "log_id", "sequence", "time", "request_id", "stage", "attempt", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm", "shadow", "config_hash", "trace_id", "operation", "usage", "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "started_us", "first_token_us", "ended_us", "guard_findings", "reserved_output_tokens", "price_version", "saved_nano_usd", "budget_day", "budget_holder", "reason", "continued_tokens", "failure", "segment", "streamed", "pairs", "weight", "track", "release")
+    __slots__ = ("kind", "log_id", "sequence", "time", "request_id", "stage", "attempt", "tenant", "key_id", "unit", "model", "deployment", "rollout_id", "arm", "shadow", "config_hash", "trace_id", "operation", "usage", "cost_nano_usd", "cache", "finish_reason", "error_code", "verdict", "confidence", "started_us", "first_token_us", "ended_us", "guard_findings", "reserved_output_tokens", "price_version", "saved_nano_usd", "budget_day", "budget_holder", "reason", "continued_tokens", "failure", "segment", "streamed", "pairs", "weight", "scores", "track", "release")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[RequestEvent.Kind]
         KIND_OPENED: _ClassVar[RequestEvent.Kind]
         KIND_CLOSED: _ClassVar[RequestEvent.Kind]
         KIND_FINISHED: _ClassVar[RequestEvent.Kind]
+        KIND_RATED: _ClassVar[RequestEvent.Kind]
     KIND_UNSPECIFIED: RequestEvent.Kind
     KIND_OPENED: RequestEvent.Kind
     KIND_CLOSED: RequestEvent.Kind
     KIND_FINISHED: RequestEvent.Kind
+    KIND_RATED: RequestEvent.Kind
     class SegmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +32,13 @@ class RequestEvent(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ScoresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     KIND_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +80,7 @@ class RequestEvent(_message.Message):
     STREAMED_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
     TRACK_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     kind: RequestEvent.Kind
@@ -114,9 +124,10 @@ class RequestEvent(_message.Message):
     streamed: bool
     pairs: _containers.RepeatedCompositeFieldContainer[PairedScore]
     weight: int
+    scores: _containers.ScalarMap[str, float]
     track: str
     release: str
-    def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ..., reason: _Optional[str] = ..., continued_tokens: _Optional[int] = ..., failure: _Optional[str] = ..., segment: _Optional[_Mapping[str, str]] = ..., streamed: _Optional[bool] = ..., pairs: _Optional[_Iterable[_Union[PairedScore, _Mapping]]] = ..., weight: _Optional[int] = ..., track: _Optional[str] = ..., release: _Optional[str] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[RequestEvent.Kind, str]] = ..., log_id: _Optional[str] = ..., sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., stage: _Optional[int] = ..., attempt: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., unit: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout_id: _Optional[str] = ..., arm: _Optional[str] = ..., shadow: _Optional[bool] = ..., config_hash: _Optional[str] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., cache: _Optional[str] = ..., finish_reason: _Optional[str] = ..., error_code: _Optional[str] = ..., verdict: _Optional[str] = ..., confidence: _Optional[float] = ..., started_us: _Optional[int] = ..., first_token_us: _Optional[int] = ..., ended_us: _Optional[int] = ..., guard_findings: _Optional[_Iterable[str]] = ..., reserved_output_tokens: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ..., budget_day: _Optional[int] = ..., budget_holder: _Optional[str] = ..., reason: _Optional[str] = ..., continued_tokens: _Optional[int] = ..., failure: _Optional[str] = ..., segment: _Optional[_Mapping[str, str]] = ..., streamed: _Optional[bool] = ..., pairs: _Optional[_Iterable[_Union[PairedScore, _Mapping]]] = ..., weight: _Optional[int] = ..., scores: _Optional[_Mapping[str, float]] = ..., track: _Optional[str] = ..., release: _Optional[str] = ...) -> None: ...
 
 class PairedScore(_message.Message):
     __slots__ = ("metric", "baseline", "candidate", "failed")
