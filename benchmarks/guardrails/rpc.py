@@ -59,8 +59,10 @@ async def _leaks_one(peer: Peer, stub: api.GuardrailsServiceStub, chance: random
         at = 0
         while at < len(text):
             size = chance.choice(sizes)
-            first = {"policy": "splits", "direction": pb.DIRECTION_OUTPUT} if at == 0 else {}
-            yield pb.CheckStreamRequest(delta=text[at : at + size], **first)
+            piece = pb.CheckStreamRequest(delta=text[at : at + size])
+            if at == 0:
+                piece.policy, piece.direction = "splits", pb.DIRECTION_OUTPUT
+            yield piece
             at += size
 
     out = "".join([answer.text async for answer in peer.stream(stub.CheckStream, pieces(), ask)])

