@@ -33,8 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    if "world" in getattr(item, "fixturenames", ()):
-        return f"e2e on {item.callspec.params['world']}"
+    if runtime := getattr(getattr(item, "callspec", None), "params", {}).get("world"):
+        return f"end to end on {runtime}"
     if item.path.is_relative_to(_HERE / "integration" / "inference"):
         return "inference"
     return str(item.path.relative_to(_HERE))
