@@ -29,6 +29,8 @@ def config():
     base = YAML(typ="safe").load((CHART / "files" / "headrace.yaml").read_text())
     base["deployments"]["rare"] = base["deployments"]["scripted"]
     base["models"]["rare"] = {"deployment": "rare", "timeout_ms": 300_000, "timeouts": {"first_token": "5m"}}
+    # a server with its image and models at hand is there in a few seconds
+    base.setdefault("services", {}).setdefault("gateway", {})["stream_keep_alive_s"] = 2
     return base
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import httpx
@@ -130,6 +131,36 @@ async def test_it_serves_on_for_a_while_but_sends_clients_elsewhere(host, monkey
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
     waits.set()
     await stopping
+    assert events == ["start", "drain", "stop"]
+
+
+async def test_it_stays_longer_for_who_has_not_heard_yet(host, monkeypatch):
+    http, _, runtime, events, _ = host.test
+    runtime.env = runtime.env.model_copy(update={"linger_s": 0.05})
+    monkeypatch.setattr("headrace_kit.hosting.process.SILENT_S", 3)
+    monkeypatch.setattr("headrace_kit.hosting.process.LONGER_S", 3600)
+    async with httpx.AsyncClient() as client:
+        stopping = asyncio.create_task(host.stop())
+        await asyncio.sleep(0)
+        for _ in range(10):  # together much longer than it was told to linger
+            assert (await client.get(http)).text == "hello"
+            await asyncio.sleep(0.1)
+        assert events == ["start"]
+    async with asyncio.timeout(30):
+        await stopping
+    assert events == ["start", "drain", "stop"]
+
+
+async def test_it_does_not_stay_for_ever(host, monkeypatch):
+    http, _, runtime, events, _ = host.test
+    runtime.env = runtime.env.model_copy(update={"linger_s": 0.05})
+    monkeypatch.setattr("headrace_kit.hosting.process.LONGER_S", 0.3)
+    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        stopping = asyncio.create_task(host.stop())
+        with contextlib.suppress(httpx.TransportError):
+            while not stopping.done():
+                await client.get(http)
+        await stopping
     assert events == ["start", "drain", "stop"]
 
 

@@ -44,7 +44,8 @@ class Environment(BaseSettings):
         ge=0,
         le=120,
         description="Seconds that a process serves on after SIGTERM, not ready and with `connection: close`, until "
-        "everybody who sends it requests has heard of its end. services.<name>.drain_s comes after.",
+        "everybody who sends it requests has heard of its end; up to 10 more while HTTP requests still come. "
+        "services.<name>.drain_s comes after.",
     )
     offline: bool = Field(False, description="Never download; use what is in cache_dir.")
     hub_endpoint: str = Field(

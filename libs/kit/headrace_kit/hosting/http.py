@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +73,7 @@ class HttpServer:
         self._address = (host, port)
         self._rsgi = rsgi
         self._leaving = False
+        self._asked_at = -math.inf
         self._server = _Server(
             self._serve,
             unread_s=limits.unread_s,
@@ -108,7 +111,13 @@ class HttpServer:
         """Serve on, but tell every client with its next response to connect anew, which leads it to another replica."""
         self._leaving = True
 
+    def silent_s(self) -> float:
+        """Seconds since a request began, of those that came after `leave`."""
+        return time.monotonic() - self._asked_at
+
     def _serve(self, scope: Any, protocol: Any) -> Any:
+        if self._leaving:
+            self._asked_at = time.monotonic()
         return self._rsgi(scope, _LastResponse(protocol) if self._leaving else protocol)
 
     async def _accepts(self) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import signal
+import time
 from collections.abc import Sequence
 
 import uvloop
@@ -23,6 +24,8 @@ from headrace_kit.telemetry.logs import set_up_logs
 
 _log = logging.getLogger(__name__)
 CONNECTION_AGE_MS = 300_000
+SILENT_S, LONGER_S = 1.0, 10.0
+"""A process that lingers goes once nothing came for so long, or so many seconds after its time."""
 
 
 def run(service: str) -> None:
@@ -104,7 +107,7 @@ class ProcessHost:
             server.leave()
         with contextlib.suppress(Exception):
             await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(self._runtime.env.linger_s)
+        await self._linger()
         drain_s = self._runtime.settings.drain_s
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._app.drain(), drain_s)
@@ -114,6 +117,18 @@ class ProcessHost:
         for server in reversed(self._https):
             await server.stop()
         await self._app.stop()
+
+    async def _linger(self) -> None:
+        """Serve on until everybody has heard of the end; longer while requests come of somebody who has not yet."""
+        linger_s = self._runtime.env.linger_s
+        await asyncio.sleep(linger_s)
+        latest = time.monotonic() + (LONGER_S if linger_s else 0)
+        while True:
+            silent_s = min((server.silent_s() for server in self._https[1:]), default=SILENT_S)
+            left_s = min(SILENT_S - silent_s, latest - time.monotonic())
+            if left_s <= 0:
+                return
+            await asyncio.sleep(left_s)
 
 
 def _grpc_server(servicers: Sequence[Servicing], health_servicer: health.aio.HealthServicer) -> aio.Server:
