@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 
 import grpc
 import pytest
@@ -35,6 +36,35 @@ def handbook(world):
 
     asyncio.run(store())
     return "handbook"
+
+
+async def test_a_model_knows_what_was_said_before_under_an_id(world):
+    key, person = await world.key("dev", "assert_identity"), f"ada-{uuid.uuid4().hex[:8]}"
+    asked = {"conversation_id": "trip", "user": person}
+
+    async def say(client, **headrace) -> dict:
+        body = {
+            "model": "conversing",
+            "messages": [{"role": "user", "content": '{"tokens": ["By ", "train."]}'}],
+            "headrace": asked | headrace,
+        }
+        answer = await client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async with world.http(key) as client:
+        first = await say(client)
+        assert first["choices"][0]["message"]["content"] == "By train."
+        second = await say(client)
+        other = await say(client, conversation_id="another")
+        assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"] == other["usage"]["prompt_tokens"]
+        kept = (await client.get(f"/v1/memory/{person}/conversations/trip")).json()
+        assert [turn["role"] for turn in kept["turns"]] == ["user", "assistant"] * 2
+        assert kept["turns"][1]["text"] == "By train."
+        erased = (await client.delete(f"/v1/memory/{person}")).json()
+        assert (erased["conversations"], erased["turns"], erased["left"]) == (2, 6, 0)
+        again = await say(client)
+        assert again["usage"]["prompt_tokens"] == first["usage"]["prompt_tokens"]
 
 
 async def test_a_real_model_rewrites_what_is_searched_for(world, handbook):

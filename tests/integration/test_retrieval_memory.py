@@ -12,6 +12,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from headrace_gateway.adapters.retrieval import RetrievalClient
+from headrace_gateway.ports import Envelope
 from headrace_kit.errors import BadInput, Conflict, Forbidden, NotFound
 from headrace_kit.rpc import Identity, Outbound
 from headrace_kit.stores.postgres import Postgres
@@ -290,3 +292,21 @@ async def test_nothing_of_an_erased_person_is_left_in_any_table(memory, part):
     assert await memory.recalls("tea", user=other, as_=other) == ["tea", "city"]
     again = await memory("EraseMemory", user=person, as_="", **SPEAKER)
     assert again == pb.EraseMemoryResponse()
+
+
+async def test_the_gateway_keeps_and_reads_conversations_as_its_pipeline_does(memory):
+    client = RetrievalClient(memory.replica._peer)
+    sent = Envelope(Identity("gateway", "red", "key", "ada"), "r", time.monotonic() + kit.WITHIN_S, "", "")
+    asked = {"collection": memory.collection, "user": "ada", "conversation": "trip"}
+    with pytest.raises(NotFound) as missing:
+        await client.conversation(pb.GetConversationRequest(**asked), sent)
+    assert missing.value.param == "conversation", "it begins now"
+    turns = [pb.Said(role="user", text="How do I get there?"), pb.Said(role="assistant", text="By train.")]
+    await client.append(pb.AppendTurnsRequest(**asked, turns=turns), sent)
+    told = await client.conversation(pb.GetConversationRequest(**asked, max_tokens=500), sent)
+    assert [(turn.role, turn.text) for turn in told.turns] == [(turn.role, turn.text) for turn in turns]
+    with pytest.raises(Forbidden):
+        await client.conversation(pb.GetConversationRequest(**asked | {"user": "bob"}), sent)
+    with pytest.raises(NotFound) as elsewhere:
+        await client.conversation(pb.GetConversationRequest(**asked | {"collection": "nowhere"}), sent)
+    assert elsewhere.value.param == "collection"
