@@ -95,6 +95,14 @@ class Host:
             return (self.data / "events").read_text().split("\n")
         return []
 
+    async def logged(self, text: str) -> bool:
+        """Whether the host's log has a text; Ray brings what replicas log some time after they did."""
+        for _ in range(300):
+            if text in self.log:
+                return True
+            await asyncio.sleep(0.1)
+        return False
+
     async def happened(self, event: str) -> bool:
         for _ in range(100):
             if event in self.events():
@@ -269,9 +277,9 @@ async def test_each_replica_has_its_ops_port(host):
             assert f"headrace_{service}_rpc_seconds" in (await client.get(f"{url}/metrics")).text
 
 
-def test_replicas_log_where_the_host_does(host):
-    assert '"service": "guardrails"' in host.log
-    assert "Generate failed" in host.log
+async def test_replicas_log_where_the_host_does(host):
+    assert await host.logged('"service": "guardrails"'), host.log
+    assert await host.logged("Generate failed"), host.log
 
 
 def test_everything_listens_on_loopback_only(host):

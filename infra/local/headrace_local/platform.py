@@ -41,6 +41,8 @@ Watcher = Callable[[state.RunState], None]
 
 PATIENCE_S = 5
 """Seconds that a start waits for the data directory while nobody seems to run in it."""
+_ENDING_S = 10
+"""Seconds that a supervisor, whose lock is free again, has to be gone."""
 
 
 class Platform:
@@ -167,7 +169,7 @@ class Platform:
                 break
         if not self.layout.run.is_dir():  # it was removed while the platform ran
             found = processes.end_leftovers(self.layout.identity)
-            self._reap()
+            self._reap(_ENDING_S)
             return found
         while True:
             try:
@@ -274,16 +276,19 @@ class Platform:
     def _end_leftovers(self, made: Plan | None) -> list[str]:
         self._reap()
         found = processes.end_leftovers(self.layout.identity)
+        self._reap(_ENDING_S)  # its lock is ours, so it ends, but may not be gone yet
         for unit in made.units if made else ():
             stale.remove(unit.stale_files)
             stale.unlink(unit.links)
         self.layout.state.unlink(missing_ok=True)
         return found
 
-    def _reap(self) -> None:
-        """Take leave of a supervisor that this process started and that has ended."""
-        if self._supervisor is not None and self._supervisor.poll() is not None:
-            self._supervisor = None
+    def _reap(self, wait_s: float = 0) -> None:
+        """Take leave of a supervisor that this process started and that has ended, or does within some seconds."""
+        if self._supervisor is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._supervisor.wait(wait_s)
+                self._supervisor = None
 
     def _last_plan(self) -> Plan | None:
         try:
