@@ -43,13 +43,13 @@ logs: ## print the end of the logs (UNIT=gateway FOLLOW=1)
 console: ## build the web console; `make up` does so where its sources have changed
 	@$(BOOTSTRAP) services console
 
-test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k cascade" for some)
+test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k cascade" for some; WORKERS=2)
 	@$(BOOTSTRAP) dev triton console browser
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n 2 libs services infra charts tests/house tests/contract
-	@$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/integration tests/chaos tests/e2e
+	@$(PY) -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder) tests/integration tests/e2e tests/chaos
 endif
 
 test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")
