@@ -24,12 +24,10 @@ RUNTIMES = os.environ.get("HEADRACE_E2E_RUNTIMES", "process,ray").split(",")
 _HERE = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep what shares a platform on one worker of `--dist loadgroup`: a file, all of inference, end to end by host."""
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    if item.path.is_relative_to(_HERE):
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def _group(item: pytest.Item) -> str:
