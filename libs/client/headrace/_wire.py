@@ -308,7 +308,7 @@ def _outcome(outcome: pb.Outcome) -> chat.Outcome:
         if outcome.HasField("grounding")
         else None,
         guardrails=[
-            chat.GuardFinding(entry.direction, entry.check, entry.kind, entry.action, entry.count)
+            chat.GuardFinding(entry.direction, entry.check, entry.kind, entry.action, entry.count, entry.review_id)
             for entry in outcome.guardrails
         ],
         saved_usd=outcome.saved_usd or None,

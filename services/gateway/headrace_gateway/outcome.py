@@ -99,6 +99,8 @@ class GuardFinding(Struct, omit_defaults=True):
     count: int
     shadow: bool = False
     """The policy only looked on: the action is what it would have done."""
+    review_id: str = ""
+    """Names the item in the review queue, where what was found was given to a person."""
 
     @property
     def label(self) -> str:

@@ -166,6 +166,43 @@ async def test_an_escalated_text_goes_to_the_queue_of_the_service(worlds):
     assert (await said(world, "the falcon"))[1] == "stop", "once a person approved it"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_for_a_person_ends_and_names_its_review(worlds, stream):
+    world = worlds(config("{output: [{check: ban_list, words: [falcon], action: escalate}]}"))
+    world.engine.scripts["small"] = [Script(texts=["Look, a fal", "con flies ", "over there"])]
+    world.guardrails.verdicts["falcon"] = verdict(pb.ACTION_ESCALATE, review_id="r-2")
+    text, finish, findings = await said(world, "hi", stream=stream)
+    assert finish == "content_filter" and "falcon" not in text and "flies" not in text
+    assert [(one.direction, one.check, one.action, one.review_id) for one in findings] == [
+        ("output", "ban_list", "escalate", "r-2")
+    ]
+    [asked] = world.guardrails.asked
+    assert (asked.direction, asked.from_tier) == (pb.DIRECTION_OUTPUT, 1)
+    assert asked.text.startswith("Look, a falcon")
+    await world.decisions.stop()
+    assert world.guardrails.recorded == [], "the service audits what it was given"
+
+
+async def test_a_part_of_an_answer_that_a_costly_check_gives_to_a_person_names_its_review(worlds):
+    world = worlds(config("{output: [%s]}" % (TOXIC % ", action: escalate")))
+    world.engine.scripts["small"] = [Script(texts=["nasty words"])]
+    world.guardrails.verdicts["nasty"] = verdict(pb.ACTION_ESCALATE, review_id="r-3")
+    text, finish, findings = await said(world, "hi")
+    assert (text, finish, [one.review_id for one in findings]) == ("", "content_filter", ["r-3"])
+
+
+async def test_an_answer_for_a_person_is_withheld_without_the_queue_too(worlds):
+    world = worlds(config("{output: [{check: ban_list, words: [falcon], action: escalate}]}"))
+    world.engine.scripts["small"] = [Script(texts=["Look, a falcon flies over there"])]
+    world.guardrails.away = True
+    text, finish, findings = await said(world, "hi")
+    assert finish == "content_filter" and "falcon" not in text
+    assert [one.review_id for one in findings] == [""]
+    world.guardrails.away = False
+    await world.decisions.stop()
+    assert [one.action for one in world.guardrails.recorded] == [pb.ACTION_ESCALATE]
+
+
 async def test_a_tenants_policies_hold_for_all_its_requests(worlds):
     world = worlds(config("{}", tenant="guardrails: [other]"))
     _, _, findings = await said(world, "the falcon")

@@ -159,13 +159,14 @@ class Grounding(Struct):
 
 
 class GuardFinding(Struct):
-    """What a guardrail found and did, never the text itself."""
+    """What a guardrail found and did, never the text itself; `review_id` where it was given to a person."""
 
     direction: str = ""
     check: str = ""
     kind: str = ""
     action: str = ""
     count: int = 1
+    review_id: str = ""
 
 
 class Outcome(Struct):

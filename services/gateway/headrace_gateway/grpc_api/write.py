@@ -109,6 +109,7 @@ def outcome_message(outcome: Outcome) -> pb.Outcome:
                 kind=found.kind,
                 action=found.action,
                 count=found.count,
+                review_id=found.review_id,
             )
             for found in outcome.guardrails
         ],

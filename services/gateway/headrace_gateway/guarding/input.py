@@ -158,6 +158,12 @@ class Guard:
             else:
                 self.found.append(GuardFinding(*same[:4], count=1, shadow=shadow))
 
+    def escalated(self, direction: str, review_id: str) -> None:
+        """Tell the caller which item of the review queue holds what was just withheld for a person."""
+        for found in self.found:
+            if (found.direction, found.action, found.shadow) == (direction, Action.ESCALATE.value, False):
+                found.review_id = found.review_id or review_id
+
 
 def _blocked(policy: GuardPolicy, findings: Iterable[detectors.Finding], param: str) -> Blocked:
     kinds = sorted({found.check for found in findings if found.action.withholds})

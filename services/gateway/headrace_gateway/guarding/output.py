@@ -9,7 +9,7 @@ import headrace_detectors as detectors
 from headrace_gateway.guarding.input import Guard
 from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_gateway.guarding.windows import FarText
-from headrace_kit.errors import BadInput
+from headrace_kit.errors import BadInput, HeadraceError
 from headrace_protos.common.v1.chat_pb2 import Sampling
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
@@ -138,13 +138,17 @@ class _Text:
         self._far = FarText(guard, direction)
         self._finished = False
         self._told = [0] * len(self._lines)
+        self._seen: list[list[str]] = [[] for _ in self._lines]
+        self._given: set[int] = set()
 
     async def feed(self, delta: str) -> str:
-        for policy, stream in self._lines:
+        for place, (policy, stream) in enumerate(self._lines):
             if not delta:
                 return ""
+            self._seen[place].append(delta)
             out = stream.feed(delta)
             delta = delta if policy.shadow else out
+        await self._escalate()
         return await self._far.advance(delta, final=False) if delta and not self.blocked else ""
 
     async def finish(self) -> str:
@@ -152,10 +156,29 @@ class _Text:
             return ""
         self._finished = True
         rest = ""
-        for policy, stream in self._lines:
+        for place, (policy, stream) in enumerate(self._lines):
+            self._seen[place].append(rest)
             out = stream.finish(rest)
             rest = rest if policy.shadow else out
+        await self._escalate()
         return "" if self.blocked else await self._far.advance(rest, final=True)
+
+    async def _escalate(self) -> None:
+        """Give what tier 1 withheld for a person to the queue of the guardrails service, as far as it was made.
+
+        The answer ends in either case: without the service it is withheld, and nobody is told.
+        """
+        for place, (policy, stream) in enumerate(self._lines):
+            if policy.shadow or place in self._given or stream.action is not detectors.Action.ESCALATE:
+                continue
+            try:
+                text = "".join(self._seen[place])
+                verdict = await self._guard.remote.check(policy, self.direction, text, 1)
+            except HeadraceError:
+                continue
+            self._given.add(place)
+            self.report()
+            self._guard.escalated(self.direction, verdict.review_id)
 
     @property
     def blocked(self) -> bool:
@@ -178,5 +201,6 @@ class _Text:
 
     async def aclose(self) -> None:
         await self._far.aclose()
-        for policy, stream in self._lines:
-            self._guard.noted(policy, self.direction, stream.action, stream.findings)
+        for place, (policy, stream) in enumerate(self._lines):
+            if place not in self._given:  # the service tells the audit of what it was given
+                self._guard.noted(policy, self.direction, stream.action, stream.findings)

@@ -96,6 +96,8 @@ class _Line:
         if verdict.action.withholds:
             self.withheld = True
             self.rewrite = self._policy.rewrite if verdict.action is Action.REWRITE else ""
+            if verdict.action is Action.ESCALATE:
+                self._guard.escalated(self._direction, verdict.review_id)
             return ""
         masks = [detectors.Extra(found) for found in verdict.findings if found.action is Action.MASK]
         return _NOTHING.check(window, self._guard.session, masks).text if masks and window else window

@@ -223,18 +223,20 @@ class Citation(_message.Message):
     def __init__(self, number: _Optional[int] = ..., collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., quote: _Optional[str] = ..., score: _Optional[float] = ..., sentences: _Optional[_Iterable[_Union[SentenceSupport, _Mapping]]] = ..., support: _Optional[float] = ...) -> None: ...
 
 class GuardFinding(_message.Message):
-    __slots__ = ("direction", "check", "kind", "action", "count")
+    __slots__ = ("direction", "check", "kind", "action", "count", "review_id")
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_ID_FIELD_NUMBER: _ClassVar[int]
     direction: str
     check: str
     kind: str
     action: str
     count: int
-    def __init__(self, direction: _Optional[str] = ..., check: _Optional[str] = ..., kind: _Optional[str] = ..., action: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+    review_id: str
+    def __init__(self, direction: _Optional[str] = ..., check: _Optional[str] = ..., kind: _Optional[str] = ..., action: _Optional[str] = ..., count: _Optional[int] = ..., review_id: _Optional[str] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("model", "texts", "dimensions", "end_user")
