@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 from headrace_kit.config.base import SecretRef
 from headrace_kit.config.services import Notify
-from headrace_kit.errors import NotReady
+from headrace_kit.rounds import Rounds
 from headrace_kit.webhooks import Refused, post, signature
 
 _log = logging.getLogger(__name__)
@@ -66,22 +65,15 @@ class Teller:
     ) -> None:
         self._news, self._shaped, self._targets = news, shaped, targets
         self._post, self._secret, self._count, self._sleep = post, secret, count, sleep
-        self._task: asyncio.Task[None] | None = None
 
     def wanted(self) -> bool:
         """Whether anybody is told."""
         return bool(self._targets())
 
-    def start(self) -> None:
-        """Begin to tell."""
-        self._task = asyncio.create_task(self._forever())
-
-    async def stop(self) -> None:
-        """Stop; what was not told is told later."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+    async def tell_all(self) -> None:
+        """Tell everything that there is. Raises NotReady while the store is away."""
+        while await self.tell():
+            pass
 
     async def tell(self) -> bool:
         """Tell the oldest news to everybody; whether there was some. Raises NotReady while the store is away."""
@@ -125,13 +117,7 @@ class Teller:
             raise Refused(f"there is no secret {name!r}")
         return value.strip()
 
-    async def _forever(self) -> None:
-        while True:
-            try:
-                while await self.tell():
-                    pass
-            except NotReady:
-                pass  # it is told when the store is back
-            except Exception:
-                _log.exception("what happened could not be told")
-            await asyncio.sleep(_LOOK_S)
+
+def telling(teller: Teller) -> Rounds:
+    """The task that tells; what it did not tell when it is stopped is told later."""
+    return Rounds(teller.tell_all, _LOOK_S, "what happened could not be told")

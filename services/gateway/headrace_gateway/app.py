@@ -103,7 +103,7 @@ from headrace_kit.rpc.identity import Verifier
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
 from headrace_kit.telemetry.tracing import VERSION
-from headrace_kit.telling import Teller, poster
+from headrace_kit.telling import Teller, poster, telling
 from headrace_protos.gateway.v1 import service_pb2_grpc
 
 IDEMPOTENT = {
@@ -237,7 +237,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     cache = AnswerCache(store, retriever, Semantic(store, attempts), ledger.log, metrics)
     hosts = lambda: settings().webhook_hosts  # noqa: E731
     webhooks = Webhooks(HttpPost(hosts), runtime.secrets.get, metrics.webhook)
-    teller = Teller(
+    news = Teller(
         audit_store.news,
         shaped,
         lambda: settings().notify,
@@ -245,6 +245,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         runtime.secrets.get,
         metrics.webhook,
     )
+    teller = telling(news)
     guardrails = GuardrailsClient(peers["guardrails"])
     candidate = GuardrailsCandidate(guardrails_canary)
     decisions = Decisions(guardrails, metrics.decisions_lost.inc, candidate)

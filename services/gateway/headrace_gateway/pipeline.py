@@ -147,6 +147,8 @@ class Pipeline:
         check_parts(plan, call)
         if ctx.sampled and ctx.table.captures(ctx.identity.tenant):
             ctx.content = Captured(call)
+            if ctx.table.captures_as_sent(ctx.identity.tenant):
+                ctx.content.before_guarding()
             if person := call.options.user or ctx.identity.user or call.end_user:
                 ctx.attributes[genai.USER] = person
         guard = self._guard(ctx, plan, call)

@@ -74,6 +74,7 @@ CONFIG = """
 tenants:
   dev: {limits: {concurrent_requests: 3}}
   narrow: {allow_models: [plain]}
+  whole: {trace_content: full}
 deployments:
   small: {engine: triton-scripted, price: {input_usd_per_million: 1, output_usd_per_million: 2}}
   large: {engine: triton-scripted, price: {input_usd_per_million: 10, output_usd_per_million: 20}}

@@ -128,6 +128,18 @@ async def test_of_a_huge_request_the_last_words_are_kept(rig, ask):
     assert len(first.parts[0].text) < MOST_CHARS
 
 
+async def test_what_was_sent_goes_beside_what_guardrails_left_where_content_is_kept_in_full(rig, ask):
+    for tenant, kept in (("dev", []), ("whole", ["write to ann@example.com"])):
+        ctx = rig.context(tenant)
+        await (await rig.pipeline.generate(ctx, ask("guarded", "write to ann@example.com"))).whole()
+        said = ctx.content.said()
+        assert "ann@example.com" not in Message.FromString(said.messages[-1]).parts[0].text
+        assert [Message.FromString(raw).parts[0].text for raw in said.sent] == kept
+    ctx = rig.context("whole")
+    await (await rig.pipeline.generate(ctx, ask("guarded", "hello"))).whole()
+    assert not ctx.content.said().sent, "the guardrails changed nothing"
+
+
 async def test_of_a_record_that_is_too_large_the_words_are_left_out(rig, ask, monkeypatch):
     monkeypatch.setattr("headrace_gateway.observing.export._MOST_OF_ONE", 5000)
     receiver = FakeReceiver()

@@ -9,7 +9,7 @@ from headrace_kit.config import services
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.stores.valkey import connect
-from headrace_kit.telling import Teller, poster
+from headrace_kit.telling import Teller, poster, telling
 from headrace_protos.rollout.v1 import service_pb2_grpc
 from headrace_rollout.adapters.asked_pods import AskedPods, Lookout
 from headrace_rollout.adapters.gateway import GatewayPlatform
@@ -73,6 +73,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         runtime.secrets.get,
         lambda outcome: metrics.told.labels(outcome).inc(),
     )
+    news = telling(teller)
     controller = Controller(store, grants, desired, lease_s, metrics, hearing, teller.wanted)
     suites = ConfigSuites(runtime.configs)
     gateway = runtime.peer("gateway")
@@ -98,7 +99,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await postgres.open()
         runtime.configs.on_change(lambda _: controller.wake())
         await controller.start()
-        teller.start()
+        news.start()
         if settings().model_rollouts:
             from headrace_rollout.adapters.kubernetes_api import KubernetesModelRollouts  # heavy: only if wanted
 
@@ -139,7 +140,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await evaluating.stop()
         await calibrating.stop()
         await candidates.stop()
-        await teller.stop()
+        await news.stop()
         await valkey.aclose()
         await postgres.close()
 

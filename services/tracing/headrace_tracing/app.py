@@ -10,9 +10,12 @@ from typing import cast
 from headrace_kit.config import services
 from headrace_kit.config.deployments import entries_of
 from headrace_kit.config.document import Config
+from headrace_kit.config.traces import Topics
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
+from headrace_kit.rounds import Rounds
 from headrace_kit.stores.postgres import Postgres
 from headrace_protos.tracing.v1 import console_pb2_grpc, service_pb2_grpc
+from headrace_tracing.adapters.asks import PostgresAskStore
 from headrace_tracing.adapters.embedder import IDEMPOTENT, InferenceEmbedder
 from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.adapters.profiles import PostgresProfileStore
@@ -30,6 +33,7 @@ from headrace_tracing.domain.prepare import Preparation
 from headrace_tracing.domain.questions import Questions
 from headrace_tracing.domain.redaction import Cleaner
 from headrace_tracing.domain.retention import Retention
+from headrace_tracing.domain.retried import Retries, Retrying
 from headrace_tracing.domain.thinning import Rules, Thinning
 from headrace_tracing.domain.topic_watch import Learning, TopicWatch
 from headrace_tracing.grpc_api import console as console_grpc
@@ -86,6 +90,10 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         topics = settings().drift.topics
         return None if topics.embedding is None else _learning(runtime.configs.current.config, topics)
 
+    def retrying() -> Retrying | None:
+        retried = settings().retried
+        return Retrying(retried.within, retried.alike / EVERYTHING, retried.score) if retried.within else None
+
     stores = runtime.configs.current.config.stores
     postgres = Postgres(runtime.secrets.require(stores.postgres), "tracing", settings().postgres_connections)
     metrics = Metrics(runtime.registry)
@@ -100,6 +108,13 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     topics = TopicWatch(PostgresTopicStore(postgres), embedder, metrics, learning)
     watch = DriftWatch(profiles, metrics, watching, topics)
     thinning = Thinning(store, metrics, rules)
+    retries = Retries(PostgresAskStore(postgres), store, metrics, retrying)
+    beside = (
+        Rounds(retention.sweep, 600, "old traces could not be deleted"),
+        Rounds(thinning.sweep, 20, "traces could not be thinned"),
+        Rounds(watch.look, 600, "drift could not be looked at"),
+        Rounds(retries.look, 30, "questions that were asked again could not be looked for"),
+    )
     preparation = Preparation(cleaner, vault, capture)
     forwarder = Forwarder(receivers(settings().forward, runtime.secrets.require), metrics)
     intake = Intake(ingest, preparation, metrics, forwarder)
@@ -108,9 +123,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     async def start() -> None:
         await postgres.open()
         await ingest.start()
-        await retention.start()
-        thinning.start()
-        watch.start()
+        for rounds in beside:
+            rounds.start()
         forwarder.start()
         wanted = settings().otlp_port
         port = runtime.env.port("tracing-otlp") if wanted is None else wanted
@@ -123,9 +137,8 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                 await asyncio.wait_for(ingest.drain(), LAST_WRITES_S)
         await ingest.stop()
         await forwarder.stop()
-        await watch.stop()
-        await thinning.stop()
-        await retention.stop()
+        for rounds in beside:
+            await rounds.stop()
         await postgres.close()
 
     # Without PostgreSQL the service still takes spans, so it is ready: taking it out of rotation would lose them.
@@ -144,7 +157,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
     )
 
 
-def _learning(config: Config, topics: services.Topics) -> Learning:
+def _learning(config: Config, topics: Topics) -> Learning:
     name = topics.embedding or ""
     deployment = config.deployments[name]
     weights = [file.sha256 for entry in entries_of(deployment) for file in config.catalogue[entry].files]

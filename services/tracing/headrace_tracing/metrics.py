@@ -44,6 +44,9 @@ class Metrics:
         self.topics_failed = counter(
             "topics_failed", "Times that topics could not be learned because the model that embeds failed."
         )
+        self.questions_retried = counter(
+            "questions_retried", "Answers whose question the same person asked again soon after."
+        )
         self.buffered_spans = Gauge(
             "headrace_tracing_buffered_spans", "Spans that wait for the database.", registry=registry
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headrace_tracing.domain.asks import Ask
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
 from headrace_tracing.domain.profiles import Profile
@@ -75,8 +76,8 @@ class TraceStore(Protocol):
     async def feedback(self, trace_id: str) -> list[Feedback]:
         """What was said about a trace, oldest first, of all tenants."""
 
-    async def add_feedback(self, feedback: Feedback) -> None:
-        """Store feedback and count it into its trace's summary."""
+    async def add_feedback(self, feedback: Feedback) -> bool:
+        """Store feedback and count it into its trace's summary; False, and nothing, where there is one of its id."""
 
     async def save(self, trace_id: str, tenant: str | None) -> None:
         """Keep the spans of a trace, a tenant's or with None all, that are there still."""
@@ -98,6 +99,14 @@ class TraceStore(Protocol):
 
         Returns how many traces were deleted; call it again until it is none.
         """
+
+
+class AskStore(Protocol):
+    """What was asked, by whom. Raises as `TraceStore`."""
+
+    async def asks(self, from_ns: int, since_s: float) -> list[Ask]:
+        """Requests with a question that began at `from_ns` or later, by who asked and their start: of those alone who
+        asked more than once, and of whom something came in since `since_s`, seconds since 1970."""
 
 
 class ProfileStore(Protocol):

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from headrace_kit.config.services import Forward
+from headrace_kit.config.traces import Forward
 from headrace_kit.telemetry import genai
 from headrace_tracing.domain.content import Content, PassageSeen, Turn
 from headrace_tracing.domain.forwarding import Forwarder, ForwardLimits, Receiver, Unwanted

@@ -18,6 +18,7 @@ from headrace_protos.tracing.v1.records_pb2_grpc import RecordServiceStub
 from headrace_tracing.adapters.memory import MemorySpool
 from headrace_tracing.domain.content import Turn
 from headrace_tracing.domain.ingest import Ingest, IngestLimits
+from headrace_tracing.domain.prepare import opened
 from headrace_tracing.otlp_api.intake import MAX_EXPORT_BYTES, Intake
 from headrace_tracing.otlp_api.records import decode_records, parse_records
 from headrace_tracing.otlp_api.server import RECORDS, OtlpServer
@@ -87,6 +88,19 @@ async def test_records_become_spans_that_are_stored_and_forwarded(channel, store
     assert {span.span_id for span in forwarded.spans} == {span.span_id for span in store.kept.values()}
     await take(channel, packed(request(2)))
     assert len(store.kept) == 4, "sent again, it changes nothing"
+
+
+async def test_what_guardrails_changed_is_kept_as_it_was_sent_sealed_alone(channel, store, forwarded, vault, secret):
+    guarded = said("it is [MASKED]")
+    guarded.sent = said(f"it is {secret}").messages
+    for number, tenant in enumerate(("vaulted", "red", "silent"), 1):
+        await take(channel, packed(request(number, tenant=tenant, said=guarded)))
+    roots = {span.tenant: span for span in store.kept.values() if span.content or span.sealed}
+    assert roots.keys() == {"vaulted", "red"}
+    assert all(span.content.input == (Turn("user", "it is [MASKED]"),) for span in roots.values())
+    assert opened(vault, roots["vaulted"]).input == (Turn("user", f"it is {secret}"),)
+    assert not roots["red"].sealed
+    assert secret not in str([*store.kept.values(), *forwarded.spans])
 
 
 async def test_bad_records_are_refused_one_by_one(channel, store, registry):

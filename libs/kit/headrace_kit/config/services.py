@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from headrace_kit.config.base import Duration, Name, Percent, SecretRef, Section
+from headrace_kit.config.traces import Drift, Forward, Retried, Thin
 
 TraceContent = Literal["off", "redacted", "full"]
 KEPT = (
@@ -263,84 +263,6 @@ class Guardrails(Service):
     )
 
 
-class Forward(Section):
-    """A system that gets spans too, redacted as they are stored: OTLP over HTTP, as protobuf."""
-
-    url: str | SecretRef = Field(
-        description="Its whole address, for example `http://tempo:4318/v1/traces`, or the secret that holds it."
-    )
-    headers: dict[str, str | SecretRef] = Field(
-        default_factory=dict, max_length=16, description="What it wants to see, for example `authorization`."
-    )
-    tenants: tuple[Name, ...] = Field((), max_length=256, description="Only these tenants' spans. Default: all.")
-
-    @field_validator("url")
-    @classmethod
-    def _address(cls, url: str | SecretRef) -> str | SecretRef:
-        if isinstance(url, str) and not re.match(r"^https?://[^/\s]+/\S+$", url):
-            raise ValueError(f"{url!r} is not an address like http://tempo:4318/v1/traces, its path included")
-        return url
-
-
-class Thin(Section):
-    """Which traces keep their spans, decided when they are over.
-
-    Kept are those with an error, with feedback, longer than `slow`, with an answer that a cascade rejected, and those
-    that somebody asked to keep. Of the others, `keep` says. What goes are spans and contents; sums stay exact.
-    """
-
-    keep: Percent = Field(10_000, description="Share of the plain traces that keep their spans. 100%: nothing goes.")
-    after: Duration = Field(
-        3600, ge=1, le=86_400, description="How long a trace gets no new span until it is decided about."
-    )
-    slow: Duration = Field(10, ge=0, description="Traces that take at least so long are kept.")
-    keep_rollouts: bool = Field(
-        True, description="Whether traces that a rollout looks at are kept, both arms while it runs."
-    )
-
-
-class Topics(Section):
-    """Topics of what is asked, by meaning: found by an embedding model in a sample of each day's questions.
-
-    Off until `embedding` names a deployment. Questions are embedded as they are stored, redacted, once their day is
-    over, and never those of a tenant that may not use the deployment.
-    """
-
-    embedding: Name | None = Field(None, description="Deployment of inference that embeds. Default: no topics.")
-    sample: int = Field(
-        300, ge=20, le=5000, description="Questions of a day that are embedded, of each tenant's requests to a model."
-    )
-    most: int = Field(
-        20_000, ge=100, le=1_000_000, description="Questions of a day that are embedded in all, shared out evenly."
-    )
-    clusters: int = Field(12, ge=2, le=64, description="Topics that are told apart, at most.")
-
-
-class Drift(Section):
-    """When requests of the last days differ from those before: by model and collection, once a day is over (UTC)."""
-
-    days: int = Field(1, ge=1, le=31, description="Days that are looked at together.")
-    reference_days: int = Field(7, ge=1, le=90, description="Days before those, that they are held against.")
-    least: int = Field(100, ge=10, le=1_000_000, description="Requests that each side needs.")
-    psi: float = Field(
-        0.2, ge=0, le=10, description="From which population stability index on a difference matters, chance taken off."
-    )
-    alpha: float = Field(
-        0.01, gt=0, le=0.5, description="Largest share of false alarms among the alarms of a day, on average."
-    )
-    kept_days: int = Field(
-        90, ge=8, le=400, description="Days that the counts are kept, longer than the traces they were counted from."
-    )
-
-    topics: Topics = Field(default_factory=Topics, description="Topics by meaning.")
-
-    @model_validator(mode="after")
-    def _kept(self) -> Drift:
-        if self.days + self.reference_days > self.kept_days:
-            raise ValueError("days and reference_days are more than kept_days: nothing would be left to compare with")
-        return self
-
-
 class Tracing(Service):
     """Traces."""
 
@@ -365,6 +287,7 @@ class Tracing(Service):
     )
     thin: Thin = Field(default_factory=Thin, description="Which traces keep their spans when they are over.")
     drift: Drift = Field(default_factory=Drift, description="When requests are told to have drifted.")
+    retried: Retried = Field(default_factory=Retried, description="When a question counts as asked again.")
     forward: tuple[Forward, ...] = Field((), max_length=8, description="Who gets spans too. A change needs a restart.")
 
 

@@ -34,8 +34,9 @@ class Said(Struct, array_like=True, gc=False):
     """What a request said and was answered, as the gateway held it.
 
     `messages` are `common.v1.Message`, `sampling` is `common.v1.Sampling`, `calls` are pieces of `common.v1.ToolCall`
-    and `passages` are `retrieval.v1.Passage`, each serialised. `texts` are the answer's, by choice. From `operation` on
-    it is the request's options.
+    and `passages` are `retrieval.v1.Passage`, each serialised. `texts` are the answer's, by choice. From `operation` to
+    `cache` it is the request's options. `sent` and `sent_prompt` are what `messages` and `prompt` were before
+    guardrails changed them, where content is kept in full and they did; nobody but the vault may get them.
     """
 
     messages: list[bytes] = []
@@ -50,6 +51,8 @@ class Said(Struct, array_like=True, gc=False):
     guardrails: str = ""
     route: str = ""
     cache: str = ""
+    sent: list[bytes] = []
+    sent_prompt: str = ""
 
 
 class Request(Struct, array_like=True, gc=False):

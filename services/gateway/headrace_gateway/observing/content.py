@@ -20,23 +20,33 @@ _CUT = "…"
 _INLINE = "data:"
 
 
+Asked = tuple[list[bytes], str]
+"""Messages, or a prompt."""
+
+
 @dataclass(slots=True)
 class Captured:
     """The content of one request. Messages and prompt are those of the call, as the guardrails left them.
 
-    `before` is what they were before passages were put into them. `chars` is about how much of the answer is held.
+    `sent` is what the caller's were before that, by the message's identity, where they are kept in full. `before` is
+    what they were before passages were put into them. `chars` is about how much of the answer is held.
     """
 
     call: GenerateCall
-    before: tuple[list[bytes], str] | None = None
+    sent: tuple[dict[int, bytes], str] | None = None
+    before: tuple[Asked, Asked] | None = None
     passages: Sequence[Passage] = ()
     texts: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     calls: list[ToolCall] = field(default_factory=list)
     chars: int = 0
 
+    def before_guarding(self) -> None:
+        """Keep the messages as they were sent: guardrails change them next."""
+        self.sent = {id(message): message.SerializeToString() for message in self.call.messages}, self.call.prompt
+
     def before_grounding(self, passages: Sequence[Passage]) -> None:
         """Keep the messages as they are now: passages are put into them next."""
-        self.before = [message.SerializeToString() for message in self.call.messages], self.call.prompt
+        self.before = self._asked()
         self.passages = passages
 
     def saw(self, chunk: GenerateChunk) -> None:
@@ -53,14 +63,9 @@ class Captured:
     def said(self) -> Said:
         """It as a record holds it."""
         call, options = self.call, self.call.options
-        if self.before is None:
-            messages, prompt = [message.SerializeToString() for message in call.messages], call.prompt
-        else:
-            messages, prompt = self.before
-        if prompt:
-            messages, prompt = [], _short_text(prompt)
-        elif sum(map(len, messages)) > _THIRD:
-            messages = _short_messages(messages)
+        guarded, sent = self.before or self._asked()
+        messages, prompt = _short_asked(guarded)
+        sent_messages, sent_prompt = _short_asked(sent) if sent != guarded else ([], "")
         passages: list[bytes] = []
         if self.passages:
             passages = [passage.SerializeToString() for passage in self.passages]
@@ -79,7 +84,19 @@ class Captured:
             options.guardrails,
             options.route,
             options.cache,
+            sent_messages,
+            sent_prompt,
         )
+
+    def _asked(self) -> tuple[Asked, Asked]:
+        """What the call asks now, and the same as it was sent."""
+        messages, prompt = [message.SerializeToString() for message in self.call.messages], self.call.prompt
+        guarded = messages, prompt
+        if self.sent is None:
+            return guarded, guarded
+        known, prompt = self.sent
+        kept = zip(self.call.messages, messages, strict=True)
+        return guarded, ([known.get(id(message), now) for message, now in kept], prompt)
 
 
 class _Left:
@@ -94,6 +111,13 @@ class _Left:
         else:
             self._chars -= len(text)
         return text
+
+
+def _short_asked(asked: Asked) -> Asked:
+    messages, prompt = asked
+    if prompt:
+        return [], _short_text(prompt)
+    return (_short_messages(messages) if sum(map(len, messages)) > _THIRD else messages), ""
 
 
 def _short_text(text: str) -> str:

@@ -39,10 +39,14 @@ class Table:
 
     def captures(self, tenant: str) -> bool:
         """Whether traces keep what a tenant's requests say. Only headrace's own tracing is sent it, never others."""
-        telemetry = self.config.telemetry
-        if not telemetry.to_own_tracing:
-            return False
-        return (self.tenant(tenant).trace_content or telemetry.content) != "off"
+        return self.config.telemetry.to_own_tracing and self._content(tenant) != "off"
+
+    def captures_as_sent(self, tenant: str) -> bool:
+        """Whether traces keep, encrypted, what a tenant's requests said before guardrails changed it."""
+        return self.config.telemetry.to_own_tracing and self._content(tenant) == "full"
+
+    def _content(self, tenant: str) -> str:
+        return self.tenant(tenant).trace_content or self.config.telemetry.content
 
     def tenant(self, name: str) -> Tenant:
         """A tenant's section; one that the config does not name may use every model."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from headrace_kit.errors import NotReady
+from headrace_tracing.domain.asks import Ask
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import Measured, Session
 from headrace_tracing.domain.profiles import Profile
@@ -112,9 +113,11 @@ class MemoryTraceStore:
         self._reach()
         return [feedback for feedback in self.said if feedback.trace_id == trace_id]
 
-    async def add_feedback(self, feedback: Feedback) -> None:
+    async def add_feedback(self, feedback: Feedback) -> bool:
         """See `TraceStore`."""
         self._reach()
+        if any(one.id == feedback.id for one in self.said):
+            return False
         self.said.append(feedback)
         key = feedback.trace_id, feedback.tenant
         if key in self.sums:
@@ -127,6 +130,20 @@ class MemoryTraceStore:
                 labels,
             )
             self.sums[key] = replace(self.sums[key], said=counted)
+        return True
+
+    async def asks(self, from_ns: int, since_s: float) -> list[Ask]:
+        """Everything came in since. See `AskStore`."""
+        self._reach()
+        found = [
+            Ask(
+                one.tenant, one.facts.user, one.session, one.trace_id, one.start_ns, one.end_ns, one.facts.question,
+                one.status != "error",
+            )
+            for one in self.sums.values()
+            if one.start_ns >= from_ns and one.facts.question and (one.facts.user or one.session)
+        ]  # fmt: skip
+        return sorted(found, key=lambda ask: (ask.who, ask.start_ns))
 
     async def save(self, trace_id: str, tenant: str | None) -> None:
         """See `TraceStore`."""

@@ -153,18 +153,20 @@ class PostgresTraceStore:
         )
         return [feedback_of(row) for row in rows]
 
-    async def add_feedback(self, feedback: Feedback) -> None:
+    async def add_feedback(self, feedback: Feedback) -> bool:
         """See `TraceStore`."""
         trace = bytes.fromhex(feedback.trace_id)
         async with self._postgres.transaction() as connection:
-            await connection.execute(
-                f"INSERT INTO tracing.feedback ({FEEDBACK}) VALUES ({', '.join(['%s'] * 12)})",  # noqa: S608
+            stored = await connection.execute(
+                f"INSERT INTO tracing.feedback ({FEEDBACK}) VALUES ({', '.join(['%s'] * 12)}) ON CONFLICT DO NOTHING",  # noqa: S608
                 (
                     UUID(feedback.id), trace, feedback.tenant, bytes.fromhex(feedback.span_id), feedback.score,
                     feedback.label, feedback.comment, feedback.created_ns, feedback.key_id, feedback.user,
                     feedback.correction, feedback.source,
                 ),
             )  # fmt: skip
+            if not stored.rowcount:
+                return False
             await connection.execute(
                 "UPDATE tracing.traces SET score_sum = score_sum + %s, scores = scores + %s, said = said + 1, "
                 "labels = CASE WHEN %s = '' OR %s = ANY(labels) THEN labels ELSE labels || %s::text END "
@@ -174,6 +176,7 @@ class PostgresTraceStore:
                     feedback.label, trace, feedback.tenant,
                 ),
             )  # fmt: skip
+            return True
 
     async def save(self, trace_id: str, tenant: str | None) -> None:
         """See `TraceStore`."""

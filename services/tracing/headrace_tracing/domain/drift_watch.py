@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from headrace_kit.errors import NotReady
 from headrace_tracing.domain.drift import Drift, Limits, Window, judged
 from headrace_tracing.domain.profiles import DAY_S
 from headrace_tracing.domain.topic_watch import TopicWatch
@@ -35,7 +32,7 @@ class Watching:
 
 
 class DriftWatch:
-    """A task that does it now and then. Replicas do the same work and come to the same result.
+    """Does it. Replicas do the same work and come to the same result.
 
     Args:
         watching: what holds now.
@@ -49,28 +46,14 @@ class DriftWatch:
         watching: Callable[[], Watching],
         topics: TopicWatch | None = None,
         *,
-        every_s: float = 600,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._watching = watching
         self._topics = topics
-        self._every_s = every_s
         self._now_s = now_s
-        self._task: asyncio.Task[None] | None = None
         self._told: set[tuple[str, str, str, str, int]] = set()
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._forever())
-
-    async def stop(self) -> None:
-        """Stop; a day that is not finished is rolled back."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     async def look(self) -> Sequence[Drift]:
         """Make the profiles that are missing, and tell what drifted."""
@@ -108,13 +91,3 @@ class DriftWatch:
                     extra={"tenant": one.tenant, "collection": one.collection, "psi": one.psi, "q_value": one.q_value},
                 )
         self._told = told
-
-    async def _forever(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except NotReady:
-                pass  # the writer says so already
-            except Exception:
-                _log.exception("drift could not be looked at")
-            await asyncio.sleep(self._every_s)

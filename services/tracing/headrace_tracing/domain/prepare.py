@@ -33,7 +33,9 @@ class Preparation:
 
     def span(self, sent: Span, *, ours: bool) -> Span:
         """The span as it may be stored. `ours`: one of headrace's own services sent it."""
-        span = normalised(sent, ours=ours)
+        span, as_sent = normalised(sent, ours=ours), sent.sent
+        if as_sent:
+            span = replace(span, sent=())
         who = span.attributes.get(genai.USER)
         if who is not None:
             digest = self._vault.digest(span.tenant, who) if isinstance(who, str) and who else ""
@@ -45,7 +47,8 @@ class Preparation:
             return self._cleaner.span(replace(span, content=None))
         sealed = b""
         if capture == FULL and self._vault.lasting:
-            sealed = self._vault.seal(zlib.compress(packed(span.content), 1), place_of(span.trace_id, span.span_id))
+            whole = replace(span.content, input=as_sent) if as_sent else span.content
+            sealed = self._vault.seal(zlib.compress(packed(whole), 1), place_of(span.trace_id, span.span_id))
         return self._cleaner.span(replace(span, sealed=sealed))
 
 

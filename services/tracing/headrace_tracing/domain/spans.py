@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace_kit.telemetry import genai
-from headrace_tracing.domain.content import Content
+from headrace_tracing.domain.content import Content, Turn
 from headrace_tracing.domain.features import NOTHING, Features
 
 KINDS = ("internal", "server", "client", "producer", "consumer")
@@ -57,6 +57,8 @@ class Span(Struct, frozen=True):
     content: Content | None = None
     sealed: bytes = b""
     """The content as it was sent, encrypted, where the tenant's is kept in full."""
+    sent: tuple[Turn, ...] = ()
+    """The content's input before guardrails changed it, until it is sealed: it is never stored or forwarded so."""
 
     @property
     def model(self) -> str:

@@ -1,20 +1,15 @@
-"""Which traces keep their spans once they are over, and the task that thins the others."""
+"""Which traces keep their spans once they are over, and how the others are thinned."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headrace_kit.errors import NotReady
 from headrace_tracing.domain.spans import Summary
 from headrace_tracing.metrics import Metrics
 from headrace_tracing.ports import TraceStore
 
-_log = logging.getLogger(__name__)
 _WHOLE = 10_000
 _CHUNK = 1000
 
@@ -74,27 +69,12 @@ class Thinning:
         rules: what holds now; None while everything is kept.
     """
 
-    def __init__(
-        self, store: TraceStore, metrics: Metrics, rules: Callable[[], Rules | None], *, every_s: float = 20
-    ) -> None:
+    def __init__(self, store: TraceStore, metrics: Metrics, rules: Callable[[], Rules | None]) -> None:
         self._store = store
         self._metrics = metrics
         self._rules = rules
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
         for outcome in OUTCOMES:
             metrics.traces_settled.labels(outcome)
-
-    def start(self) -> None:
-        """Begin to look now and then."""
-        self._task = asyncio.create_task(self._forever())
-
-    async def stop(self) -> None:
-        """Stop; a chunk that is not finished is rolled back."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     async def sweep(self) -> int:
         """Look at every trace that is over; returns how many that was."""
@@ -109,13 +89,3 @@ class Thinning:
             if not done.traces:
                 break
         return total
-
-    async def _forever(self) -> None:
-        while True:
-            try:
-                await self.sweep()
-            except NotReady:
-                pass  # the writer says so already; the next round finds the same traces
-            except Exception:
-                _log.exception("traces could not be thinned")
-            await asyncio.sleep(self._every_s)

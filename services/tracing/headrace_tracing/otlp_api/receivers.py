@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from headrace_kit.config.services import Forward
+from headrace_kit.config.traces import Forward
 from headrace_kit.webhooks import Refused, post
 from headrace_tracing.domain.forwarding import Receiver, Unwanted
 from headrace_tracing.domain.spans import Span

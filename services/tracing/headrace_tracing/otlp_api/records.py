@@ -14,10 +14,10 @@ from headrace_kit.errors import BadInput
 from headrace_kit.telemetry.request_spans import spans_of
 from headrace_kit.telemetry.requests import Request, Unusable, unpacked
 from headrace_protos.tracing.v1.records_pb2 import TakeRecordsRequest
-from headrace_tracing.domain.content import Content
+from headrace_tracing.domain.content import Turn
 from headrace_tracing.domain.spans import STATUSES, Span, SpanEvent
 from headrace_tracing.otlp_api.decode import DEPTH, LATEST_NS, Decoded
-from headrace_tracing.otlp_api.said import content_of
+from headrace_tracing.otlp_api.said import as_sent, content_of
 
 _log = logging.getLogger(__name__)
 _GATEWAY = "gateway"
@@ -53,7 +53,9 @@ def decode_records(records: Iterable[bytes]) -> Decoded:
 
 def _spans(request: Request) -> list[Span]:
     """Raises Unusable, or DecodeError: what was said cannot be read."""
-    content = content_of(request.said) if request.said is not None else None
+    content, sent = None, tuple[Turn, ...]()
+    if request.said is not None:
+        content, sent = content_of(request.said), as_sent(request.said)
     return [
         Span(
             trace_id=_id(request.trace_id, 32),
@@ -73,14 +75,11 @@ def _spans(request: Request) -> list[Span]:
                 SpanEvent(event.name, _time(event.time_ns), _mapping(event.attributes, 0)) for event in told.events
             ),
             links=tuple((_id(request.trace_id, 32), _id(link, 16)) for link in told.links),
-            content=_of(place, content),
+            content=content if place == 0 else None,  # the root's
+            sent=sent if place == 0 else (),
         )
         for place, told in enumerate(spans_of(request))
     ]
-
-
-def _of(place: int, content: Content | None) -> Content | None:
-    return content if place == 0 else None  # the root's
 
 
 def _id(text: str, digits: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from headrace_kit.telemetry.requests import Said
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, Sampling, ToolCall
 from headrace_protos.retrieval.v1.messages_pb2 import Passage
-from headrace_tracing.domain.content import Content, PassageSeen, plain_json
+from headrace_tracing.domain.content import Content, PassageSeen, Turn, plain_json
 from headrace_tracing.domain.messages import turns_of
 
 _ASSISTANT = "assistant"
@@ -19,16 +19,23 @@ _ASSISTANT = "assistant"
 
 def content_of(said: Said) -> Content:
     """The content. Raises google.protobuf's DecodeError."""
-    if said.prompt:
-        messages = [{"role": "user", "parts": [_text(said.prompt)]}]
-    else:
-        messages = [_message(Message.FromString(raw)) for raw in said.messages]
     return Content(
-        input=turns_of(messages, "user"),
+        input=_turns(said.messages, said.prompt),
         output=turns_of(list(_answers(said)), _ASSISTANT) if said.texts or said.calls else (),
         passages=tuple(_passage(number, Passage.FromString(raw)) for number, raw in enumerate(said.passages, 1)),
         options=plain_json(_options(said)),
     )
+
+
+def as_sent(said: Said) -> tuple[Turn, ...]:
+    """What came in before guardrails changed it; empty where they did not. Raises google.protobuf's DecodeError."""
+    return _turns(said.sent, said.sent_prompt)
+
+
+def _turns(messages: Sequence[bytes], prompt: str) -> tuple[Turn, ...]:
+    if prompt:
+        return turns_of([{"role": "user", "parts": [_text(prompt)]}], "user")
+    return turns_of([_message(Message.FromString(raw)) for raw in messages], "user")
 
 
 def _message(message: Message) -> dict[str, Any]:
