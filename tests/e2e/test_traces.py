@@ -8,6 +8,9 @@ import secrets
 import time
 from pathlib import Path
 
+import httpx
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
 from tests.e2e.test_answers import QUESTION, handbook
 
 __all__ = ["handbook"]
@@ -95,3 +98,27 @@ async def test_what_was_planted_in_a_chat_is_in_no_file_of_the_platform(world):
                 continue  # it went while we looked
             found |= {kind: path for kind, mark in marks.items() if mark.encode() in held}
     assert found == {}
+
+
+async def examples(world, service: str) -> set[str]:
+    """Traces that the histograms of the conventions name, in the service's metrics as Prometheus asks for them."""
+    url = f"http://127.0.0.1:{world.platform.port(f'{service}-ops')}/metrics"
+    async with httpx.AsyncClient(timeout=30) as client:
+        told = await client.get(url, headers={"accept": "application/openmetrics-text;version=1.0.0"})
+    assert told.headers["content-type"].startswith("application/openmetrics-text"), told.text
+    families = [family for family in text_string_to_metric_families(told.text) if family.name.startswith("gen_ai_")]
+    return {sample.exemplar.labels["trace_id"] for of in families for sample in of.samples if sample.exemplar}
+
+
+async def test_metrics_of_model_calls_name_their_traces_as_examples(world, openai):
+    answer = await openai.chat.completions.create(
+        model="small", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4
+    )
+    trace_id = answer.model_extra["headrace"]["trace_id"]
+    deadline = time.monotonic() + 30
+    for service in ("gateway", "inference"):
+        while trace_id not in (found := await examples(world, service)):
+            assert time.monotonic() < deadline, (service, trace_id, found)
+            await asyncio.sleep(0.25)
+    for service in ("retrieval", "guardrails", "tracing", "rollout"):
+        assert await examples(world, service) == set()

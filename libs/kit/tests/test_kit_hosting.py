@@ -10,6 +10,8 @@ import httpx
 import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import Histogram
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from headrace_kit.config import ConfigStore, Environment, Snapshot, parse
 from headrace_kit.config.ports import OFFSETS, SERVICES
@@ -91,6 +93,21 @@ async def test_it_serves_http_ops_health_and_node_status(host):
     )
     assert (status.service, status.ready, list(status.notes)) == ("gateway", False, ["postgres is away"])
     assert list(status.config_hashes) == [runtime.configs.current.hash]
+
+
+async def test_metrics_come_with_examples_to_who_asks_for_openmetrics(host):
+    _, ops, runtime, *_ = host.test
+    seconds = Histogram("headrace_gateway_seconds", "Time.", registry=runtime.registry)
+    seconds.observe(0.3, {"trace_id": "a" * 32})
+    async with httpx.AsyncClient() as client:
+        plain = await client.get(f"{ops}/metrics")
+        asked = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+        told = await client.get(f"{ops}/metrics", headers=asked)
+    assert plain.headers["content-type"].startswith("text/plain") and "a" * 32 not in plain.text
+    assert told.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    families = {family.name: family for family in text_string_to_metric_families(told.text)}
+    examples = [sample.exemplar for sample in families["headrace_gateway_seconds"].samples if sample.exemplar]
+    assert [(one.labels["trace_id"], one.value) for one in examples] == [("a" * 32, 0.3)]
 
 
 async def test_it_stops_in_order_and_frees_its_ports(host):

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+from opentelemetry.trace import Span, format_span_id, format_trace_id
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from headrace_kit.telemetry import genai
+from headrace_kit.telemetry.measures import SPAN_ID, TIME_PER_OUTPUT_TOKEN, TIME_TO_FIRST_TOKEN, TRACE_ID
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
@@ -59,19 +63,29 @@ class Metrics:
         self.output_token_seconds = histogram(
             "output_token_seconds", "Time per output token after the first.", buckets=_TOKEN_SECONDS
         )
+        self.conventional = {
+            measure: Histogram(
+                measure.prometheus_name, measure.about, measure.labels, registry=registry, buckets=measure.bounds
+            )
+            for measure in (TIME_TO_FIRST_TOKEN, TIME_PER_OUTPUT_TOKEN)
+        }
         self.seconds = histogram("request_seconds", "Arrival to end.", "task")
         self.gauges = {name: Gauge(prefix + name, says, _BY, registry=registry) for name, says in GAUGES.items()}
 
-    def of(self, deployment: str) -> DeploymentMetrics:
-        """One deployment's."""
-        return DeploymentMetrics(self, deployment)
+    def of(self, deployment: str, engine: str = "") -> DeploymentMetrics:
+        """One deployment's, and the name of what runs it."""
+        return DeploymentMetrics(self, deployment, engine)
 
 
 class DeploymentMetrics:
     """The children of one deployment; those with further labels are made when first needed."""
 
-    def __init__(self, metrics: Metrics, name: str) -> None:
+    def __init__(self, metrics: Metrics, name: str, engine: str) -> None:
         self._metrics = metrics
+        self._first_token, self._output_token = (
+            metrics.conventional[measure].labels(genai.OPERATION_CHAT, engine, name)
+            for measure in (TIME_TO_FIRST_TOKEN, TIME_PER_OUTPUT_TOKEN)
+        )
         self._name = name
         self._requests: dict[tuple[str, str], Counter] = {}
         self._seconds: dict[str, Histogram] = {}
@@ -80,8 +94,8 @@ class DeploymentMetrics:
         self.cached_input_tokens = metrics.tokens.labels(name, "cached_input")
         self.output_tokens = metrics.tokens.labels(name, "output")
         self.queue_seconds = metrics.queue_seconds.labels(name)
-        self.first_token_seconds = metrics.first_token_seconds.labels(name)
-        self.output_token_seconds = metrics.output_token_seconds.labels(name)
+        self._first_token_seconds = metrics.first_token_seconds.labels(name)
+        self._output_token_seconds = metrics.output_token_seconds.labels(name)
 
     @cached_property
     def drafted(self) -> Counter:
@@ -103,6 +117,16 @@ class DeploymentMetrics:
             self._seconds[task] = self._metrics.seconds.labels(self._name, task)
         self._seconds[task].observe(seconds)
 
+    def first_token(self, seconds: float, span: Span | None) -> None:
+        """The first token of an answer went out, so long after its request came; `span` is an example of that."""
+        self._first_token_seconds.observe(seconds)
+        self._first_token.observe(seconds, _exemplar(span))
+
+    def output_token(self, seconds: float, span: Span | None) -> None:
+        """An answer ended whose tokens after the first took so long each; `span` is an example of that."""
+        self._output_token_seconds.observe(seconds)
+        self._output_token.observe(seconds, _exemplar(span))
+
     def refused(self, reason: str) -> None:
         """The queue refused a request."""
         self._metrics.refused.labels(self._name, reason).inc()
@@ -120,3 +144,10 @@ class DeploymentMetrics:
         """The deployment is gone: its gauges go with it."""
         for gauge in self._metrics.gauges.values():
             gauge.remove(self._name)
+
+
+def _exemplar(span: Span | None) -> dict[str, str] | None:
+    ids = span.get_span_context() if span is not None else None
+    if ids is None or not ids.trace_flags.sampled:
+        return None
+    return {TRACE_ID: format_trace_id(ids.trace_id), SPAN_ID: format_span_id(ids.span_id)}

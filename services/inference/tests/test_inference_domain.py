@@ -12,8 +12,17 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, use_span
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracer,
+    SpanContext,
+    format_span_id,
+    format_trace_id,
+    use_span,
+)
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from headrace_inference.domain.deployments import Deployments
 from headrace_inference.domain.inference import Asker, Inference
@@ -87,6 +96,17 @@ async def test_chunks_come_in_order_and_are_counted():
     assert span.attributes["gen_ai.usage.output_tokens"] == 3
     assert span.attributes["gen_ai.response.finish_reasons"] == ("stop",)
     assert span.attributes["headrace.deployment"] == "chat"
+    what = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "triton-scripted", "gen_ai_request_model": "chat"}
+    families = text_string_to_metric_families(generate_latest(world.registry).decode())
+    samples = [sample for family in families for sample in family.samples if sample.name.startswith("gen_ai_server")]
+    for name in ("time_to_first_token", "time_per_output_token"):
+        of_it = [sample for sample in samples if name in sample.name and what.items() <= sample.labels.items()]
+        assert [sample.value for sample in of_it if sample.name.endswith("_count")] == [1]
+        [example] = [sample.exemplar for sample in of_it if sample.exemplar]
+        assert example.labels == {
+            "trace_id": format_trace_id(span.context.trace_id),
+            "span_id": format_span_id(span.context.span_id),
+        }
 
 
 async def test_closing_the_stream_early_reaches_the_engine_and_frees_the_slot():

@@ -393,7 +393,7 @@ class Stores(Section):
 
 
 class Telemetry(Section):
-    """Where spans go."""
+    """Where spans and metrics go."""
 
     otlp_address: str | None = Field(None, description="host:port of an OTLP/gRPC receiver. Default: tracing.")
     own_receiver: bool | None = Field(
@@ -401,6 +401,12 @@ class Telemetry(Section):
         description="Whether `otlp_address` is headrace's own tracing, with no collector before it, which redacts: "
         "content and ids of users are sent to no other. Default: only where no address is given.",
     )
+    metrics_otlp_address: str | None = Field(
+        None,
+        description="host:port of an OTLP/gRPC receiver of metrics, such as a collector. Default: none, and Prometheus "
+        "reads them as it does in any case. A change needs a restart.",
+    )
+    metrics_every: Duration = Field(60, ge=1, description="How often metrics are sent to that receiver.")
     sample: Percent = Field(10_000, description="Share of traces that are recorded.")
     content: TraceContent = Field("redacted", description="What traces keep of messages, passages and answers. " + KEPT)
 

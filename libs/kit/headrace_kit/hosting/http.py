@@ -158,7 +158,10 @@ class _LastResponse:
 
 
 class OpsApp:
-    """`/healthz` (the process lives), `/readyz` (it can serve) and `/metrics` (Prometheus text) as RSGI."""
+    """`/healthz` (the process lives), `/readyz` (it can serve) and `/metrics` as RSGI.
+
+    Prometheus says how it wants its text; OpenMetrics has examples of what was observed, by their traces.
+    """
 
     def __init__(self, problems: Callable[[], list[str]], registry: CollectorRegistry) -> None:
         self._problems = problems
@@ -174,7 +177,7 @@ class OpsApp:
             body = json.dumps({"status": "not ready" if problems else "ready", "problems": problems})
             protocol.response_str(503 if problems else 200, plain, body)
         elif scope.path == "/metrics":
-            body_bytes = exposition.generate_latest(self._registry)
-            protocol.response_bytes(200, [("content-type", exposition.CONTENT_TYPE_PLAIN_0_0_4)], body_bytes)
+            encode, kind = exposition.choose_encoder(scope.headers.get("accept") or "")
+            protocol.response_bytes(200, [("content-type", kind)], encode(self._registry))
         else:
             protocol.response_str(404, plain, '{"error":"try /healthz, /readyz or /metrics"}')

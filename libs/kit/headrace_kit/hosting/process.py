@@ -91,6 +91,7 @@ class ProcessHost:
         self.grpc_port = self._grpc.add_insecure_port(f"{host}:{wanted}")
         ops_port = env.port(f"{name}-ops") if listen.ops_port is None else listen.ops_port
         self._https.append(HttpServer(OpsApp(self.problems, self._runtime.registry).__rsgi__, host, ops_port))
+        self._runtime.start()
         await self._app.start()
         if self._app.http is not None:
             port = env.port(f"{name}-http") if listen.http_port is None else listen.http_port

@@ -102,6 +102,7 @@ class _Host:
             self._app: ServiceApp = build_service(self._runtime)
             for name, method in serve_methods([*self._app.servicers, node_servicing(self._runtime, self._app)]).items():
                 setattr(self, name, method)
+            self._runtime.start()
             await self._app.start()
         except BaseException:
             # Serve only tells that the deployment failed; its own logs go with the session.

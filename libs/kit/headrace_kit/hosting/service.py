@@ -7,7 +7,7 @@ import importlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -17,7 +17,10 @@ from headrace_kit.hosting.http import HttpLimits
 from headrace_kit.rpc.client import Peer
 from headrace_kit.rpc.identity import Signer, Verifier
 from headrace_kit.rpc.servicer import RpcRuntime
-from headrace_kit.telemetry.tracing import VERSION, make_provider, make_tracer
+from headrace_kit.telemetry.tracing import VERSION, make_provider, make_tracer, resource_of
+
+if TYPE_CHECKING:
+    from headrace_kit.telemetry.metrics import MetricsExport
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class ServiceRuntime:
         self.tracer = make_tracer(self._provider)
         self.rpc = RpcRuntime.create(service, Verifier(service, signing), self.tracer, self.registry)
         self._peers: dict[str, Peer] = {}
+        self._metrics: MetricsExport | None = None
         self._started = time.monotonic()
 
     @property
@@ -123,6 +127,17 @@ class ServiceRuntime:
         """Seconds since this process began to build the service."""
         return time.monotonic() - self._started
 
+    def start(self) -> None:
+        """Begin to send metrics, where the config names a receiver of them."""
+        telemetry = self.configs.current.config.telemetry
+        if telemetry.metrics_otlp_address is not None:
+            from headrace_kit.telemetry.metrics import MetricsExport
+
+            self._metrics = MetricsExport(
+                self.registry, resource_of(self.service), telemetry.metrics_otlp_address, telemetry.metrics_every
+            )
+            self._metrics.start()
+
     async def flush(self) -> None:
         """Send the spans of what was served so far. A receiver that is away costs a few seconds."""
         await asyncio.to_thread(self._provider.force_flush)
@@ -131,6 +146,8 @@ class ServiceRuntime:
         """Close the connections and flush what is left of telemetry."""
         for peer in self._peers.values():
             await peer.close()
+        if self._metrics is not None:
+            await self._metrics.stop()
         self._provider.shutdown()
 
 

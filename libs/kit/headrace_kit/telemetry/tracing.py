@@ -26,12 +26,17 @@ def make_provider(service: str, otlp_address: str, sample_basis_points: int) -> 
     """
     # The exporter logs a line per failed batch; an away receiver is the receiver's alarm, not every service's.
     logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").setLevel(logging.CRITICAL)
-    resource = Resource.create({"service.name": service, "service.namespace": "headrace", "service.version": VERSION})
-    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(sample_basis_points / 10_000), resource=resource)
+    sampler = ParentBasedTraceIdRatio(sample_basis_points / 10_000)
+    provider = TracerProvider(sampler=sampler, resource=resource_of(service))
     exporter = OTLPSpanExporter(endpoint=otlp_address, insecure=True, timeout=5)
     provider.add_span_processor(_TenantOfParent())
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500, max_export_batch_size=512))
     return provider
+
+
+def resource_of(service: str) -> Resource:
+    """What a service calls itself."""
+    return Resource.create({"service.name": service, "service.namespace": "headrace", "service.version": VERSION})
 
 
 class _TenantOfParent(SpanProcessor):

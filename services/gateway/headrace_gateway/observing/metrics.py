@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 
 from headrace_gateway.context import RequestContext
-from headrace_gateway.observing.tally import Spread, Tally
+from headrace_gateway.observing.tally import Ids, Spread, Tally
 from headrace_gateway.running import Running
+from headrace_kit.telemetry.measures import INPUT, OPERATION_DURATION, OUTPUT, TOKEN_USAGE, Measure
 
 _HERE = Running()
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class ModelCall(Struct):
+    """What the conventions measure of an attempt.
+
+    `error` is a code of the error table, empty where it went well. `span` is its own, None where it is not recorded.
+    """
+
+    operation: str
+    provider: str
+    model: str
+    error: str
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+    span: Ids | None
 
 
 class Metrics:
@@ -27,6 +45,9 @@ class Metrics:
         def tally(suffix: str, about: str, *labels: str) -> Tally:
             return Tally(name(suffix), about, labels, registry)
 
+        def measured(measure: Measure) -> Spread:
+            return Spread(measure.prometheus_name, measure.about, measure.labels, measure.bounds, registry)
+
         self._requests = tally(
             "requests", "Requests that have ended.", "route", "status", "model", "transport", "track"
         )
@@ -42,6 +63,7 @@ class Metrics:
             registry,
         )  # fmt: skip
         self._attempts = tally("attempts", "Attempts on deployments by how they ended.", "deployment", "outcome")
+        self._call_seconds, self._call_tokens = measured(OPERATION_DURATION), measured(TOKEN_USAGE)
         self._verdicts = tally(
             "cascade_verdicts", "Verdicts on the answers of cascade stages.", "model", "stage", "moment", "verdict"
         )
@@ -85,10 +107,11 @@ class Metrics:
     def request(self, ctx: RequestContext, status: int) -> None:
         """A request has ended."""
         model = ctx.plan.name if ctx.plan else ""
+        span = (ctx.trace_id, ctx.span_id) if ctx.sampled else None
         self._requests.add((ctx.arrival.route, str(status), model, ctx.arrival.transport, self._track))
-        self._seconds.observe((ctx.arrival.route,), ctx.elapsed_us() / 1e6)
+        self._seconds.observe((ctx.arrival.route,), ctx.elapsed_us() / 1e6, span)
         if ctx.first_token_us:
-            self._first_token.observe((model,), ctx.first_token_us / 1e6)
+            self._first_token.observe((model,), ctx.first_token_us / 1e6, span)
         if ctx.cost_nano_usd:
             self._cost.add((ctx.identity.tenant, model), ctx.cost_nano_usd / 1e9)
 
@@ -105,6 +128,15 @@ class Metrics:
         self._attempts.add((deployment, outcome))
         self._tokens.add((model, deployment, "input"), input_tokens)
         self._tokens.add((model, deployment, "output"), output_tokens)
+
+    def called(self, call: ModelCall) -> None:
+        """A call of a model has ended, well or not."""
+        what = call.operation, call.provider, call.model
+        self._call_seconds.observe((*what, call.error), call.seconds, call.span)
+        if call.input_tokens:
+            self._call_tokens.observe((*what, INPUT), call.input_tokens, call.span)
+        if call.output_tokens:
+            self._call_tokens.observe((*what, OUTPUT), call.output_tokens, call.span)
 
     def verdict(self, model: str, stage: int, moment: str, verdict: str) -> None:
         """A cascade `accepted` or `rejected` the answer of a stage, `early` or `after`."""

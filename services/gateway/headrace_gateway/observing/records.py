@@ -29,6 +29,11 @@ class Ended(Struct):
     error: str
 
 
+def operation_of(ctx: RequestContext) -> str:
+    """What a model is asked to do, as the conventions name it; that of a search, or of a memory, writes text."""
+    return _OPERATIONS.get(ctx.operation, genai.OPERATION_CHAT)
+
+
 def record_of(ended: Ended, running: Running = HERE) -> Request:
     """Its record. What was said is cut to what a trace keeps."""
     ctx = ended.ctx
@@ -49,8 +54,7 @@ def record_of(ended: Ended, running: Running = HERE) -> Request:
         route=arrival.route,
         track=running.track,
         release=running.release,
-        # What a model is asked to do; that of a search, or of a memory, writes text.
-        operation=_OPERATIONS.get(ctx.operation, genai.OPERATION_CHAT),
+        operation=operation_of(ctx),
         deployment=outcome.deployment,
         arm=outcome.arm,
         first_token_us=ctx.first_token_us,

@@ -10,7 +10,8 @@ from headrace_gateway.cascade.review import Review
 from headrace_gateway.cascade.signals import Confidence
 from headrace_gateway.context import RequestContext, error_code
 from headrace_gateway.ledger.about import event_about, stamp
-from headrace_gateway.observing.metrics import Metrics
+from headrace_gateway.observing.metrics import Metrics, ModelCall
+from headrace_gateway.observing.records import operation_of
 from headrace_gateway.outcome import StageOutcome, TokenCount, usd
 from headrace_gateway.ports import Envelope, Journal, attempt_name, envelope
 from headrace_gateway.routing.eligible import permitted
@@ -206,6 +207,18 @@ class Attempt:
             code or (self.verdict if self.verdict in OVERHEAD else "ok"),
             usage.input_tokens,
             usage.output_tokens,
+        )
+        metrics.called(
+            ModelCall(
+                operation_of(ctx),
+                self.target.engine,
+                self.target.name,
+                code,
+                (event.ended_us - self._started_us) / 1e6,
+                usage.input_tokens,
+                usage.output_tokens,
+                (ctx.trace_id, self._hop.span_id) if ctx.sampled else None,
+            )
         )
         ctx.outcome.stages.append(
             StageOutcome(

@@ -203,7 +203,13 @@ class Deployments:
 
     def add(self, name: str, config: BaseDeployment, catalogue: Mapping[str, CatalogueEntry]) -> Deployment:
         """A new deployment, not loaded yet."""
-        made = Deployment(name, config, catalogue, self.make_engine(name, config), self._metrics.of(name))
+        made = Deployment(
+            name,
+            config,
+            catalogue,
+            self.make_engine(name, config),
+            self._metrics.of(name, getattr(config, "engine", "")),
+        )
         self._known[name] = made
         return made
 

@@ -75,7 +75,7 @@ class Observed:
         if self._first is None and (chunk.text or chunk.reasoning or chunk.tool_calls):
             self._first = now
             self._meter.first_token(now - self._arrived)
-            self._deployment.metrics.first_token_seconds.observe(now - self._arrived)
+            self._deployment.metrics.first_token(now - self._arrived, self._span)
         if chunk.tokens:
             self._tokens += chunk.tokens
             self._meter.tokens(now, chunk.tokens)
@@ -110,7 +110,7 @@ class Observed:
             metrics.accepted.inc(usage.accepted_draft_tokens)
         if self._first is not None and usage.output_tokens > 1:
             per_token = (now - self._first) / (usage.output_tokens - 1)
-            metrics.output_token_seconds.observe(per_token)
+            metrics.output_token(per_token, self._span)
             self._meter.output_token(per_token)
         if self._span is not None:
             self._end_span(self._span, usage, outcome, error)
