@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.tracing import gateway, peer, queries, serving
-from benchmarks.tracing.made import SPANS, SPANS_OF_TRACE, Exports
-from benchmarks.tracing.records import Records
+from benchmarks.tracing.made import SPANS, SPANS_OF_TRACE, exports
+from benchmarks.tracing.records import records
 
 PARTS = ("ingest", "queries", "gateway")
 WARM = 20_000
@@ -84,7 +84,7 @@ def stored(given: argparse.Namespace, parts: Sequence[str], told: Callable[[str,
 
 
 def _ingest(rows: list[dict[str, Any]], given: argparse.Namespace) -> Table:
-    size, record = Exports(0, 0, 0).size_bytes / SPANS, Records(0, 0, 0).size_bytes / SPANS
+    size, record = (len(next(made(0, 0, 1))) / SPANS for made in (exports, records))
     title = (
         f"ingest: {SPANS} spans a message, {SPANS_OF_TRACE} a request, with messages and passages: {size:.0f} bytes "
         f"each as OTLP, {record:.0f} as records\ntargets: {SPANS_S:,} spans a second of one core, {MEMORY_MIB} MiB"

@@ -16,8 +16,8 @@ import grpc
 import uvloop
 from grpc import aio
 
-from benchmarks.tracing.made import Exports
-from benchmarks.tracing.records import Records
+from benchmarks.tracing.made import exports
+from benchmarks.tracing.records import records
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _RECORDS = "/headrace.tracing.v1.RecordService/TakeRecords"
@@ -27,8 +27,8 @@ _PAUSE_S = 0.1
 
 async def main(options: dict[str, Any]) -> None:
     """Run and print."""
-    made = Records if options["records"] else Exports
-    exports = iter(made(options["start_ns"], options["over_ns"], options["exports"], options["seed"]))
+    make = records if options["records"] else exports
+    messages = make(options["start_ns"], options["over_ns"], options["exports"], options["seed"])
     waits: list[float] = []
     refused = sent_bytes = 0
     async with aio.insecure_channel(options["address"]) as channel:
@@ -36,7 +36,7 @@ async def main(options: dict[str, Any]) -> None:
 
         async def send() -> None:
             nonlocal refused, sent_bytes
-            for raw in exports:
+            for raw in messages:
                 began = time.perf_counter()
                 while True:
                     try:

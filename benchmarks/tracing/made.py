@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from benchmarks.tracing.many import FIRST_NS, Many, digits
 from headrace_kit.telemetry import genai
 
 TRACES = 64
@@ -31,68 +31,23 @@ _TEXT = (
 )
 _WORDS = _TEXT.split()
 _MS = 10**6
-FIRST_NS = 10**15
 
 
-class Exports:
-    """Many exports of one: ids and times are written into its bytes anew, so that sending costs next to nothing.
-
-    Args:
-        start_ns: when the earliest request begins.
-        over_ns: how long it takes until the last of `exports` begins.
-        exports: how many there will be.
-        seed: of ids and texts.
-    """
-
-    def __init__(self, start_ns: int, over_ns: int, exports: int, seed: int = 0) -> None:
-        self._random = random.Random(seed)
-        request = _export(self._random)
-        self._raw = bytearray(request.SerializeToString())
-        self.size_bytes = len(self._raw)
-        self._ids: list[tuple[list[int], list[int], list[int]]] = []
-        self._spans = [list(places(self._raw, span.span_id)) for span in request.resource_spans[0].scope_spans[0].spans]
-        self._times: list[tuple[int, int]] = []
-        spans = request.resource_spans[0].scope_spans[0].spans
-        for at in range(0, len(spans), SPANS_OF_TRACE):
-            said = {pair.key: pair.value.string_value.encode() for pair in spans[at].attributes}
-            self._ids.append(
-                (
-                    list(places(self._raw, spans[at].trace_id)),
-                    list(places(self._raw, said[genai.REQUEST_ID])),
-                    list(places(self._raw, said[genai.CONVERSATION_ID])),
-                )
-            )
-        for moment in {moment for span in spans for moment in (span.start_time_unix_nano, span.end_time_unix_nano)}:
-            self._times += [(place, moment) for place in places(self._raw, struct.pack("<Q", moment))]
-        self._start_ns, self._step_ns, self._left = start_ns, over_ns // max(1, exports), exports
-
-    def __iter__(self) -> Iterator[bytes]:
-        for number in range(self._left):
-            shift = self._start_ns - FIRST_NS + number * self._step_ns
-            for traces, requests, conversations in self._ids:
-                trace_id, other = self._random.randbytes(16), self._random.randbytes(16).hex().encode()
-                for place in traces:
-                    self._raw[place : place + 16] = trace_id
-                for place in requests:
-                    self._raw[place : place + 32] = other
-                for place in conversations:
-                    self._raw[place : place + 16] = b"talk-" + other[:11]
-            for span in self._spans:
-                span_id = self._random.randbytes(8)
-                for place in span:
-                    self._raw[place : place + 8] = span_id
-            for place, moment in self._times:
-                struct.pack_into("<Q", self._raw, place, shift + moment)
-            yield bytes(self._raw)
-
-
-def places(raw: bytes | bytearray, needle: bytes) -> list[int]:
-    """Where some bytes stand in others, each time."""
-    found, at = [], raw.find(needle)
-    while at >= 0:
-        found.append(at)
-        at = raw.find(needle, at + 1)
-    return found
+def exports(start_ns: int, over_ns: int, number: int, seed: int = 0) -> Iterator[bytes]:
+    """Exports, each of `SPANS` spans; see `Many.messages`. `seed` is that of ids and texts."""
+    chance = random.Random(seed)
+    request = _export(chance)
+    spans = request.resource_spans[0].scope_spans[0].spans
+    times = [moment for span in spans for moment in (span.start_time_unix_nano, span.end_time_unix_nano)]
+    many = Many(request.SerializeToString(), times, "<Q", chance)
+    for span in spans:
+        many.renew(span.span_id, 8)
+    for root in spans[::SPANS_OF_TRACE]:
+        said = {pair.key: pair.value.string_value.encode() for pair in root.attributes}
+        many.renew(root.trace_id, 16)
+        many.renew(said[genai.REQUEST_ID], 16, digits)
+        many.renew(said[genai.CONVERSATION_ID], 16, lambda made: b"talk-" + digits(made)[:11])
+    return many.messages(start_ns, over_ns, number)
 
 
 def request_of(chance: random.Random, number: int) -> dict[str, Any]:

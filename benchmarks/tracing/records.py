@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.tracing.made import (
-    FIRST_NS,
-    SPANS_OF_TRACE,
-    TENANT,
-    TRACES,
-    places,
-    request_of,
-    steps_of,
-    text,
-)
+from benchmarks.tracing.made import SPANS_OF_TRACE, TENANT, TRACES, request_of, steps_of, text
+from benchmarks.tracing.many import FIRST_NS, Many, digits
 from headrace_kit.telemetry.requests import Hop, Request, Said, packed
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, Sampling
 from headrace_protos.retrieval.v1.messages_pb2 import Passage
@@ -25,43 +16,20 @@ from headrace_protos.tracing.v1.records_pb2 import TakeRecordsRequest
 _MS = 10**6
 
 
-class Records:
-    """Many messages of one, as `made.Exports`; each has `TRACES` records of which `SPANS_OF_TRACE` spans are made.
-
-    Args:
-        start_ns: when the earliest request begins.
-        over_ns: how long it takes until the last of `messages` begins.
-        messages: how many there will be.
-        seed: of ids and texts.
-    """
-
-    def __init__(self, start_ns: int, over_ns: int, messages: int, seed: int = 0) -> None:
-        self._random = random.Random(seed)
-        requests = [_request(self._random, number) for number in range(TRACES)]
-        self._raw = bytearray(TakeRecordsRequest(records=map(packed, requests)).SerializeToString())
-        self.size_bytes = len(self._raw)
-        self._long, self._short, moments = [], [], set()
-        for request in requests:
-            self._long += [places(self._raw, one.encode()) for one in (request.trace_id, request.request_id)]
-            self._short += [
-                places(self._raw, one.encode()) for one in (request.span_id, *(hop.span_id for hop in request.hops))
-            ]
-            moments |= {request.started_ns, request.ended_ns}
-            moments |= {moment for hop in request.hops for moment in (hop.started_ns, hop.ended_ns)}
-        self._times = [(place, one) for one in moments for place in places(self._raw, struct.pack(">Q", one))]
-        self._start_ns, self._step_ns, self._left = start_ns, over_ns // max(1, messages), messages
-
-    def __iter__(self) -> Iterator[bytes]:
-        for number in range(self._left):
-            shift = self._start_ns - FIRST_NS + number * self._step_ns
-            for found, size in ((self._long, 16), (self._short, 8)):
-                for of in found:
-                    one = self._random.randbytes(size).hex().encode()
-                    for place in of:
-                        self._raw[place : place + 2 * size] = one
-            for place, moment in self._times:
-                struct.pack_into(">Q", self._raw, place, shift + moment)
-            yield bytes(self._raw)
+def records(start_ns: int, over_ns: int, number: int, seed: int = 0) -> Iterator[bytes]:
+    """Messages of `TRACES` records, of each of which `SPANS_OF_TRACE` spans are made; as `made.exports`."""
+    chance = random.Random(seed)
+    requests = [_request(chance, at) for at in range(TRACES)]
+    times = [moment for request in requests for moment in (request.started_ns, request.ended_ns)]
+    times += [moment for request in requests for hop in request.hops for moment in (hop.started_ns, hop.ended_ns)]
+    raw = TakeRecordsRequest(records=map(packed, requests)).SerializeToString()
+    many = Many(raw, times, ">Q", chance)
+    for request in requests:
+        for one in (request.trace_id, request.request_id):
+            many.renew(one.encode(), 16, digits)
+        for one in (request.span_id, *(hop.span_id for hop in request.hops)):
+            many.renew(one.encode(), 8, digits)
+    return many.messages(start_ns, over_ns, number)
 
 
 def _request(chance: random.Random, number: int) -> Request:

@@ -10,7 +10,6 @@ import uuid_utils
 from msgspec.structs import replace
 
 from headrace_kit.errors import BadInput, Forbidden
-from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
 from headrace_protos.tracing.v1 import messages_pb2
 from headrace_tracing.adapters.postgres import DAY_S, PostgresTraceStore
@@ -18,9 +17,9 @@ from headrace_tracing.adapters.profiles import PostgresProfileStore
 from headrace_tracing.domain.content import Content, PassageSeen, Turn
 from headrace_tracing.domain.drift_asked import date_of
 from headrace_tracing.domain.spans import Feedback, Span
-from tests.integration.tracing_reading import reader, spans_of, who
+from tests.integration.tracing_reading import pool, reader, spans_of, who
 
-__all__ = ["reader"]
+__all__ = ["pool", "reader"]
 
 SERVICES = ("tracing",)
 CONFIG = "tenants: {red: {}, blue: {}}\nservices: {tracing: {drift: {least: 20}}}\n"
@@ -45,10 +44,8 @@ def answered(number: int, said: tuple[str, str], *, tenant: str = "red", score: 
 
 
 @pytest.fixture
-async def weeks(part):
+async def weeks(pool):
     """Eight days of traffic, the last of them yesterday and in German; returns both stores and today."""
-    pool = Postgres(part.dsn, "tracing")
-    await pool.open()
     today = int(time.time()) // DAY_S
     for day in range(today - 8, today):
         store = PostgresTraceStore(pool, lambda day=day: day * DAY_S + 5.0)
@@ -68,7 +65,6 @@ async def weeks(part):
     async with pool.transaction() as connection:
         for table in ("traces", "feedback", "profiles", "profiled"):
             await connection.execute(f"DELETE FROM tracing.{table}")
-    await pool.close()
 
 
 async def drift(reader, identity, **fields) -> messages_pb2.GetDriftResponse:

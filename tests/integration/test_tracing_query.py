@@ -14,9 +14,9 @@ from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import DIMENSIONS
 from headrace_tracing.domain.spans import Feedback, Span
 from headrace_tracing.ports import Position
-from tests.integration.tracing_reading import reader, spans_of, store, who
+from tests.integration.tracing_reading import pool, reader, spans_of, store, who
 
-__all__ = ["reader", "store"]
+__all__ = ["pool", "reader", "store"]
 
 SERVICES = ("tracing",)
 CONFIG = "tenants: {red: {}, blue: {}}\n"

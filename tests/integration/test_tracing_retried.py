@@ -9,35 +9,22 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
 from headrace_tracing.adapters.asks import PostgresAskStore
-from headrace_tracing.adapters.postgres import PostgresTraceStore
 from headrace_tracing.domain.content import Content, Turn
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.retried import Retries, Retrying
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
-from tests.integration.tracing_reading import spans_of
+from tests.integration.tracing_reading import pool, spans_of, store
+
+__all__ = ["pool", "store"]
 
 SERVICES = ()
 CONFIG = "tenants: {red: {}, blue: {}}"
 QUESTION = "How many days of leave do I have?"
 S = 10**9
 NUMBERS = count(0x30_0000)
-
-
-@pytest.fixture
-async def pool(part):
-    made = Postgres(part.dsn, "tracing")
-    await made.open()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def store(pool) -> PostgresTraceStore:
-    return PostgresTraceStore(pool)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 from headrace_kit.errors import BadInput, Forbidden, NotFound
-from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
 from headrace_kit.telemetry.requests import Hop, Request, Said, packed
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
@@ -27,9 +26,9 @@ from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.spans import Feedback, SpanEvent
 from headrace_tracing.domain.summaries import summarise
 from headrace_tracing.ports import StoreRefused
-from tests.integration.tracing_reading import otlp, reader, spans_of, store, who
+from tests.integration.tracing_reading import otlp, pool, reader, spans_of, store, who
 
-__all__ = ["otlp", "reader", "store"]
+__all__ = ["otlp", "pool", "reader", "store"]
 
 SERVICES = ("tracing",)
 CONFIG = "tenants: {red: {}, blue: {}}\n"
@@ -299,9 +298,7 @@ async def test_lists_show_a_trace_once_per_tenant_and_nameless_parts_not_at_all(
     assert len(await store.traces(TraceFilter(tenant="red", model="parts"), 10)) == 1
 
 
-async def test_old_days_go_with_all_that_belongs_to_them(part):
-    pool = Postgres(part.dsn, "tracing")
-    await pool.open()
+async def test_old_days_go_with_all_that_belongs_to_them(pool):
     now = 30 * 86_400.0
     store = PostgresTraceStore(pool, lambda: now)
     old, young = spans_of(90), spans_of(91)
@@ -318,12 +315,9 @@ async def test_old_days_go_with_all_that_belongs_to_them(part):
     assert len(await store.spans(young[0].trace_id, None, 100)) == 3
     await store.write(spans_of(92))
     assert await store.drop_days_before(33, sealed_before=33) == 2
-    await pool.close()
 
 
-async def test_a_trace_that_two_tenants_began_on_two_days_is_read_from_both(part):
-    pool = Postgres(part.dsn, "tracing")
-    await pool.open()
+async def test_a_trace_that_two_tenants_began_on_two_days_is_read_from_both(pool):
     now = 40 * 86_400.0
     store = PostgresTraceStore(pool, lambda: now)
     red = spans_of(0x9001, "red", 2)
@@ -337,7 +331,6 @@ async def test_a_trace_that_two_tenants_began_on_two_days_is_read_from_both(part
     assert await store.spans(red[0].trace_id, "blue", 10) == blue
     while await store.drop_days_before(42, sealed_before=42):
         pass
-    await pool.close()
 
 
 async def test_spans_sent_while_the_database_is_killed_are_there_when_it_is_back(part, otlp, reader):

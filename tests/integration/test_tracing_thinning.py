@@ -15,9 +15,9 @@ from headrace_tracing.domain.content import Content, Turn
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.domain.thinning import Rules, place
-from tests.integration.tracing_reading import reader, spans_of, store, who
+from tests.integration.tracing_reading import pool, reader, spans_of, store, who
 
-__all__ = ["reader", "store"]
+__all__ = ["pool", "reader", "store"]
 
 SERVICES = ("tracing",)
 CONFIG = """

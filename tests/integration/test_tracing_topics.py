@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 import headrace_local
 from headrace_kit.config.load import load
 from headrace_kit.errors import HeadraceError
-from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
 from headrace_protos.tracing.v1 import messages_pb2
 from headrace_tracing.adapters.embedder import InferenceEmbedder
@@ -29,9 +28,9 @@ from headrace_tracing.domain.profiles import MEANING
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.domain.topic_watch import Learning, TopicWatch
 from headrace_tracing.metrics import Metrics
-from tests.integration.tracing_reading import reader, spans_of, who
+from tests.integration.tracing_reading import pool, reader, spans_of, who
 
-__all__ = ["reader"]
+__all__ = ["pool", "reader"]
 
 SERVICES = ("triton", "inference", "tracing")
 _CATALOGUE = load(Path(headrace_local.__file__).with_name("headrace.yaml")).catalogue["minilm"]
@@ -80,14 +79,6 @@ def question(forms: tuple[str, ...], words: tuple[str, ...], number: int) -> str
 def asked(text: str, number: int, tenant: str) -> Span:
     attributes = {genai.REQUEST_MODEL: "assistant", genai.COLLECTIONS: ["handbook"], genai.USER: f"user-{number % 17}"}
     return replace(spans_of(number, tenant, 1)[0], content=Content((Turn("user", text),)), attributes=attributes)
-
-
-@pytest.fixture
-async def pool(part):
-    made = Postgres(part.dsn, "tracing")
-    await made.open()
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -62,11 +62,16 @@ def otlp(part) -> str:
 
 
 @pytest.fixture
-async def store(part):
-    pool = Postgres(part.dsn, "tracing")
-    await pool.open()
-    yield PostgresTraceStore(pool)
-    await pool.close()
+async def pool(part):
+    made = Postgres(part.dsn, "tracing")
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def store(pool) -> PostgresTraceStore:
+    return PostgresTraceStore(pool)
 
 
 def spans_of(trace: int, tenant: str = "red", count: int = 3, model: str = "stored") -> list[Span]:
