@@ -6,6 +6,7 @@ import pytest
 
 from headrace_kit.config import parse
 from headrace_kit.config.ports import OFFSETS, SERVICES
+from headrace_kit.hosting.process import LONGER_S
 
 
 def containers(pod):
@@ -108,7 +109,8 @@ def test_a_pod_is_given_the_time_that_it_needs_to_end(render, service):
     kind = "StatefulSet" if service == "gateway" else "Deployment"
     drain = {"services": {service: {"drain_s": 100}}}
     spec = render({"config": drain, "pods": {"lingerSeconds": 7}}).pods()[f"{kind}/headrace-{service}"]["spec"]
-    assert spec["terminationGracePeriodSeconds"] >= 7 + 100 + 100
+    last_words_and_spans_s = 30
+    assert spec["terminationGracePeriodSeconds"] >= 7 + LONGER_S + 100 + last_words_and_spans_s
     assert {"name": "HEADRACE_LINGER_S", "value": "7"} in spec["containers"][0]["env"]
 
 

@@ -110,6 +110,35 @@ async def test_metrics_come_with_examples_to_who_asks_for_openmetrics(host):
     assert [(one.labels["trace_id"], one.value) for one in examples] == [("a" * 32, 0.3)]
 
 
+async def test_it_is_not_ready_before_all_of_its_ports_are_open(host, monkeypatch):
+    _, _, runtime, _, _ = host.test
+    grpc_port, http_port, ops_port = free_ports(3)
+    listen = f"{{grpc_port: {grpc_port}, http_port: {http_port}, ops_port: {ops_port}}}"
+    config = parse(f"services: {{gateway: {{drain_s: 1, listen: {listen}}}}}")
+    runtime.configs.replace(Snapshot(config, runtime.configs.current.path))
+    opening, start = asyncio.Event(), HttpServer.start
+
+    async def late(server: HttpServer) -> None:
+        if server._address[1] == http_port:
+            await opening.wait()
+        await start(server)
+
+    monkeypatch.setattr(HttpServer, "start", late)
+    other = ProcessHost(runtime, ServiceApp("gateway", [], http=HttpApp(rsgi=hello, asgi=None)))
+    starting = asyncio.create_task(other.start())
+    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(httpx.ConnectError):
+                answer = await client.get(f"http://127.0.0.1:{ops_port}/readyz")
+                break
+            await asyncio.sleep(0.01)
+        assert (answer.status_code, answer.json()["problems"]) == (503, ["starting"])
+        opening.set()
+        await starting
+        assert (await client.get(f"http://127.0.0.1:{ops_port}/readyz")).status_code == 200
+    await other.stop()
+
+
 async def test_it_stops_in_order_and_frees_its_ports(host):
     http, ops, _, events, _ = host.test
     await host.stop()

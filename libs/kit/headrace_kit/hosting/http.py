@@ -129,13 +129,23 @@ class HttpServer:
         await writer.wait_closed()
         return True
 
-    async def stop(self) -> None:
-        """Stop listening; open responses are given a moment, then cut."""
+    async def refuse(self) -> None:
+        """Stop listening and close connections that are idle; returns when the port is closed. Open responses go on."""
+        if self._task is None:
+            return
+        self._server.stop()  # type: ignore[no-untyped-call]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while await self._accepts():  # noqa: ASYNC110 - nothing tells when granian has closed it
+                    await asyncio.sleep(0.01)
+
+    async def stop(self, within_s: float = 5) -> None:
+        """Stop listening; open responses may go on for so long, then they are cut."""
         if self._task is None:
             return
         self._server.stop()  # type: ignore[no-untyped-call]
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            await asyncio.wait_for(self._task, 5)
+            await asyncio.wait_for(self._task, within_s)
 
 
 class _LastResponse:

@@ -8,7 +8,8 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import uvloop
 from grpc import aio
@@ -26,6 +27,9 @@ _log = logging.getLogger(__name__)
 CONNECTION_AGE_MS = 300_000
 SILENT_S, LONGER_S = 1.0, 10.0
 """A process that lingers goes once nothing came for so long, or so many seconds after its time."""
+
+_LAST_WORDS_S = 3.0
+"""What calls get beyond their time, to say why they end."""
 
 
 def run(service: str) -> None:
@@ -72,15 +76,16 @@ class ProcessHost:
     def __init__(self, runtime: ServiceRuntime, app: ServiceApp) -> None:
         self._runtime = runtime
         self._app = app
-        self._draining = False
-        self._health = health.aio.HealthServicer()
+        self._closed = "starting"
+        """Why nobody should come; empty while all ports are open."""
+        self._health = _Health()
         self._grpc: aio.Server | None = None
         self._https: list[HttpServer] = []
         self.grpc_port = 0
 
     def problems(self) -> list[str]:
         """Why the service is not ready; empty when it is."""
-        return ["draining"] if self._draining else self._app.problems()
+        return [self._closed] if self._closed else self._app.problems()
 
     async def start(self) -> None:
         """Listen and start the service. Raises OSError when a port is taken."""
@@ -100,24 +105,36 @@ class ProcessHost:
         for server in self._https:
             await server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._closed = ""
 
     async def stop(self) -> None:
-        """Readiness off, `linger_s` for all to hear of it, `drain_s` for open calls, then everything is closed."""
-        self._draining = True
+        """Readiness off, `linger_s` for all to hear of it, `drain_s` for open calls, then everything is closed.
+
+        What comes after lingering meets a closed port, or GOAWAY where it is connected, and goes elsewhere by itself:
+        nobody is let in to be refused.
+        """
+        self._closed = "draining"
         for server in self._https[1:]:
             server.leave()
         with contextlib.suppress(Exception):
             await self._health.enter_graceful_shutdown()
         await self._linger()
         drain_s = self._runtime.settings.drain_s
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._app.drain(), drain_s)
+        for server in self._https[1:]:
+            await server.refuse()
+        self._health.hang_up()
+        closing: list[Awaitable[None]] = [server.stop(drain_s + _LAST_WORDS_S) for server in self._https[1:]]
         if self._grpc is not None:
-            await self._grpc.stop(drain_s)
+            closing.append(self._grpc.stop(drain_s + _LAST_WORDS_S))
+        await asyncio.gather(*closing, self._drain(drain_s))
         await self._runtime.flush()  # while the app still works: tracing receives its own spans
-        for server in reversed(self._https):
+        for server in self._https[:1]:
             await server.stop()
         await self._app.stop()
+
+    async def _drain(self, drain_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._app.drain(), drain_s)
 
     async def _linger(self) -> None:
         """Serve on until everybody has heard of the end; longer while requests come of somebody who has not yet."""
@@ -132,7 +149,35 @@ class ProcessHost:
             await asyncio.sleep(left_s)
 
 
-def _grpc_server(servicers: Sequence[Servicing], health_servicer: health.aio.HealthServicer) -> aio.Server:
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """Health whose watchers can be sent away: they would hold the server open for as long as calls may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watching: set[asyncio.Task[Any]] = set()
+        self._hung_up = False
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        """Health now, and whenever it changes, until `hang_up`."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._watching.add(task)
+        try:
+            await super().Watch(request, context)
+        except asyncio.CancelledError:
+            if not self._hung_up:
+                raise
+        finally:
+            self._watching.discard(task)
+
+    def hang_up(self) -> None:
+        """End all watching."""
+        self._hung_up = True
+        for task in self._watching:
+            task.cancel()
+
+
+def _grpc_server(servicers: Sequence[Servicing], health_servicer: _Health) -> aio.Server:
     server = aio.server(
         options=[
             ("grpc.so_reuseport", 0),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from headrace_gateway.admission.door import Door, Visit
+from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.arms.canary import ROUTED
 from headrace_gateway.context import Arrival
 from headrace_kit.errors import Forbidden, row
@@ -19,7 +21,7 @@ async def visiting(
     """Let a call in, and see it out at the end of the block, with its error if it has one.
 
     Raises:
-        HeadraceError: the door refused; whatever the block raised.
+        HeadraceError: the door refused; whatever the block raised; NotReady when draining takes too long.
     """
     groups = call.metadata.get("x-headrace-groups", "")
     visit = door.open(
@@ -37,11 +39,14 @@ async def visiting(
         )
     )
     try:
-        await door.admit(visit)
+        await door.admit(visit, asyncio.current_task())
         if admin and (visit.key is None or "admin" not in visit.key.scopes):
             raise Forbidden("this needs a key with the scope 'admin'")
         yield visit
-    except BaseException as error:
+    except BaseException as raised:
+        error = shut_down(raised)
         visit.leave(row(error).http if isinstance(error, Exception) else 499, error)
-        raise
+        if error is raised:
+            raise
+        raise error from raised
     visit.leave(200)
