@@ -68,6 +68,7 @@ async def test_the_script_does_what_its_model_does(valkey, seed):
             spent = dice.randrange(0, 3 * 10**14)
             granted = dice.randrange(0, 3 * 10**14)
             ask = Ask(name, "dev/a" if name == "dev/b" else "dev/none", 10**15, holder, sequence, spent, granted,
+                      granted + dice.choice((0, 0, 10**13, 4 * 10**14)),
                       granted + dice.choice((0, 0, 10**13, 4 * 10**14)), "")  # fmt: skip
             told = dice.choice((("", ""), tuple(known), tuple(known), tuple(known)))
             if act == "late" and sent:
@@ -97,7 +98,7 @@ async def test_amounts_are_exact_up_to_a_million_dollars(valkey):
     await valkey.delete(BUDGETS)
     store = ValkeyLeases(valkey)
     much = 10**15
-    ask = Ask("t/month:2026-11", "t/month:2026-10", much, "h", 1, 0, 0, much, "")
+    ask = Ask("t/month:2026-11", "t/month:2026-10", much, "h", 1, 0, 0, much, 0, "")
     unknown = await store.lease(ask)
     await store.begin(ask.name, unknown.era, 123_456_789_012_345, {})
     grant = await store.lease(replace(ask, era=unknown.era))
@@ -108,7 +109,7 @@ async def test_amounts_are_exact_up_to_a_million_dollars(valkey):
 async def test_a_server_that_was_restarted_is_not_believed(valkey):
     await valkey.delete(BUDGETS)
     store = ValkeyLeases(valkey)
-    ask = Ask("t/day:1", "t/day:0", 100, "h", 1, 0, 0, 50, "")
+    ask = Ask("t/day:1", "t/day:0", 100, "h", 1, 0, 0, 50, 0, "")
     unknown = await store.lease(ask)
     await store.begin(ask.name, unknown.era, 0, {})
     grant = await store.lease(replace(ask, era=unknown.era))
@@ -133,7 +134,7 @@ async def test_stores_that_are_away_say_so():
     client = connect("redis://127.0.0.1:1", 0.2)
     leases, rates = ValkeyLeases(client), ValkeyRates(client)
     for call in (
-        leases.lease(Ask("n", "m", 1, "h", 1, 0, 0, 0, "")),
+        leases.lease(Ask("n", "m", 1, "h", 1, 0, 0, 0, 0, "")),
         leases.begin("n", "e", 0, {}),
         leases.era(),
         leases.close("n", "h", 1, 0, finished=True),

@@ -44,7 +44,7 @@ class Impatient(Book):
 
     async def _wait(self, slices: Sequence[Slice], amount: int) -> None:
         for slice_ in slices:
-            slice_.demand = amount
+            slice_.waiting = [amount]
         raise Busy("later")
 
 
@@ -174,7 +174,7 @@ class World:
                 run(replica.leaser.step())
                 run(replica.leaser.tend())
                 for slice_ in replica.book.all():
-                    slice_.demand = 0
+                    slice_.waiting = []
             else:
                 return True
         return False
@@ -221,7 +221,7 @@ class World:
         self.clock += self.dice.choice((0.03, 0.3, 1.1))
         run(replica.leaser.step())
         for slice_ in replica.book.all():
-            slice_.demand = 0
+            slice_.waiting = []
 
     def tend(self) -> None:
         self.clock += 0.2
@@ -335,7 +335,7 @@ class World:
         for replica in self.replicas:
             replica.wire.rough = False
             for slice_ in replica.book.all():
-                slice_.demand = 0
+                slice_.waiting = []
             for request in list(replica.requests):
                 for attempt in list(request.attempts):
                     self._end(replica, attempt)

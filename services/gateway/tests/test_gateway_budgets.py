@@ -61,7 +61,7 @@ class Replica:
                 self.clock.now += 0.05
                 await self.leaser.step()
                 await self.leaser.tend()
-                if any(slice_.demand for slice_ in self.book.all()):
+                if any(slice_.waiting for slice_ in self.book.all()):
                     self.book.wanted.set()
                 await asyncio.sleep(0)
 

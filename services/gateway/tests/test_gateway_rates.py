@@ -33,11 +33,31 @@ def test_a_bucket_holds_a_minute_and_says_when_there_is_more():
     assert (bucket.left(40), bucket.left(100), bucket.state(40)[1]) == (1, 3, 40)
 
 
-def test_more_than_it_holds_is_taken_when_it_is_full():
+def test_more_than_it_holds_is_taken_when_it_is_full_and_owed():
     bucket = Bucket(100)
     assert bucket.take(250, 0) == 0
-    assert bucket.take(1, 0) == pytest.approx(0.6)
-    assert bucket.take(250, 30) == pytest.approx(30)
+    assert bucket.take(1, 0) == pytest.approx(90.6)
+    assert (bucket.left(60), bucket.left(120)) == (0, 50)
+    assert bucket.take(250, 120) == pytest.approx(30)
+
+
+def test_an_estimate_of_more_than_it_holds_is_not_free_afterwards():
+    bucket = Bucket(10)
+    for start in (0, 120, 240):
+        assert bucket.take(1000, start) == 0
+        bucket.correct(-980, start)  # it was twenty
+        assert bucket.take(1000, start) == pytest.approx(120)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 7])
+def test_one_request_a_minute_is_one_a_minute_over_any_number_of_replicas(replicas):
+    buckets = [Bucket(1) for _ in range(replicas)]
+    for bucket in buckets:
+        bucket.take_part(1 / replicas, 0)
+    minutes = 120
+    served = sum(bucket.take(1, now) == 0 for now in range(minutes * 60) for bucket in buckets)
+    # Each replica begins with a full bucket, so the first few come together.
+    assert minutes <= served <= minutes + replicas
 
 
 def test_the_truth_replaces_the_estimate():
@@ -48,6 +68,20 @@ def test_the_truth_replaces_the_estimate():
     bucket.correct(110, 0)
     assert bucket.left(0) == 0
     assert bucket.take(1, 0) == pytest.approx(12.6)
+
+
+def test_what_is_in_a_bucket_or_owed_stays_when_its_part_changes():
+    bucket = Bucket(60)
+    bucket.take_part(0.5, 0)
+    assert bucket.left(0) == 30
+    bucket.take(20, 0)
+    bucket.take_part(1, 0)
+    assert (bucket.left(0), bucket.left(10)) == (10, 20)
+    bucket.take_part(0.1, 10)
+    assert bucket.state(10) == (6, 0)
+    bucket.correct(16, 10)
+    bucket.take_part(1, 10)
+    assert bucket.take(1, 10) == pytest.approx(11)
 
 
 def test_replicas_together_have_what_the_limit_says():

@@ -49,7 +49,8 @@ local function write(base, entries, order)
 end
 """
 
-# ARGV: new era, name, name before, limit, holder, sequence, spent, granted, wanted, known era
+# A field `short` and its name says which replica waits for more than there is.
+# ARGV: new era, name, name before, limit, holder, sequence, spent, granted, wanted, known era, least
 _LEASE = (
     _COMMON
     + """
@@ -90,12 +91,21 @@ for _, name in ipairs(order) do
   taken = taken + math.max(e[2], e[3] or 0)
 end
 local room = tonumber(ARGV[4]) - taken
-if open and sequence == mine[1] and wanted > mine[3] and room > 0 then
-  local more = math.min(wanted - mine[3], room)
+local short = redis.call('HGET', KEYS[1], 'short ' .. ARGV[2])
+if open and sequence == mine[1] then
+  local more = math.max(0, math.min(wanted - mine[3], room))
+  if mine[3] + more < tonumber(ARGV[11]) then
+    more = 0
+    short = holder
+    redis.call('HSET', KEYS[1], 'short ' .. ARGV[2], holder)
+  elseif short == holder then
+    short = false
+    redis.call('HDEL', KEYS[1], 'short ' .. ARGV[2])
+  end
   mine[3] = mine[3] + more
   room = room - more
 end
-if not open and room > 0 then room = 0 end
+if (not open or (short and short ~= holder)) and room > 0 then room = 0 end
 redis.call('HSET', KEYS[1], ARGV[2], write(base, entries, order))
 return {'ok', string.format('%.0f', mine[3] or 0), string.format('%.0f', settled), string.format('%.0f', room),
   write(base, entries, order), era}
@@ -121,6 +131,7 @@ local e = entries[ARGV[2]]
 if not e or e[1] ~= tonumber(ARGV[3]) then return end
 e[2] = math.max(e[2], tonumber(ARGV[4]))
 e[3] = e[2]
+if redis.call('HGET', KEYS[1], 'short ' .. ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], 'short ' .. ARGV[1]) end
 if ARGV[5] == '1' then
   base = base + e[2]
   entries[ARGV[2]] = nil
@@ -142,7 +153,7 @@ class ValkeyLeases:
         """See `LeaseStore`."""
         values = (
             ask.name, ask.before, ask.limit, ask.holder, ask.sequence, ask.spent, ask.granted, ask.wanted,
-            ask.era,
+            ask.era, ask.least,
         )  # fmt: skip
         try:
             answer: Any = await self._lease(keys=[_KEY], args=[str(uuid_utils.uuid7()), *values])
@@ -179,7 +190,7 @@ class ValkeyLeases:
     async def drop(self, names: Sequence[str]) -> None:
         """See `LeaseStore`."""
         try:
-            await self._client.hdel(_KEY, *names)
+            await self._client.hdel(_KEY, *names, *(f"short {name}" for name in names))
         except (RedisError, OSError) as error:
             raise NotReady(_AWAY, retry_after_s=1) from error
 

@@ -61,38 +61,37 @@ class Bucket:
         per_minute: what may be taken in a minute.
     """
 
-    __slots__ = ("_full_at", "_share", "_unit_s", "per_minute")
+    __slots__ = ("_full_at", "_unit_s", "per_minute", "share")
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
-        self._full_at = 0.0
         self.share = 1.0
-
-    @property
-    def share(self) -> float:
-        """This replica's part of the rate."""
-        return self._share
-
-    @share.setter
-    def share(self, part: float) -> None:
-        self._share = part
-        self._unit_s = _MINUTE_S / (self.per_minute * part)
+        """This replica's part of the rate, and of what the bucket holds."""
+        self._full_at = 0.0
+        self._unit_s = _MINUTE_S / per_minute
         """Seconds in which one is refilled."""
+
+    def take_part(self, share: float, now: float) -> None:
+        """Have another part of the rate from now on. What is in the bucket, or owed, stays as it is, and none is added:
+        buckets of all replicas together let through what one would, however the parts change."""
+        owed_s = max(0.0, self._full_at - now)
+        there = (_MINUTE_S - owed_s) / self._unit_s
+        self.share, self._unit_s = share, _MINUTE_S / (self.per_minute * share)
+        self._full_at = now + max(0.0, _MINUTE_S - there * self._unit_s)
 
     def take(self, count: float, now: float) -> float:
         """Take so many, or none: returns 0, else the seconds after which they are there.
 
-        More than the bucket holds is taken when it is full.
+        More than the bucket holds is taken when it is full, and owed from then on: over time no more is taken than is
+        refilled.
         """
         cost = count * self._unit_s
-        if cost > _MINUTE_S:
-            cost = _MINUTE_S
-        full_at = (self._full_at if self._full_at > now else now) + cost
-        wait = full_at - now - _MINUTE_S
+        full_at = self._full_at if self._full_at > now else now
+        wait = full_at + (cost if cost < _MINUTE_S else _MINUTE_S) - now - _MINUTE_S
         # An empty bucket of one holds exactly one: rounding must not make it less.
         if wait > 1e-9:
             return wait
-        self._full_at = full_at
+        self._full_at = full_at + cost
         return 0.0
 
     def correct(self, count: float, now: float) -> None:
@@ -244,7 +243,7 @@ class RateBook:
             return None
         new = Rates(limits, self.clock, said)
         for bucket in filter(None, (new.requests, new.tokens)):
-            bucket.share = 1 / self.replicas
+            bucket.take_part(1 / self.replicas, self.clock())
         if old is not None:
             new.asked = old.asked
             if old.requests is not None and old.requests.per_minute == limits.requests_per_minute:

@@ -81,7 +81,7 @@ class Sharer:
         for tenant, everybody in told.items():
             rates_now = self._book.all().get(tenant)
             if rates_now is not None and self._holder in everybody:
-                _set(rates_now, share(self._holder, everybody))
+                _set(rates_now, share(self._holder, everybody), now)
 
     async def _run(self) -> None:
         away = False
@@ -99,7 +99,7 @@ class Sharer:
                 await asyncio.sleep(_EVERY_S)
 
 
-def _set(rates: Rates, part: float) -> None:
+def _set(rates: Rates, part: float, now: float) -> None:
     for bucket in (rates.requests, rates.tokens):
         if bucket is not None:
-            bucket.share = part
+            bucket.take_part(part, now)

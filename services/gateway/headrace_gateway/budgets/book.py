@@ -13,7 +13,7 @@ from headrace_gateway.outcome import usd
 from headrace_kit.config.tenants import Budget
 from headrace_kit.errors import BudgetSpent, Busy, NotReady
 
-_WAIT_S = 1.0
+_WAIT_S = 2.0
 """Longest wait for a larger slice: for the store, and for other replicas to give back what they do not need."""
 
 _KEPT_DAYS = 33
@@ -132,7 +132,7 @@ class Book:
             await self._grow(next(slice_ for slice_ in short if slice_ not in unsure), amount, until - now)
 
     async def _grow(self, slice_: Slice, amount: int, most_s: float) -> None:
-        slice_.demand += amount
+        slice_.waiting.append(amount)
         answer = slice_.answer
         self.wanted.set()
         try:
@@ -141,7 +141,7 @@ class Book:
         except TimeoutError:
             pass
         finally:
-            slice_.demand -= amount
+            slice_.waiting.remove(amount)
 
 
 def _spent(slice_: Slice, amount: int) -> BudgetSpent:

@@ -25,6 +25,8 @@ class FakeAccount:
 
     base: int
     entries: dict[str, FakeEntry] = field(default_factory=dict)
+    short: str = ""
+    """Who waits for more than there is."""
 
     @property
     def open(self) -> bool:
@@ -74,12 +76,14 @@ class FakeLeases:
             mine.granted = max(ask.granted, mine.spent)
         room = ask.limit - account.taken
         if account.open and ask.sequence == mine.sequence and mine.granted is not None:
-            more = ask.wanted - mine.granted
-            if more > 0 and (room > 0 or not self.checked):
-                more = min(more, room) if self.checked else more
-                mine.granted += more
-                room -= more
-        if not account.open:
+            more = max(0, min(ask.wanted - mine.granted, room) if self.checked else ask.wanted - mine.granted)
+            if mine.granted + more < ask.least:
+                more, account.short = 0, ask.holder
+            elif account.short == ask.holder:
+                account.short = ""
+            mine.granted += more
+            room -= more
+        if not account.open or account.short not in ("", ask.holder):
             room = min(room, 0)
         holders = [Holder(name, entry.sequence, entry.spent, entry.granted) for name, entry in account.entries.items()]
         return Grant(mine.granted or 0, account.settled, room, holders, self.now)
@@ -100,6 +104,8 @@ class FakeLeases:
             return
         entry.spent = max(entry.spent, spent)
         entry.granted = entry.spent
+        if account.short == holder:
+            account.short = ""
         if finished:
             account.base += entry.spent
             del account.entries[holder]

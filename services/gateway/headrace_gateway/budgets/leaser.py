@@ -81,12 +81,14 @@ class Leaser:
         began = clock()
         self._expected(self._today())
         await self._look_for_a_new_era(began)
-        due = [slice_ for slice_ in self._book.all() if slice_.due(began, _HURRY_S if slice_.demand else EVERY_S)]
-        for slice_ in sorted(due, key=lambda slice_: not slice_.demand):
+        due = [slice_ for slice_ in self._book.all() if slice_.due(began, _HURRY_S if slice_.waiting else EVERY_S)]
+        for slice_ in sorted(due, key=lambda slice_: not slice_.waiting):
             try:
                 if hung:
                     raise NotReady(hung)
                 await self.ask(slice_, slice_.wanted(clock()))
+                if slice_.granted > (wanted := slice_.wanted(clock())):
+                    await self.ask(slice_, wanted)  # somebody needs it now, so not only the next time
             except NotReady as error:
                 self._failed(slice_, error)
                 # One that hangs must not keep the others waiting: they hear the same.
@@ -114,10 +116,10 @@ class Leaser:
             # Nothing of a slice that lapsed may be promised again; what runs, runs.
             slice_.granted = min(slice_.granted, slice_.spent + slice_.reserved)
         # First given up here, then there: whatever becomes of the call, no more is spent than is known there.
-        slice_.granted = min(slice_.granted, max(wanted, slice_.spent + slice_.reserved))
+        slice_.let_go(wanted)
         slice_.sequence += 1
         slice_.asked, slice_.reported = now, -1
-        sequence, spent = slice_.sequence, slice_.spent
+        sequence, spent, least = slice_.sequence, slice_.spent, slice_.least if wanted >= slice_.least else 0
         answer = await self._store.lease(
             Ask(
                 name=slice_.name,
@@ -128,6 +130,7 @@ class Leaser:
                 spent=spent,
                 granted=slice_.granted,
                 wanted=max(wanted, slice_.granted),
+                least=least,
                 era=slice_.era,
             )
         )
@@ -138,10 +141,11 @@ class Leaser:
             slice_.pending = True
             self._tended.set()
             return
-        self._take(slice_, answer, spent, now)
+        self._take(slice_, answer, spent, least, now)
 
-    def _take(self, slice_: Slice, grant: Grant, spent: int, asked: float) -> None:
+    def _take(self, slice_: Slice, grant: Grant, spent: int, least: int, asked: float) -> None:
         slice_.granted, slice_.lapses = grant.granted, asked + LAPSE_S
+        slice_.short = grant.granted < least
         slice_.reported, slice_.era = spent, grant.era
         slice_.room, slice_.settled = grant.room, grant.settled
         slice_.away, slice_.pending = "", False
@@ -201,7 +205,7 @@ class Leaser:
         while True:
             await _safely(self.step())
             slices = self._book.all()
-            wait_s = _HURRY_S if any(slice_.demand for slice_ in slices) else EVERY_S / 2
+            wait_s = _HURRY_S if any(slice_.waiting for slice_ in slices) else EVERY_S / 2
             if any(slice_.away for slice_ in slices):
                 wait_s = _AWAY_S
             with contextlib.suppress(TimeoutError):

@@ -32,6 +32,8 @@ class Ask:
         spent: its running total.
         granted: up to where it may spend now; what it was granted beyond that is given back, or never reached it.
         wanted: up to where it would like to spend, at least `granted`.
+        least: less than up to here is no use to it. Where there is less it is granted nothing more, and the others hear
+            that there is no room, so that they give back what they do not need. 0: anything is of use.
         era: as the store said last; empty for a replica that never heard of it.
     """
 
@@ -43,6 +45,7 @@ class Ask:
     spent: int
     granted: int
     wanted: int
+    least: int
     era: str
 
 
@@ -53,7 +56,8 @@ class Grant:
     Attributes:
         granted: the replica's new running total.
         settled: what all replicas have spent.
-        room: limit less everything that is spent, reserved or leased; below 0 after a budget was made smaller.
+        room: limit less everything that is spent, reserved or leased; below 0 after a budget was made smaller. 0 while
+            another replica waits for more than there is.
         holders: all replicas with entries.
         era: see `Ask`.
     """

@@ -32,7 +32,6 @@ class Slice:
         "asked",
         "away",
         "budget",
-        "demand",
         "era",
         "granted",
         "lapses",
@@ -44,16 +43,20 @@ class Slice:
         "room",
         "sequence",
         "settled",
+        "short",
         "spent",
         "tenant",
         "used_at",
+        "waiting",
     )
 
     def __init__(self, tenant: str, budget: Budget, period: Period, spent: int = 0) -> None:
         self.tenant, self.period = tenant, period
         self.spent, self.reserved, self.granted, self.reported = spent, 0, 0, -1
-        self.demand = 0
-        """What waits for a larger slice."""
+        self.waiting: list[int] = []
+        """The amounts that wait for a larger slice."""
+        self.short = False
+        """The store heard that what waits needs more than there was."""
         self.lapses = 0.0
         self.used_at = 0.0
         """When it was asked for money last, on the clock of `lapses`."""
@@ -74,6 +77,16 @@ class Slice:
     def name(self) -> str:
         """How stores call it."""
         return f"{self.tenant}/{self.period.name}"
+
+    @property
+    def demand(self) -> int:
+        """What waits for a larger slice, all of it."""
+        return sum(self.waiting)
+
+    @property
+    def least(self) -> int:
+        """The running total below which nothing that waits is helped; 0 where nothing waits."""
+        return self.spent + self.reserved + min(self.waiting) if self.waiting else 0
 
     @property
     def cushion(self) -> int:
@@ -107,11 +120,22 @@ class Slice:
             return used
         return max(used + self.cushion, self.granted)
 
+    def let_go(self, wanted: int) -> None:
+        """Give up what is not wanted, and parts that are no use: replicas that keep one each would wait for ever."""
+        used = self.spent + self.reserved
+        self.granted = min(self.granted, used if self.room < self.demand else max(wanted, used))
+
     def due(self, now: float, every_s: float) -> bool:
         """Whether the store should be asked: every so often while it is in use."""
         if now - self.asked < every_s:
             return False
-        return self.demand > 0 or self.spent != self.reported or self.granted > self.spent or self.reserved > 0
+        return (
+            bool(self.waiting)
+            or self.short
+            or self.spent != self.reported
+            or self.granted > self.spent
+            or self.reserved > 0
+        )
 
     def answered(self) -> None:
         """Wake those that wait for the answer."""
