@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
 from headrace_protos.tracing.v1 import messages_pb2, records_pb2, records_pb2_grpc
 from headrace_tracing.adapters.codec import of_body
 from headrace_tracing.adapters.postgres import PostgresTraceStore
+from headrace_tracing.domain.content import Content, Turn
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.spans import Feedback, SpanEvent
 from headrace_tracing.domain.summaries import summarise
@@ -360,3 +362,22 @@ async def test_what_was_acknowledged_survives_the_death_of_the_service(part, otl
     for trace_id in sent:
         await reader.until(trace_id, "blue", 3)
     await sender.close()
+
+
+async def test_the_service_tells_of_answers_whose_question_was_asked_again(part, store, reader):
+    first, second = (spans_of(trace, "red", 1)[0] for trace in (0xB001, 0xB002))
+    attributes = {genai.REQUEST_MODEL: "assistant", genai.CONVERSATION_ID: "talk"}
+    content = Content((Turn("user", "How many days of leave do I have?"),))
+    asked = [
+        replace(span, start_ns=at, end_ns=at + 10**9, attributes=attributes, content=content)
+        for span, at in ((first, time.time_ns() - 200 * 10**9), (second, time.time_ns() - 100 * 10**9))
+    ]
+    await store.write(asked)
+    restarts = part.platform.status().units["tracing"].restarts
+    part.platform.kill("tracing")  # it looks when it starts, and then each half minute
+    part.platform.wait_ready("tracing", restarts=restarts + 1)
+    async with asyncio.timeout(60):
+        while not (told := await reader.trace(first.trace_id, "red")).feedback:
+            await asyncio.sleep(0.1)
+    assert [(said.label, said.source) for said in told.feedback] == [("retried", "implicit")]
+    assert not (await reader.trace(second.trace_id, "red")).feedback

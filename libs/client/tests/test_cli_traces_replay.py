@@ -135,6 +135,7 @@ class Client:
         self.kept = {one.trace_id: one for one in (trace(1), trace(2, capture="off"), trace(3))}
         self.answer = answer
         self.asked: list[dict] = []
+        self.said: list[list[dict]] = []
 
     def traces(self, **asked) -> TracePage:
         assert asked["model"] == "assistant"
@@ -145,6 +146,7 @@ class Client:
 
     def chat(self, messages, **options) -> ChatCompletion:
         self.asked.append(options)
+        self.said.append(messages)
         new = trace(100 + len(self.asked), answer=self.answer)
         self.kept[new.trace_id] = new
         return ChatCompletion("r", [], headrace=Outcome(trace_id=new.trace_id))
@@ -163,6 +165,22 @@ def test_one_trace_side_by_side(monkeypatch):
     assert other.exit_code == 1
     assert "not reproduced" in other.output
     assert "+ 30" in other.output
+
+
+def test_what_the_new_run_kept_masked_is_compared_masked(monkeypatch):
+    class Whole(Client):
+        """The first trace was kept in full, by another team than the one whose key replays it."""
+
+        def trace(self, trace_id: str, full: bool = False) -> Trace:
+            if full and trace_id == f"{1:032x}":
+                return trace(1, "Write to ana@example.org", "full", turns=[Turn("user", "Ask ana@example.org.")])
+            return self.kept[trace_id]
+
+    client = Whole("Write to [EMAIL_kqzmtpwa]")
+    client.kept[f"{1:032x}"] = trace(1, "Write to [EMAIL_kqzmtpwa]")
+    done = run(monkeypatch, client, f"{1:032x}", "--full", "--strict")
+    assert done.exit_code == 0, done.output
+    assert client.said == [[{"role": "user", "content": "Ask ana@example.org."}]], "it was asked as it was sent"
 
 
 def test_many_traces_with_a_summary(monkeypatch):

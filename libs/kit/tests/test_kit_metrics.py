@@ -131,9 +131,16 @@ async def test_a_service_sends_its_metrics_where_the_config_says_so(receiving, t
     )
 
 
-async def test_a_receiver_that_is_away_is_no_error():
-    async with exporting(CollectorRegistry(), "127.0.0.1:1"):
-        pass
+async def test_a_receiver_that_is_away_is_told_of_once_and_is_no_error(caplog):
+    registry = CollectorRegistry()
+    Counter("headrace_gateway_requests", "Requests.", registry=registry)
+    export = MetricsExport(registry, resource_of("gateway"), "127.0.0.1:1", 3600, within_s=0.1)
+    await export.export()
+    await export.export()
+    await export.stop()
+    assert [record.getMessage().split(";")[0] for record in caplog.records if record.name.startswith("headrace")] == [
+        "127.0.0.1:1 does not take metrics"
+    ]
 
 
 def test_names_for_prometheus_are_those_of_opentelemetrys_rules():

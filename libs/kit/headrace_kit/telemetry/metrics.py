@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import (
     Histogram,
     HistogramDataPoint,
     Metric,
+    MetricExportResult,
     MetricsData,
     NumberDataPoint,
     ResourceMetrics,
@@ -34,6 +35,7 @@ from headrace_kit.rounds import Rounds
 from headrace_kit.telemetry.genai import SCHEMA_URL
 from headrace_kit.telemetry.measures import MEASURES, SPAN_ID, TRACE_ID, plain
 
+_log = logging.getLogger(__name__)
 _NAMED = {measure.prometheus_name: measure for measure in MEASURES}
 _ATTRIBUTES = {plain(name): name for measure in MEASURES for name in measure.attributes}
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
@@ -50,13 +52,17 @@ class MetricsExport:
         resource: whose it is.
         address: host:port of the receiver.
         every_s: seconds between two exports.
+        within_s: seconds after which an export is given up.
     """
 
-    def __init__(self, registry: CollectorRegistry, resource: Resource, address: str, every_s: float) -> None:
-        # It logs a line per failed export; a receiver that is away is the receiver's alarm, not every service's.
+    def __init__(
+        self, registry: CollectorRegistry, resource: Resource, address: str, every_s: float, within_s: float = 5
+    ) -> None:
+        # It logs a line per failed export; here it is one line until things are well again.
         logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").setLevel(logging.CRITICAL)
-        self._registry, self._resource = registry, resource
-        self._exporter = OTLPMetricExporter(endpoint=address, insecure=True, timeout=5)
+        self._registry, self._resource, self._address = registry, resource, address
+        self._away = False
+        self._exporter = OTLPMetricExporter(endpoint=address, insecure=True, timeout=within_s)
         self._since_ns = time.time_ns()
         self._rounds = Rounds(self.export, every_s, "metrics could not be sent")
 
@@ -67,7 +73,11 @@ class MetricsExport:
     async def export(self) -> None:
         """Send how things stand now. A receiver that is away costs a few seconds, of no request's time."""
         data = metrics_data(self._registry, self._resource, self._since_ns, time.time_ns())
-        await asyncio.to_thread(self._exporter.export, data)
+        taken = await asyncio.to_thread(self._exporter.export, data)
+        away = taken is not MetricExportResult.SUCCESS
+        if away and not self._away:
+            _log.warning("%s does not take metrics; they are offered to it again and again", self._address)
+        self._away = away
 
     async def stop(self) -> None:
         """Send the last counts if that is quick, and end."""

@@ -7,6 +7,8 @@ from headrace_tracing.domain.asks import Ask
 from headrace_tracing.domain.spans import STATUSES
 
 _MOST = 100_000
+"""Requests of one look. Of people who asked even more, some are not looked at."""
+
 _ASKS = """
 WITH asked AS (
   SELECT tenant, user_digest, CASE WHEN user_digest = '' THEN session ELSE '' END AS talk, session, trace_id, start_ns,
