@@ -78,3 +78,19 @@ async def test_what_was_redacted_says_what_its_record_lacks(world, replayed):
     results = {stage["name"]: stage["result"] for stage in again["stages"]}
     assert results["guard findings in"] == "differs"
     assert results["passages"] == results["attempts"] == "same"
+
+
+async def test_an_admin_of_another_team_replays_what_was_sent_and_compares_what_both_runs_kept(world, replayed):
+    body = {
+        "model": "unguarded",
+        "messages": [{"role": "user", "content": f"Write to {ADDRESS}, please."}],
+        "temperature": 0,
+        "max_tokens": 16,
+    }
+    async with world.http(await world.key("kept")) as client:
+        answer = await client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+    again = await replayed(world.env["HEADRACE_ADMIN_KEY"], answer.json()["headrace"]["trace_id"], "--full", "--strict")
+    assert again["exact"] and again["reproduced"]
+    said = next(stage["after"] for stage in again["stages"] if stage["name"] == "answer")
+    assert said.startswith("You said: Write to [EMAIL_") and ADDRESS not in said
