@@ -142,6 +142,31 @@ def test_what_people_say_later_counts_as_a_score_alone(worse: float, state: str)
     assert after["errors"].evidence == before["errors"].evidence
 
 
+def said(seen: list[Outcome], worse: float, *, baseline: float, candidate: float) -> set[str]:
+    """All that is ever known while people rate a share of either arm's answers, with a margin of ten points."""
+    spec = {"errors": None, "failures": None, "total": None, "scores": {"feedback": {"max_decrease": "10%"}}}
+    analysis, random = Analysis(Spec.model_validate(spec)), np.random.default_rng(SEED + 1)
+    for outcome in seen:
+        analysis.observe(outcome)
+    known: set[str] = set()
+    for place, rating in enumerate(rated(seen, worse)):
+        if random.random() < (candidate if rating.arm == "candidate" else baseline):
+            analysis.observe_rating(rating)
+        if place % 50 == 0:
+            known.add(analysis.states(None)["scores.feedback"])
+    return known
+
+
+@pytest.mark.parametrize(("baseline", "candidate"), [(1, 0.3), (0.3, 1)])
+def test_how_often_people_say_something_of_an_arm_is_neither_harm_nor_good(baseline: float, candidate: float):
+    assert said(outcomes(12_000), 0.0, baseline=baseline, candidate=candidate) == {"undecided", "within"}
+    assert said(outcomes(12_000), 0.2, baseline=baseline, candidate=candidate) == {"undecided", "beyond"}
+
+
+def test_a_candidate_of_which_nobody_says_anything_is_neither_harmful_nor_good():
+    assert said(outcomes(3_000, weight=0.3), 0.0, baseline=1, candidate=0) == {"undecided"}
+
+
 def test_feedback_on_a_weight_that_was_never_judged_is_left_out():
     analysis = Analysis(Spec.model_validate({"scores": {"feedback": {}}}))
     seen = outcomes(300)

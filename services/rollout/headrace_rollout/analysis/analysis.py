@@ -24,7 +24,7 @@ from headrace_rollout.analysis.rates import RateJudge
 from headrace_rollout.analysis.scores import PairJudge, ScoreJudge
 from headrace_rollout.analysis.verdicts import state_of, verdict, verdict_on_segment
 
-VERSION = 2
+VERSION = 3
 PENDING = 1_024
 """Outcomes that wait to be judged together, at most."""
 

@@ -60,8 +60,10 @@ class Chunk:
         )
 
     def only(self, kept: Flags) -> Chunk:
-        """Some outcomes, without segments."""
-        places = np.flatnonzero(kept)
+        """Some outcomes."""
+        if kept.all():
+            return self
+        places, now_at = np.flatnonzero(kept), np.cumsum(kept) - 1
         return Chunk(
             at=self.at[places],
             weight=self.weight[places],
@@ -69,4 +71,7 @@ class Chunk:
             keys=self.keys[places],
             failed=[self.failed[place] for place in places.tolist()],
             values={name: column[places] for name, column in self.values.items()},
+            epochs=self.epochs[places] if len(self.epochs) else self.epochs,
+            first_answer=self.first_answer[places] if len(self.first_answer) else self.first_answer,
+            groups={label: now_at[of_label[kept[of_label]]] for label, of_label in self.groups.items()},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,15 @@ class Difference:
         count, total, _ = self._sums.sum(axis=0).T
         baseline, candidate = total / np.maximum(count, 1)
         return float(baseline), float(candidate)
+
+    def ratio(self, weights: Sequence[float], guess: float) -> float:
+        """How many times as often the candidate's outcomes have a value as the baseline's, by the weights of epochs.
+
+        It begins with 1, which counts as `guess` values on each side.
+        """
+        p = np.asarray(weights[: len(self._sums)], float)
+        baseline, candidate = self._sums[:, :, 0].T
+        return float((candidate @ (1 - p) + guess) / (baseline @ p + guess))
 
     def interval(self, alpha: float, dispersion: float) -> tuple[float, float, float] | None:
         """Estimate, low and high of candidate minus baseline; None without values on both sides."""

@@ -74,7 +74,7 @@ class RateJudge(ShareJudge):
                     bets.add(on_candidate, chance, multiples)
         values, rate = failed.astype(float), self._rate()
         self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, values[:, None], np.full(1, rate))
-        self._bet_within(values, chunk, slice(None), rate)
+        self._bet_within(values, chunk, chunk.weight, rate)
 
     def _rate(self) -> float:
         return self._mean(0.5, 50)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace_rollout.analysis.betting import ArmBets, Bets, LineBets, TemperedBets
+from headrace_rollout.analysis.betting import ArmBets, Array, Bets, Flags, LineBets, TemperedBets
 from headrace_rollout.analysis.chunk import Chunk
 from headrace_rollout.analysis.intervals import radius
 from headrace_rollout.analysis.judge import FIRST, Allowance, Interval, Judge
@@ -20,7 +20,17 @@ PAIR_SHARES = (0.04, 0.1, 0.2, 0.33, 0.5, 0.75)
 
 
 class ScoreJudge(ShareJudge):
-    """Judges scores from 0 to 1 of live answers. Higher is better, so what is bet on is what they lack to 1."""
+    """Judges scores from 0 to 1 of live answers. Higher is better, so what is bet on is what they lack to 1.
+
+    Not all answers have a score, and those of one arm may have one more often: people say more of what is new to them.
+    That alone is neither harm nor good. So a score is high or low beside the mean of all, and where the arms of scores
+    are evidently not those of keys, the odds are those by which answers of either arm have a score.
+    """
+
+    GUESS = 2.0
+    """Scores on each side that the guess counts as that both arms have them equally often."""
+    EVIDENT = 2.0
+    """Standard errors by which the arms of keys with a score may differ from their odds."""
 
     harm: tuple[Bets, ...]
 
@@ -30,28 +40,56 @@ class ScoreJudge(ShareJudge):
         again = (1 - FIRST) / len(LEVELS)
         self._bets = ArmBets(TILTS)
         self.harm = tuple(Bets(allowance.harm * part, self._bets.prior) for part in (FIRST, *(again for _ in LEVELS)))
+        self._of_segments: dict[str, list[float]] = {}
+        # of keys with a score: how many on either arm, each by the chance of the other, and the variance of that
+        self._tossed = np.zeros(3)
 
     def add(self, chunk: Chunk) -> None:
         """Outcomes; those without this score are left out."""
-        column = chunk.column(self.name)
-        there = np.flatnonzero(~np.isnan(column))
-        if not len(there):
+        there = ~np.isnan(chunk.column(self.name))
+        if not there.any():
             return
-        lacks = 1 - np.clip(column[there], 0, 1)
-        candidate, keys, epochs = chunk.candidate[there], chunk.keys[there], chunk.epochs[there]
-        if candidate.any():
-            self.last_at = float(chunk.at[there][candidate].max())
-        middle = self._mean(5, 10)
-        scores, middles = lacks[:, None], np.full(1, middle)
-        chance = self._first.chances(keys.tolist(), candidate.tolist(), epochs.tolist())
-        bet = np.flatnonzero((chance > 0) & (chance < 1))
-        if len(bet):
-            won = self._bets(scores[bet], middles, candidate[bet], chance[bet])
-            self.harm[0].follow(won)
-            self.follow_segments(chunk, there[bet], won)
-        for level, means in enumerate(self._repeats.add(keys, candidate, epochs, scores, middles), start=1):
-            self.harm[level].follow(self._bets(means.scores, middles, means.candidate, means.chance))
-        self._bet_within(lacks, chunk, there, middle)
+        chunk = chunk.only(there)
+        lacks = 1 - np.clip(chunk.column(self.name), 0, 1)
+        if chunk.candidate.any():
+            self.last_at = float(chunk.at[chunk.candidate].max())
+        # The mean may be of these scores too: where the candidate makes no difference, none of them tells an arm.
+        middle = np.full(1, self._mean(float(lacks.sum()), len(lacks)))
+        self._bet_on_first(chunk, lacks, middle)
+        reached = self._repeats.add(chunk.keys, chunk.candidate, chunk.epochs, lacks[:, None], middle)
+        for level, means in enumerate(reached, start=1):
+            self.harm[level].follow(self._bets(means.scores, middle, means.candidate, means.chance))
+        ratio = self._difference.ratio(self.epochs.weights, self.GUESS)
+        self._bet_within(lacks, chunk, _at(ratio, chunk.weight), self._mean(5, 10))
+
+    def _bet_on_first(self, chunk: Chunk, lacks: Array, middle: Array) -> None:
+        """Bet on the arms of keys that have their first score, over all and in each segment."""
+        keys, candidate, epochs = chunk.keys.tolist(), chunk.candidate.tolist(), chunk.epochs.tolist()
+        chance = self._first.chances(keys, candidate, epochs)
+        tossed = (chance > 0) & (chance < 1)
+        p, arms = chance[tossed], chunk.candidate[tossed]
+        on_candidate, on_baseline, variance = self._tossed
+        if abs(on_candidate - on_baseline) > self.EVIDENT * variance**0.5:
+            chance = _at((on_candidate + self.GUESS) / (on_baseline + self.GUESS), chance)
+        self._tossed += [(1 - p) @ arms, p @ ~arms, p @ (1 - p)]
+
+        def won(of: Flags, middle: Array) -> Array:
+            return self._bets(lacks[of, None], middle, chunk.candidate[of], chance[of])
+
+        if tossed.any():
+            self.harm[0].follow(won(tossed, middle))
+        for label, of_label in chunk.groups.items():
+            here = np.zeros(len(chunk), bool)
+            here[of_label] = True
+            if not here.any():
+                continue
+            known = self._of_segments.setdefault(label, [0.0, 0.0])
+            known[0] += float(here.sum())
+            known[1] += float(lacks[here].sum())
+            if (tossed & here).any():
+                bets = self.segment(label)
+                assert isinstance(bets, Bets)
+                bets.follow(won(tossed & here, np.full(1, known[1] / known[0])))
 
     def values(self) -> str:
         (n0, n1), (m0, m1) = self._difference.counts, self._difference.means()
@@ -63,11 +101,20 @@ class ScoreJudge(ShareJudge):
     def dump(self) -> dict[str, Any]:
         return super().dump() | {
             "first": self._first.dump(),
+            "of_segments": self._of_segments,
+            "tossed": self._tossed.tolist(),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         super().restore(dumped)
         self._first.restore(dumped["first"])
+        self._of_segments = {label: [float(sum_) for sum_ in known] for label, known in dumped["of_segments"].items()}
+        self._tossed = np.asarray(dumped["tossed"], float)
+
+
+def _at(ratio: float, chance: Array) -> Array:
+    """Chances of the candidate among what it has `ratio` times as often as the baseline."""
+    return ratio * chance / (1 - chance + ratio * chance)
 
 
 class PairJudge(Judge):

@@ -28,14 +28,17 @@ class ShareJudge(LiveJudge):
         self._repeats = Repeats(epochs, 1)
         self._difference = Difference()
 
-    def _bet_within(self, values: Array, chunk: Chunk, there: Any, middle: float) -> None:
-        """Values of the outcomes at `there`, higher is worse, after `_repeats` has them; `middle` is known before."""
-        candidate, p = chunk.candidate[there], chunk.weight[there]
-        worse = (values - middle) * np.where(candidate, 1 / p, -1 / (1 - p))
-        worst = np.maximum((1 - middle) / p, middle / (1 - p))
+    def _bet_within(self, values: Array, chunk: Chunk, chance: Array, middle: float) -> None:
+        """Values of the outcomes of a chunk, higher is worse, after `_repeats` has them.
+
+        `chance` is that of the candidate for what has a value, `middle` about a usual value: both are known before.
+        """
+        candidate = chunk.candidate
+        worse = (values - middle) * np.where(candidate, 1 / chance, -1 / (1 - chance))
+        worst = np.maximum((1 - middle) / chance, middle / (1 - chance))
         won = self._line(self.margin - worse, worst - self.margin)
         self._within.follow_tempered(won, float(self._repeats.dispersion()[0]))
-        self._difference.add(values, candidate, chunk.epochs[there])
+        self._difference.add(values, candidate, chunk.epochs)
 
     def _mean(self, values: float, outcomes: float) -> float:
         """Of both arms, beginning with a guess that counts as `outcomes` whose values sum to `values`."""

@@ -114,7 +114,9 @@ def outcomes(scenario: Scenario, requests: Requests, start: int, end: int, weigh
         values[name] = np.where(answered, drawn, np.nan)
     for name in scenario.analysis.scores:
         good = np.where(differs, other.scores.get(name, law.scores.get(name, 9_000)), law.scores.get(name, 9_000)) / 1e4
-        values[f"scores.{name}"] = np.where(answered, ((fate * 7919.0) % 1.0 < good).astype(float), np.nan)
+        scored = np.where(differs, law.scored if other.scored is None else other.scored, law.scored) / 1e4
+        has_one = answered & ((fate * 104_729.0) % 1.0 < scored)
+        values[f"scores.{name}"] = np.where(has_one, ((fate * 7919.0) % 1.0 < good).astype(float), np.nan)
     missing = scenario.missing
     if missing is not None and missing.metric is not None and missing.metric in values:
         values[missing.metric] = np.where(candidate & (at >= missing.after), np.nan, values[missing.metric])

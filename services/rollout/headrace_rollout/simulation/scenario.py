@@ -45,6 +45,7 @@ class Baseline(Section):
     output_tokens: Law = Field(Law(median=150, sigma=0.8), description="Length of answers.")
     cost_usd: Law = Field(Law(median=0.001, sigma=0.8), description="Cost of a request.")
     scores: dict[Name, Percent] = Field(default_factory=dict, description="Answers that are good, by score.")
+    scored: Percent = Field(10_000, description="Answers that have each score: people rate few.")
 
 
 class Candidate(Section):
@@ -57,6 +58,7 @@ class Candidate(Section):
     output_tokens: Factor = Field(1.0, description="Length of answers, as a multiple.")
     cost: Factor = Field(1.0, description="Cost, as a multiple.")
     scores: dict[Name, Percent] = Field(default_factory=dict, description="Answers that are good, by score.")
+    scored: Percent | None = Field(None, description="Answers that have each score.")
     begins: Duration = Field(0, description="When it becomes different; until then it is as the baseline.")
     tenant: int | None = Field(None, ge=0, le=99, description="Only this tenant sees a difference; all others none.")
 
