@@ -203,6 +203,20 @@ async def test_headers_beyond_the_limit_are_refused(rig):
         assert status in (400, 431)
 
 
+@pytest.mark.parametrize("framing", [b"content-length: 1000", b"transfer-encoding: chunked"])
+async def test_a_body_that_does_not_come_is_not_waited_for(rig, monkeypatch, framing):
+    monkeypatch.setattr("headrace_gateway.http_api.rsgi.BODY_TIMEOUT_S", 0.2)
+    async with gateway(rig) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(30):
+            begun = b"1\r\n{\r\n" if b"chunked" in framing else b"{"
+            writer.write(HEAD + framing + b"\r\nconnection: close\r\n\r\n" + begun)
+            answer = await reader.read()
+        writer.close()
+        assert statuses(answer) == [400] and b"did not arrive within" in answer
+        assert not rig.engine.calls
+
+
 async def test_a_client_that_reads_nothing_is_cut_off(rig):
     rig.engine.scripts["small"] = [Script(["x" * 1_000_000] * 20, hang=True)]
     async with gateway(rig, unread_s=1) as port:
