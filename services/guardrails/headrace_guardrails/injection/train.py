@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 _EMBEDDING_SCALE = 2.0
 _CLASSIFIER_SCALE = 0.15
 """How much of the penalty each part pays: smaller parts are trusted less."""
-_PENALTY = 2.0
+_PENALTY = 5.0
 _STEPS = 30
 _ROUNDS = 2
 _SOURCE_POWER = 0.6
@@ -42,10 +42,13 @@ class Rows:
         return np.hstack([*parts, np.ones((len(self.vectors), 1))])
 
 
-def fit(design: Floats, labels: NDArray[np.bool_], weights: Floats) -> Floats:
-    """Weights of a logistic regression with a squared penalty on all but the last column, by Newton's method."""
+def fit(design: Floats, labels: NDArray[np.bool_], weights: Floats, start: Floats | None = None) -> Floats:
+    """Weights of a logistic regression with a squared penalty on all but the last column, by Newton's method.
+
+    `start` is where to begin, such as the weights for almost the same texts: it takes fewer steps from there.
+    """
     size = design.shape[1]
-    beta = np.zeros(size)
+    beta = np.zeros(size) if start is None else start
     penalty = np.full(size, _PENALTY)
     penalty[-1] = 1e-6
     weights = weights / weights.mean()
@@ -60,8 +63,14 @@ def fit(design: Floats, labels: NDArray[np.bool_], weights: Floats) -> Floats:
     return beta
 
 
-def fit_texts(rows: Rows, labels: NDArray[np.bool_], sources: Sequence[str], chosen: NDArray[np.bool_]) -> Floats:
-    """Fit on the texts that are `chosen`.
+def fit_texts(
+    rows: Rows,
+    labels: NDArray[np.bool_],
+    sources: Sequence[str],
+    chosen: NDArray[np.bool_],
+    start: Floats | None = None,
+) -> Floats:
+    """Fit on the texts that are `chosen`; `start` as for `fit`.
 
     Of an attack only its surest piece counts, of a benign text all: a long attack is mostly harmless words. Sources
     count by the power 0.6 of their number of texts, attacks together as much as the rest.
@@ -72,12 +81,14 @@ def fit_texts(rows: Rows, labels: NDArray[np.bool_], sources: Sequence[str], cho
     weights = _weights(rows, sources)
     benign = np.flatnonzero(inside & ~of_row)
     attacks = every = np.flatnonzero(inside & of_row)
-    beta = np.zeros(design.shape[1])
+    if start is not None:
+        attacks = _surest(design[every] @ start, rows.text[every], every)
+    beta = np.zeros(design.shape[1]) if start is None else start
     for _ in range(_ROUNDS):
         index = np.concatenate([benign, attacks])
         own = weights[index].copy()
         own[of_row[index]] *= own[~of_row[index]].sum() / own[of_row[index]].sum()
-        beta = fit(design[index], of_row[index], own)
+        beta = fit(design[index], of_row[index], own, beta)
         attacks = _surest(design[every] @ beta, rows.text[every], every)
     return beta
 
@@ -105,11 +116,23 @@ def of_texts(rows: Rows, scores: Floats, texts: int) -> Floats:
 
 
 def cross_validate(
-    rows: Rows, labels: NDArray[np.bool_], sources: Sequence[str], folds: int = 6, seed: int = 0
+    rows: Rows, labels: NDArray[np.bool_], sources: Sequence[str], start: Floats, folds: int = 40, seed: int = 0
 ) -> Floats:
-    """What is said of each text by an ensemble that saw nothing of its source."""
+    """What is said of each text by an ensemble that saw nothing of its source.
+
+    A source of attacks and one of benign texts are held out at a time, or several where there are more than `folds`.
+
+    Args:
+        rows: pieces of all texts.
+        labels: which texts are attacks.
+        sources: where each text is from.
+        start: weights fitted on everything, from where it is not far to those of a fold.
+        folds: most ensembles to train.
+        seed: draws which sources share a fold.
+    """
     generator = np.random.RandomState(seed)
     names = np.array(sources)
+    folds = min(folds, max(len(set(names[labels])), len(set(names[~labels]))))
     fold_of: dict[str, int] = {}
     for label in (True, False):
         known = sorted(set(names[labels == label]))
@@ -157,9 +180,9 @@ def train(
         budgets: by direction, which benign texts count and the share of them that may be flagged.
         version: what findings will carry.
     """
-    held_out = cross_validate(rows, labels, sources)
-    slope, constant = calibrate(held_out, labels)
     beta = fit_texts(rows, labels, sources, np.ones(len(labels), bool))
+    held_out = cross_validate(rows, labels, sources, beta)
+    slope, constant = calibrate(held_out, labels)
     size = rows.vectors.shape[1]
     forms = rows.forms.shape[1]
     thresholds = {}
