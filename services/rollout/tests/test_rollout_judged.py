@@ -136,6 +136,18 @@ async def test_nothing_heard_holds_and_after_the_limit_rolls_back(world):
     assert "nothing was known of errors for 100 s" in record.reason
 
 
+@pytest.mark.parametrize("jump_s", [-7200, 86_400])
+async def test_a_jump_of_the_clock_is_neither_time_served_nor_silence(world, jump_s):
+    traffic = await begun(world, swap(analysis=ERRORS | {"missing_limit": "100s"}))
+    await flow(world, traffic, 30, per_second=5)
+    world.store.pass_time(jump_s)
+    await flow(world, traffic, 20, per_second=5)
+    record = world.record(traffic.id)
+    assert (record.state, record.step) == (State.RUNNING, 0)
+    await flow(world, traffic, 400)
+    assert world.record(traffic.id).state is State.PROMOTED
+
+
 async def test_after_at_most_it_holds_and_then_rolls_back(world):
     steps = [{"weight": "50%", "at_least": "10s", "at_most": "30s"}, {"weight": "100%"}]
     traffic = await begun(world, swap(steps, hold="40s"))

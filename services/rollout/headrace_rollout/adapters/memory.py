@@ -123,10 +123,14 @@ class MemoryEvents:
         self.away = False
 
     def add(self, payload: bytes, at: float) -> None:
-        """Append an event, or what is none, as a shipment of its own; at a time in seconds since 1970."""
+        """Append an event, or what is none, as a shipment of its own; at a time in seconds since 1970.
+
+        Where the clock was set back, ids go on from the last one, as those of Valkey do.
+        """
         with suppress(DecodeError):
             payload = RequestEvents(events=[RequestEvent.FromString(payload)]).SerializeToString()
-        self.entries.append((f"{int(at * 1000)}-{len(self.entries)}", payload))
+        last_ms = _place(self.entries[-1][0])[0] if self.entries else 0
+        self.entries.append((f"{max(int(at * 1000), last_ms)}-{len(self.entries)}", payload))
 
     async def after(self, cursor: str, limit: int) -> list[tuple[str, bytes]]:
         """See `Events`."""
