@@ -200,6 +200,8 @@ def _kubelet(places: Places) -> dict[str, Any]:
         "imageGCHighThresholdPercent": 100,
         "imageMinimumGCAge": "24h",
         "nodeStatusUpdateFrequency": "4s",
+        # how soon a change of a ConfigMap is seen in pods; by default within a minute
+        "syncFrequency": "10s",
         "shutdownGracePeriod": "0s",
     }
 

@@ -23,13 +23,19 @@ def resource(name, steps, **spec):
     }
 
 
-@pytest.fixture
-def release(process):
-    """The release with a second deployment, and no resources before or after."""
+@pytest.fixture(scope="module")
+def with_second(process):
+    """The release with a second deployment."""
     process.helm("upgrade", values=config({}))
-    process.kube.kubectl("delete", "modelrollouts", "--all", "--timeout=60s")
-    yield process
-    process.kube.kubectl("delete", "modelrollouts", "--all", "--timeout=60s", check=False)
+    return process
+
+
+@pytest.fixture
+def release(with_second):
+    """That release, with no resources before or after."""
+    with_second.kube.kubectl("delete", "modelrollouts", "--all", "--timeout=60s")
+    yield with_second
+    with_second.kube.kubectl("delete", "modelrollouts", "--all", "--timeout=60s", check=False)
 
 
 def phase(release, name, wanted, seconds=60):
