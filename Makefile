@@ -49,7 +49,7 @@ ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n 2 libs services infra charts tests/house tests/contract
-	@$(PY) -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder) tests/integration tests/e2e tests/chaos
+	@$(PY) -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadscope) tests/integration tests/e2e tests/chaos
 endif
 
 test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")

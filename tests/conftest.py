@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 from ruamel.yaml import YAML
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from headrace_kit.config.rollouts import merge_patch
 from headrace_local.platform import Platform
@@ -21,21 +24,21 @@ from headrace_local.settings import Settings
 
 _PATCH = Path(__file__).parent / "e2e" / "headrace.patch.yaml"
 RUNTIMES = os.environ.get("HEADRACE_E2E_RUNTIMES", "process,ray").split(",")
-_HERE = Path(__file__).parent
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep what shares a platform on one worker of `--dist loadgroup`: a file, all of inference, end to end by host."""
-    if item.path.is_relative_to(_HERE):
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+class _ByPlatform(LoadScopeScheduling):
+    """Keeps what shares a platform on one worker: a file, all of inference, end to end by host."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if found := re.search(rf"\[({'|'.join(RUNTIMES)})\b", test):
+            return f"end to end on {found[1]}"
+        return "inference" if "/integration/inference/" in file else file
 
 
-def _group(item: pytest.Item) -> str:
-    if runtime := getattr(getattr(item, "callspec", None), "params", {}).get("world"):
-        return f"end to end on {runtime}"
-    if item.path.is_relative_to(_HERE / "integration" / "inference"):
-        return "inference"
-    return str(item.path.relative_to(_HERE))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """The scheduler of `--dist loadscope`. (`loadgroup` would name groups in ids, which pytest 9.2 does not let it.)"""
+    return _ByPlatform(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @dataclass

@@ -11,9 +11,9 @@ import pytest
 
 from headrace_kit.config.ports import BLOCK, OFFSETS
 from headrace_local import ray
-from headrace_local.ports import LAST
+from headrace_local.ports import FIRST, LAST
 from headrace_local.ray import session
-from headrace_local.ray.settings import DIRECT_GRPC, DIRECT_HTTP, SESSION, variables
+from headrace_local.ray.settings import DIRECT, DIRECT_EACH, SESSION, direct_ports, variables
 
 SITE = Path(ray.__file__).with_name("site")
 HAPROXY_MAX_PATH = 97
@@ -44,12 +44,20 @@ def test_sockets_stay_within_what_haproxy_takes(made):
         assert len(str(path.parent / NODE_ID / path.name)) <= HAPROXY_MAX_PATH
 
 
-def test_every_named_port_is_in_the_block_and_direct_ones_are_above_all_blocks(made):
+def test_every_named_port_is_in_the_block(made):
     values = variables(made[1], lambda name: 7800 + OFFSETS[name])
     for name in ("STATS_PORT", "METRICS_PORT"):
         assert 7800 <= int(values[f"RAY_SERVE_HAPROXY_{name}"]) < 7800 + BLOCK
-    assert DIRECT_HTTP[0] >= LAST and DIRECT_HTTP[1] < DIRECT_GRPC[0] and DIRECT_GRPC[1] < 32_768
     assert len(set(OFFSETS.values())) == len(OFFSETS)
+
+
+def test_replicas_of_two_platforms_share_no_port():
+    bases = range(FIRST, LAST, BLOCK)
+    taken = [port for base in bases for ports in direct_ports(base) for port in ports]
+    assert len(set(taken)) == len(taken) == len(bases) * 2 * DIRECT_EACH
+    assert max(taken) < FIRST
+    default = [port for ports in direct_ports(7800) for port in ports]
+    assert min(default) >= DIRECT and max(default) < FIRST
 
 
 def test_haproxy_listens_on_loopback_whatever_ray_wrote(tmp_path):

@@ -3,16 +3,27 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from headrace_kit.config.ports import BLOCK
+
 SESSION = "HEADRACE_RAY_SESSION"
 """Every process of a session carries its folder under this name."""
 
 PATIENCE_S = 180
 """Seconds that a process of Ray may take to start."""
 
-DIRECT_HTTP = (32_000, 32_299)
-DIRECT_GRPC = (32_300, 32_599)
-"""Where replicas listen for HAProxy, each taking the first free port: below the kernel's ephemeral range, so that no
-client connection sits there, above `headrace_local.ports.LAST`, and shared with other platforms on the machine."""
+DIRECT, DIRECT_LAST, DIRECT_EACH = 10_000, 19_600, 40
+"""Where replicas listen for HAProxy, each taking the first free port: below `headrace_local.ports.FIRST`, so far below
+the kernel's ephemeral range that no client connection sits there."""
+
+
+def direct_ports(base: int) -> tuple[range, range]:
+    """Ports of replicas for HTTP and for gRPC, by the first port of the platform's block.
+
+    No two blocks share them. Serve means a replica to have its port alone, but says `grpc.so_reuseport` in a string,
+    which gRPC does not read: two platforms would get each other's calls.
+    """
+    first = DIRECT + base // BLOCK * 2 * DIRECT_EACH % (DIRECT_LAST - DIRECT)
+    return range(first, first + DIRECT_EACH), range(first + DIRECT_EACH, first + 2 * DIRECT_EACH)
 
 
 def variables(folder: Path, port: Callable[[str], int]) -> dict[str, str]:
@@ -23,6 +34,7 @@ def variables(folder: Path, port: Callable[[str], int]) -> dict[str, str]:
         port: the number of a port by its name in `headrace_kit.config.ports.OFFSETS`.
     """
     haproxy = folder / "ha"
+    http, grpc = direct_ports(port("gateway-http"))
     values: dict[str, str | int | Path] = {
         SESSION: folder,
         # HAProxy in front of the replicas: Ray's Python proxy costs 3-15 times the CPU.
@@ -54,10 +66,10 @@ def variables(folder: Path, port: Callable[[str], int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": port("ray-haproxy-metrics"),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": port("ray-proxy-http"),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": port("ray-proxy-grpc"),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": DIRECT_HTTP[0],
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": DIRECT_HTTP[1],
-        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": DIRECT_GRPC[0],
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": DIRECT_GRPC[1],
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": http[0],
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": http[-1],
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": grpc[0],
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": grpc[-1],
         # Ray's Python processes take 5 s of CPU each to import what they need, all at once; on a busy machine its own
         # patience (5 s for a proxy, for one) ends before they have.
         "RAY_gcs_server_request_timeout_seconds": PATIENCE_S,

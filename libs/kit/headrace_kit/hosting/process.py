@@ -28,6 +28,9 @@ CONNECTION_AGE_MS = 300_000
 SILENT_S, LONGER_S = 1.0, 10.0
 """A process that lingers goes once nothing came for so long, or so many seconds after its time."""
 
+_TURN_S = 0.1
+"""What came in before the ports were closed gets its turn before the service takes nothing more."""
+
 _LAST_WORDS_S = 3.0
 """What calls get beyond their time, to say why they end."""
 
@@ -122,11 +125,13 @@ class ProcessHost:
         drain_s = self._runtime.settings.drain_s
         for server in self._https[1:]:
             await server.refuse()
-        self._health.hang_up()
         closing: list[Awaitable[None]] = [server.stop(drain_s + _LAST_WORDS_S) for server in self._https[1:]]
         if self._grpc is not None:
             closing.append(self._grpc.stop(drain_s + _LAST_WORDS_S))
-        await asyncio.gather(*closing, self._drain(drain_s))
+        closed = asyncio.gather(*closing)
+        await asyncio.sleep(_TURN_S)
+        self._health.hang_up()
+        await asyncio.gather(closed, self._drain(drain_s))
         await self._runtime.flush()  # while the app still works: tracing receives its own spans
         for server in self._https[:1]:
             await server.stop()

@@ -24,11 +24,10 @@ from headrace_inference.adapters.engines import Engines
 from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
 from headrace_inference.adapters.triton.client import TritonClient
 from headrace_inference.adapters.triton.servers import TritonServers
-from headrace_inference.catalogue import files as files_of
+from headrace_inference.catalogue import pull
 from headrace_inference.ports import Engine
-from headrace_kit.config import Environment, Secrets
+from headrace_kit.config import ConfigStore, Environment, Secrets
 from headrace_kit.config.deployments import LiteLlmDeployment, LlamaCppDeployment, ServerDeployment, TritonGpuDeployment
-from headrace_kit.config.load import load
 
 SUBJECTS = (
     "triton",
@@ -58,9 +57,10 @@ def subject(request) -> Subject:
 
 
 def small_model() -> Path:
-    """The weights of the default config's smallest language model."""
-    default = load(Path(headrace_local.__file__).with_name("headrace.yaml"))
-    return files_of(default, Environment(), default.deployments["small"].model)["model.gguf"]
+    """The weights of the default config's smallest language model, fetched where they are not here yet."""
+    default = ConfigStore.from_file(Path(headrace_local.__file__).with_name("headrace.yaml")).current
+    entry = default.config.deployments["small"].model
+    return pull(default, Environment(), [entry])[entry]["model.gguf"]
 
 
 @pytest.fixture(scope="session")
