@@ -52,6 +52,12 @@ def packages_missing() -> list[str]:
         raise CannotRun("a cluster of packages needs root, for its network and containers; or set KUBECONFIG")
     if shutil.which("go") is None:
         raise CannotRun("Go is missing: it compiles Kubernetes")
+    isolated = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "true"]
+    if (tried := subprocess.run(isolated, capture_output=True, text=True, check=False)).returncode != 0:
+        said = tried.stderr.strip()
+        raise CannotRun(
+            f"processes cannot have namespaces of their own here ({said}): set KUBECONFIG to another cluster"
+        )
     packages = {package for program, package in DEBIAN.items() if shutil.which(program) is None}
     if not Path(components.CNI_PROGRAMS, "bridge").exists():
         packages.add("containernetworking-plugins")

@@ -106,8 +106,11 @@ def _pinned(lock: str, names: tuple[str, ...]) -> str:
 
 
 def save(places: Places, used: Engine, reference: str) -> Path:
-    """The archive of an image that is here, written again only when the image changed."""
-    path, identity = archive(places, reference), used.identity(reference)
+    """The archive of an image, written again only when the image changed; an image that is gone may have left one."""
+    path = archive(places, reference)
+    if path.exists() and not used.has(reference):
+        return path
+    identity = used.identity(reference)
     if not (path.exists() and _read(path.with_suffix(".image")) == identity):
         path.parent.mkdir(parents=True, exist_ok=True)
         used.save(reference, path)
