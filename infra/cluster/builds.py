@@ -137,7 +137,7 @@ BUILDS = {
         Build("envoy", recipes.ENVOY, recipes.envoy, ("envoy",), go=False),
         Build("metrics-server", recipes.METRICS_SERVER, recipes.metrics_server, (), minutes=2),
         Build("keda", recipes.KEDA, recipes.keda, (), minutes=6),
-        Build("prometheus", recipes.PROMETHEUS, recipes.prometheus, (), go=False),
+        Build("prometheus", recipes.PROMETHEUS, recipes.prometheus, (), minutes=4),
     )
 }
 BASICS = ("kubernetes", "coredns", "pause", "helm")

@@ -10,7 +10,6 @@ from typing import Any
 
 from infra.cluster import builds, recipes
 from infra.cluster.addons.parts import MANIFESTS, apply, image, wait
-from infra.cluster.images import PYTHON
 from infra.cluster.places import Places
 
 METRICS_SERVER_IMAGE = f"localhost/metrics-server:{recipes.METRICS_SERVER}"
@@ -44,7 +43,7 @@ def install_keda(places: Places) -> None:
     for reference, program, name in ((KEDA_IMAGE, "keda", "keda"), (ADAPTER_IMAGE, "keda-adapter", "keda-adapter")):
         recipe = f'FROM scratch\nCOPY {program} /{name}\nUSER 65532:65532\nENTRYPOINT ["/{name}"]\n'
         image(places, reference, recipe, built / program)
-    recipe = f'FROM {PYTHON}\nCOPY prometheus /prometheus\nUSER 65532:65532\nENTRYPOINT ["/prometheus"]\n'
+    recipe = 'FROM scratch\nCOPY prometheus /prometheus\nUSER 65532:65532\nENTRYPOINT ["/prometheus"]\n'
     image(places, PROMETHEUS_IMAGE, recipe, prometheus / "prometheus")
     manifest = (MANIFESTS / "prometheus.yaml").read_text().replace("__IMAGE__", PROMETHEUS_IMAGE)
     apply(places, "-f", "-", stdin=manifest)
