@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from headrace_kit.config.rollouts import Rollout
 from headrace_kit.errors import NotReady, Upstream
 from headrace_rollout.adapters.inference import InferenceModels
 from headrace_rollout.domain.candidates import Candidates
 from headrace_rollout.domain.desired import Desired
-from headrace_rollout.domain.records import State
+from headrace_rollout.domain.records import State, canonical
 from headrace_rollout.domain.verdicts import Action
 
 STEPS = [{"weight": "5%", "at_least": "60s"}, {"weight": "100%"}]
@@ -145,6 +146,27 @@ async def test_what_is_still_wanted_stays_loaded(world, models, more):
     world.asks(None if more else swap(steps=[{"weight": "7%", "at_least": "60s"}, {"weight": "100%"}]))
     await until(world, lambda: not world.record(id_).standing and not world.record(id_).warm)
     assert models.asked == []
+
+
+async def test_a_rollout_that_begins_while_another_ends_keeps_the_candidate_of_both(world, models):
+    """Neither is named by the config; the first's candidate is to be unloaded when its lease is over."""
+    world.controller.candidates = Candidates(
+        models, lambda: Desired(world.config), world.controller.wake, lambda: 1.0, again_s=0.001
+    )
+    first = await started(world)
+    await until(world, lambda: world.weights == {first: 500})
+    await world.operations.abort(first, "", world.admin)
+    await world.controller.tick()
+    second = await started(world, weight="7%")
+    await until(world, lambda: world.weights == {second: 700} and not world.controller.candidates._tasks)
+    assert models.asked == []
+    await world.controller.candidates.stop()
+
+
+async def started(world, weight: str = "5%") -> str:
+    steps = [{"weight": weight, "at_least": "10h"}, {"weight": "100%"}]
+    spec = canonical(Rollout.model_validate(swap(steps=steps)))
+    return (await world.operations.start("assistant", spec, world.admin)).id
 
 
 async def test_a_controller_that_was_killed_before_it_unloaded_does_so_later(world, models):

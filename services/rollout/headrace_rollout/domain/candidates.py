@@ -61,11 +61,16 @@ class Candidates:
         self._models, self._desired, self._wake = models, desired, wake
         self._lease_s, self._again_s = lease_s, again_s
         self._known: dict[str, Readiness] = {}
+        self._standing: dict[str, Record] = {}
+        """What needs its candidate: known before it is asked whether that is ready."""
+        self._unloading = asyncio.Lock()
+        """Nothing is called ready that is just being unloaded."""
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._cold: set[str] = set()
 
     def ready(self, record: Record) -> Readiness:
         """What is known of the candidate of a rollout that is about to start; asks for it to be made ready."""
+        self._standing[record.id] = record
         known = self._known.get(record.id)
         if known is None and not self._desired().candidate_deployments(record):
             return AT_ONCE
@@ -76,6 +81,7 @@ class Candidates:
 
     def cool(self, over: Iterable[Record], standing: Collection[Record]) -> list[str]:
         """Have the candidates of rollouts that are over unloaded; the ids of those that nothing is left to do for."""
+        self._standing = {record.id: record for record in standing}
         done = []
         for record in over:
             self._known.pop(record.id, None)
@@ -125,7 +131,8 @@ class Candidates:
     async def _step(self, record: Record) -> str:
         """Load what is to be loaded; what there is to wait for, or nothing."""
         names = self._desired().candidate_deployments(record)
-        states = await self._models.states() if names else {}
+        async with self._unloading:
+            states = await self._models.states() if names else {}
         for name in names:
             state = states.get(name, "")
             if state in _BUSY:
@@ -148,15 +155,17 @@ class Candidates:
     async def _unload(self, record: Record) -> None:
         # A gateway that was not reached may send to it for a lease; streams that run then are drained by inference.
         await asyncio.sleep(self._lease_s())
-        for name in self._desired().unneeded(record, ()):
-            try:
-                states = await self._models.states()
-                if states.get(name) in (READY, "failed"):
-                    await self._models.unload(name)
-                    _log.info("deployment %s is unloaded: rollout %s is over and nothing names it", name, record.id)
-            except NotReady:
-                return  # the next look asks again
-            except HeadraceError as error:
-                _log.warning("deployment %s stays loaded: %s", name, error.message)
+        async with self._unloading:
+            # Rollouts that began meanwhile may need it.
+            for name in self._desired().unneeded(record, self._standing.values()):
+                try:
+                    states = await self._models.states()
+                    if states.get(name) in (READY, "failed"):
+                        await self._models.unload(name)
+                        _log.info("deployment %s is unloaded: rollout %s is over and nothing names it", name, record.id)
+                except NotReady:
+                    return  # the next look asks again
+                except HeadraceError as error:
+                    _log.warning("deployment %s stays loaded: %s", name, error.message)
         self._cold.add(record.id)
         self._wake()
