@@ -2,12 +2,13 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .PHONY: help up down restart status logs test test-cluster images console lint format protos lock bench bench-cascade \
-	bench-inference bench-vllm bench-gateway bench-rollouts bench-retrieval bench-scaling \
+	bench-inference bench-vllm bench-gateway bench-guardrails bench-rollouts bench-retrieval bench-scaling \
 	bench-tracing clean
 
 PY := .venv/bin/python
 LOCAL := $(PY) -m headrace_local
 BOOTSTRAP := infra/local/bootstrap.sh
+WORKERS ?= 2
 # Packages that the type checker reads in strict mode.
 TYPED := headrace_kit headrace_detectors headrace_router headrace_evals headrace headrace_local headrace_gateway headrace_inference \
 	headrace_retrieval headrace_guardrails headrace_tracing headrace_rollout \
@@ -43,13 +44,13 @@ logs: ## print the end of the logs (UNIT=gateway FOLLOW=1)
 console: ## build the web console; `make up` does so where its sources have changed
 	@$(BOOTSTRAP) services console
 
-test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k cascade" for some; WORKERS=2)
+test: ## run all tests; they start a platform of their own (ARGS="tests/e2e -k cascade" for some; WORKERS=0 for one after the other)
 	@$(BOOTSTRAP) dev triton console browser
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n 2 libs services infra charts tests/house tests/contract
-	@$(PY) -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadscope) tests/integration tests/e2e tests/chaos
+	@$(PY) -m pytest -n $(WORKERS) libs services infra charts tests/house tests/contract
+	@$(PY) -m pytest -n $(WORKERS) --dist loadscope tests/integration tests/e2e tests/chaos
 endif
 
 test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")
@@ -131,5 +132,5 @@ bench-scaling: ## play hours of traffic against model servers that take minutes 
 clean: ## stop the platform and remove everything that was made here: data, environments, caches
 	@if [ -x $(PY) ]; then $(LOCAL) down; fi
 	@rm -rf tests/e2e/openai_js/node_modules services/tracing/console/node_modules services/tracing/headrace_tracing/web
-	@rm -rf .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .venv-phoenix .venv-search-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf .venv .venv-triton .venv-vllm .venv-litellm .venv-peers .venv-phoenix .venv-presidio .venv-attacks .venv-search-peers .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
