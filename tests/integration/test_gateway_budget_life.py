@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import httpx
 import pytest
 
 from headrace_kit.stores.valkey import connect
-from headrace_local.platform import Platform
-from headrace_local.ports import free_port_base
-from headrace_local.settings import Settings
+from tests.integration import answering
 
 # A call costs 1,000 x $1 / 10^6 = $0.001 (and may cost more: each byte of the input might be a token).
 CONFIG = """
 tenants:
-  dev: {budget: {usd: 0.01, per: month, alerts: [50%%]}}
+  dev: {budget: {usd: 0.01, per: month, alerts: [50%]}}
 deployments:
   outside:
     engine: openai
-    address: http://127.0.0.1:%d/v1
+    address: http://127.0.0.1:PORT/v1
     model: there
     max_output_tokens: 1000
     price: {output_usd_per_million: 1}
 models:
   assistant: {deployment: outside}
 services:
-  gateway: {notify: [{url: "http://127.0.0.1:%d/alerts"}], webhook_hosts: [127.0.0.1]}
+  gateway: {notify: [{url: "http://127.0.0.1:PORT/alerts"}], webhook_hosts: [127.0.0.1]}
 """
 ANSWER = {
     "id": "1",
@@ -42,43 +38,21 @@ ANSWER = {
 }
 
 
-class Upstream(BaseHTTPRequestHandler):
+class Upstream(answering.Upstream):
     """Answers each call with a thousand tokens; takes alerts."""
 
-    protocol_version = "HTTP/1.1"
+    answer = ANSWER
     alerts: ClassVar[list[dict[str, str]]] = []
 
-    def do_POST(self) -> None:
-        sent = self.rfile.read(int(self.headers["content-length"]))
+    def seen(self, sent: bytes) -> None:
         if self.path == "/alerts":
             self.alerts.append(json.loads(sent))
-        said = json.dumps(ANSWER).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory):
-    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    upstream.daemon_threads = True
-    threading.Thread(target=upstream.serve_forever, daemon=True).start()
-    folder = tmp_path_factory.mktemp("budget")
-    config = folder / "headrace.yaml"
-    config.write_text(CONFIG % ((upstream.server_address[1],) * 2))
-    platform = Platform(Settings(data_dir=folder / "data", port_base=free_port_base(), config=config))
-    platform.start(["postgres", "schema", "valkey", "gateway"], bound=True)
-    try:
+    with answering.gateway_before(Upstream, tmp_path_factory.mktemp("budget"), CONFIG) as platform:
         yield platform
-    finally:
-        platform.stop()
-        upstream.shutdown()
-        upstream.server_close()
 
 
 async def until(ask, wanted, within_s=30):

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import threading
 import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import psutil
 import pytest
 
 from headrace_local.platform import Platform
-from headrace_local.ports import free_port_base
-from headrace_local.settings import Settings
+from tests.integration import answering
 
 CONFIG = """
 tenants:
@@ -26,7 +22,7 @@ tenants:
 deployments:
   outside:
     engine: openai
-    address: http://127.0.0.1:%d/v1
+    address: http://127.0.0.1:PORT/v1
     model: there
     max_output_tokens: 100
     price: {output_usd_per_million: 1}
@@ -43,40 +39,16 @@ ANSWER = {
 }
 
 
-class Upstream(BaseHTTPRequestHandler):
+class Upstream(answering.Upstream):
     """Says yes."""
 
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        said = json.dumps(ANSWER).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    answer = ANSWER
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory):
-    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    upstream.daemon_threads = True
-    threading.Thread(target=upstream.serve_forever, daemon=True).start()
-    folder = tmp_path_factory.mktemp("slow")
-    config = folder / "headrace.yaml"
-    config.write_text(CONFIG % upstream.server_address[1])
-    platform = Platform(Settings(data_dir=folder / "data", port_base=free_port_base(), config=config))
-    platform.start(["postgres", "schema", "valkey", "gateway"], bound=True)
-    try:
+    with answering.gateway_before(Upstream, tmp_path_factory.mktemp("slow"), CONFIG) as platform:
         yield platform
-    finally:
-        platform.stop()
-        upstream.shutdown()
-        upstream.server_close()
 
 
 @contextlib.contextmanager
