@@ -210,9 +210,12 @@ def _dashboard(name: str, board: dict[str, Any]) -> dict[str, Any]:
     for number, panel in enumerate(board["panels"]):
         place = {"x": 12 * (number % 2), "y": 8 * (number // 2), "w": 12, "h": 8}
         targets = [
-            {"refId": chr(65 + index), "datasource": source, "expr": expr, "legendFormat": legend}
+            {
+                "refId": chr(65 + index), "datasource": source, "expr": expr, "legendFormat": legend,
+                "exemplar": panel.get("exemplars", False),
+            }
             for index, (legend, expr) in enumerate(panel["queries"].items())
-        ]
+        ]  # fmt: skip
         panels.append(
             {
                 "id": number + 1,

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from headrace_kit.config.ports import SERVICES
 from headrace_kit.rpc.servicer import RpcRuntime
+from headrace_kit.telemetry.measures import MEASURES
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "headrace"
-METRIC = re.compile(r"\bheadrace_[a-z_]+[a-z]\b")
+METRIC = re.compile(r"\bheadrace_[a-z_]+[a-z]\b|\bgen_ai_[a-z_]+(?=\{)")  # labels are called gen_ai_*, too
 MADE_BY = {
     "gateway": (
         ("observing.metrics", "Metrics"),
@@ -73,6 +74,19 @@ def test_every_label_that_is_asked_for_is_there(exported):
         grouped = {word.strip() for group in re.findall(r"\bby \(([^)]*)\)", text) for word in group.split(",")}
         matched = set(re.findall(r"([a-z_]+)(?:=~|!=|=)\"", text))
         assert (grouped | matched) <= labels, place
+
+
+def test_exemplars_are_shown_of_histograms_and_of_all_that_the_conventions_name():
+    shown = {
+        name
+        for board in (CHART / "files" / "dashboards").glob("*.json")
+        for panel in json.loads(board.read_text())["panels"]
+        for target in panel["targets"]
+        if target["exemplar"]
+        for name in METRIC.findall(target["expr"])
+    }
+    assert {f"{measure.prometheus_name}_bucket" for measure in MEASURES} <= shown
+    assert {name for name in shown if not name.endswith("_bucket")} == set()
 
 
 def test_expressions_are_balanced():
