@@ -25,7 +25,7 @@ from headrace_rollout.metrics import Metrics
 
 SERVICES = ("rollout",)
 LEASE_S = 3
-MODELS = ("walks", "killed", "held", "api", "raced")
+MODELS = ("walks", "edited", "killed", "held", "api", "raced")
 # Nothing of these is loaded: there is no inference here.
 OUTSIDE = (
     "{engine: openai, address: 'http://127.0.0.1:9/v1', model: there, max_output_tokens: 16, "
@@ -35,6 +35,7 @@ CONFIG = f"""
 deployments:
   small: {OUTSIDE}
   large: {OUTSIDE}
+  other: {OUTSIDE}
 models: {{{", ".join(f"{model}: {{deployment: small}}" for model in MODELS)}}}
 services: {{rollout: {{lease: {LEASE_S}s}}}}
 """
@@ -84,10 +85,10 @@ class Gateway:
     async def close(self) -> None:
         await self._peer.close()
 
-    def wants(self, **rollouts: dict) -> None:
+    def wants(self, config: str = CONFIG, **rollouts: dict) -> None:
         """Change the config file."""
         path = self._part.platform.settings.config
-        path.write_text(CONFIG + f"rollouts: {json.dumps(rollouts)}\n")
+        path.write_text(config + f"rollouts: {json.dumps(rollouts)}\n")
 
 
 @pytest.fixture
@@ -127,6 +128,26 @@ async def test_a_change_of_the_file_is_walked_step_by_step(part, gateway):
     gateway.wants()
     await gateway.until("walks", None)
     assert (await gateway.ask("GetRollout", id=split.rollout_id)).state == "aborted"
+
+
+async def test_a_baseline_edited_in_the_middle_begins_it_anew(part, gateway):
+    wanted = {"candidate": LARGE, "steps": [*steps("5%"), *steps("25%", "100%", at_least="10m")]}
+    gateway.wants(edited=wanted)
+    first = await gateway.until("edited", 2500)
+    id_ = next(split.rollout_id for split in first.splits if split.model == "edited")
+    gateway.wants(CONFIG.replace("edited: {deployment: small}", "edited: {deployment: other}"), edited=wanted)
+    await gateway.until("edited", 500)
+    await gateway.until("edited", 2500)
+    assert await trail(part, id_) == [
+        ("pending", 0, 0),
+        ("running", 0, 500),
+        ("running", 1, 2500),
+        ("pending", 0, 0),
+        ("running", 0, 500),
+        ("running", 1, 2500),
+    ]
+    gateway.wants()
+    await gateway.until("edited", None)
 
 
 async def test_a_controller_killed_in_the_middle_of_steps_goes_on(part, gateway):

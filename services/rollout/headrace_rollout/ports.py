@@ -73,6 +73,9 @@ class Work(Protocol):
     async def count(self, record: Record) -> None:
         """Store how long a step has been served, and what it waits for; no transition."""
 
+    async def forget(self, id_: str) -> None:
+        """Drop the analysis and the evaluations of a rollout that begins anew."""
+
     async def decide(self, decision: Decision) -> None:
         """Store what was decided, and by which numbers."""
 

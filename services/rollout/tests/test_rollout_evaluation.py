@@ -110,6 +110,17 @@ async def test_both_arms_are_asked_each_item_once(world, replica):
     assert asked == sorted((id_, arm, f"say {n}") for arm in ("baseline", "candidate") for n in range(ITEMS))
 
 
+async def test_a_baseline_edited_afterwards_is_asked_again(world, replica):
+    platform = FakePlatform(right)
+    replica.evaluating._suites = Suites(world.load, lambda _: platform)
+    id_ = world.asks(SWAP)
+    await replica.until(lambda: id_ in world.store.records and world.record(id_).step == 1)
+    world.asks(SWAP, model={"deployment": "huge"})
+    await replica.until(lambda: world.record(id_).step == 0)
+    await replica.until(lambda: world.record(id_).step == 1)
+    assert len(platform.asked) == 4 * ITEMS
+
+
 async def test_another_replica_goes_on_where_a_dead_one_was(world, golden):
     world.suites["golden"] = golden
     stuck = asyncio.Event()

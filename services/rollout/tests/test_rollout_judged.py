@@ -223,6 +223,23 @@ async def test_an_analysis_of_another_version_begins_anew(world):
     assert await counts(world, traffic.id) == 30
 
 
+@pytest.mark.parametrize("killed", [False, True])
+async def test_what_was_shown_of_another_baseline_does_not_count(world, killed):
+    traffic = await begun(world, swap())
+    await flow(world, traffic, 50)
+    before = await counts(world, traffic.id)
+    world.asks(swap(), model={"deployment": "huge"})
+    await world.controller.tick()
+    if killed:
+        world.controller = world.new_controller()
+    await world.pass_time(1, look_every_s=1)
+    await flow(world, traffic, 10)
+    after = await counts(world, traffic.id)
+    assert before > 200 and 80 <= after <= 110
+    await flow(world, traffic, 400)
+    assert world.record(traffic.id).state is State.PROMOTED
+
+
 async def test_replicas_that_take_turns_count_each_outcome_once(world):
     traffic = await begun(world, swap([{"weight": "50%", "at_least": "1h"}, {"weight": "100%"}]))
     replicas = [world.controller, world.new_controller()]

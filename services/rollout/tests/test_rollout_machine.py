@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from headrace_kit.config import Config
@@ -125,6 +127,45 @@ async def test_another_entry_supersedes_the_one_before(world):
     assert second in world.record(first).reason
     assert world.weights == {second: 500}
     assert world.record(first).salt != world.record(second).salt
+
+
+async def test_a_baseline_edited_in_the_middle_begins_the_rollout_anew(world):
+    id_ = world.asks(swap())
+    await world.controller.tick()
+    await world.pass_time(65)
+    assert world.weights == {id_: 2500}
+    world.asks(swap(), model={"deployment": "huge"})
+    await world.controller.tick()
+    assert (world.record(id_).state, world.weights) == (State.PENDING, {})
+    assert "the config has changed what it compares" in world.record(id_).reason
+    await world.controller.tick()
+    assert (world.record(id_).step, world.weights) == (0, {id_: 500})
+    await world.pass_time(60)
+    assert world.record(id_).step == 1, "it goes on from there"
+    assert len({entry.record.salt for entry in world.store.transitions}) == 1, "and nobody changes sides by it"
+
+
+async def test_a_replica_that_has_not_read_a_change_yet_does_not_take_it_back(world):
+    id_ = world.asks(swap())
+    await world.controller.tick()
+    before, late = world.config, world.new_controller()
+    world.asks(swap(), model={"deployment": "huge"})
+    for config, controller in [(world.config, world.controller), (before, late)] * 5:
+        world.config = config
+        await controller.tick()
+    assert world.trail(id_) == ["pending", "running", "pending", "running"]
+    await world.pass_time(120)
+    world.config = before
+    await world.pass_time(5)
+    assert world.trail(id_)[-2:] == ["pending", "running"], "a change that stands counts"
+
+
+async def test_a_rollout_from_before_an_upgrade_goes_on(world):
+    id_ = world.asks(swap())
+    await world.controller.tick()
+    world.store.records[id_] = replace(world.record(id_), arms="")
+    await world.pass_time(5)
+    assert world.trail(id_) == ["pending", "running"] and world.record(id_).arms
 
 
 async def test_going_back_to_an_entry_that_has_ended_ends_the_newer_one_too(world):

@@ -197,6 +197,14 @@ class MemoryWork:
         """See `Work`."""
         self.records[record.id] = record
 
+    async def forget(self, id_: str) -> None:
+        """See `Work`."""
+        heard, verdicts = self.kept
+        if heard is not None:
+            left = {other: state for other, state in heard.analyses.items() if other != id_}
+            self.kept = (replace(heard, analyses=left), {of: told for of, told in verdicts.items() if of != id_})
+        self.suites.forget(id_)
+
     async def decide(self, decision: Decision) -> None:
         """See `Work`."""
         self.decisions.append(decision)

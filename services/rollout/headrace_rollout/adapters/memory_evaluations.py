@@ -40,6 +40,11 @@ class MemoryEvaluations:
                 found[id_] = replace(entry.evaluation, done=len(entry.rows))
         return found
 
+    def forget(self, id_: str) -> None:
+        """See `Work.forget`."""
+        for place in [place for place in self.entries if place[0] == id_ and place[1] != CALIBRATION]:
+            del self.entries[place]
+
     async def claim(self, rollout_id: str, step: int, suite: str, claim: Claim) -> Mapping[str, Row] | None:
         """See `EvaluationStore`."""
         new = Evaluation(rollout_id, step, suite, RUNNING, 0, claim.total)

@@ -24,7 +24,7 @@ _WRITER = 0x726F6C6C
 
 _COLUMNS = (
     "id, model, spec, source, salt, state, reason, created_at, step_started_at, step, served_s, counted_at, overlay, "
-    "holds, held_s, missing_s, approved, warm"
+    "holds, held_s, missing_s, approved, warm, arms, arms_before, arms_at"
 )
 _NAMES = tuple(_COLUMNS.split(", "))
 _STANDING = "(state IN ('queued', 'pending', 'running') OR overlay)"
@@ -34,7 +34,8 @@ ON CONFLICT (id) DO UPDATE SET
   source = excluded.source, state = excluded.state, reason = excluded.reason, overlay = excluded.overlay,
   step = excluded.step, step_started_at = excluded.step_started_at, served_s = excluded.served_s,
   counted_at = excluded.counted_at, holds = excluded.holds, held_s = excluded.held_s, missing_s = excluded.missing_s,
-  approved = excluded.approved, warm = excluded.warm
+  approved = excluded.approved, warm = excluded.warm, arms = excluded.arms, arms_before = excluded.arms_before,
+  arms_at = excluded.arms_at
 """  # noqa: S608  (constants only)
 _LOG = """
 INSERT INTO rollout.transitions (rollout_id, at, was, state, step, weight, overlay, source, reason, actor)
@@ -112,10 +113,29 @@ class PostgresWork:
     async def count(self, record: Record) -> None:
         """See `Work`."""
         await self._connection.execute(
-            "UPDATE rollout.rollouts SET served_s = %s, counted_at = %s, holds = %s, held_s = %s, missing_s = %s "
-            "WHERE id = %s",
-            (record.served_s, record.counted_at, record.holds, record.held_s, record.missing_s, record.id),
+            "UPDATE rollout.rollouts SET served_s = %s, counted_at = %s, holds = %s, held_s = %s, missing_s = %s, "
+            "arms = %s, arms_before = %s, arms_at = %s WHERE id = %s",
+            (
+                record.served_s,
+                record.counted_at,
+                record.holds,
+                record.held_s,
+                record.missing_s,
+                record.arms,
+                record.arms_before,
+                record.arms_at,
+                record.id,
+            ),
         )
+
+    async def forget(self, id_: str) -> None:
+        """See `Work`."""
+        await self._connection.execute("DELETE FROM rollout.analyses WHERE rollout_id = %s", (id_,))
+        for table in ("evaluation_items", "evaluations"):
+            await self._connection.execute(
+                f"DELETE FROM rollout.{table} WHERE rollout_id = %s AND step != %s",  # noqa: S608
+                (id_, CALIBRATION),
+            )
 
     async def decide(self, decision: Decision) -> None:
         """See `Work`."""
@@ -306,6 +326,9 @@ def _values(record: Record) -> tuple[Any, ...]:
         record.missing_s,
         record.approved,
         record.warm,
+        record.arms,
+        record.arms_before,
+        record.arms_at,
     )
 
 

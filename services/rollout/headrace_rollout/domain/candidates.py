@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace_kit.errors import HeadraceError, NotReady
 from headrace_rollout.domain.desired import Desired
-from headrace_rollout.domain.records import Record
+from headrace_rollout.domain.records import Record, State
 from headrace_rollout.ports import Models
 
 _log = logging.getLogger(__name__)
@@ -93,8 +93,8 @@ class Candidates:
         return done
 
     def forget(self, standing: Iterable[Record]) -> None:
-        """Remember nothing of rollouts that do not stand any more."""
-        ids = {record.id for record in standing}
+        """Remember nothing but of rollouts that are still to begin."""
+        ids = {record.id for record in standing if record.state is not State.RUNNING}
         self._known = {id_: known for id_, known in self._known.items() if id_ in ids}
         for (kind, id_), task in list(self._tasks.items()):
             if kind == "ready" and id_ not in ids:

@@ -106,6 +106,10 @@ class Controller:
                     await work.count(record)
                 for transition in changes.transitions:
                     await work.apply(transition)
+                for id_ in changes.anew:
+                    await work.forget(id_)
+                    self._hearing.forget(id_)
+                    found.pop(id_, None)
                 for decision in changes.decisions:
                     await work.decide(decision)
                 if self._telling():

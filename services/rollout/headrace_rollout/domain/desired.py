@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from headrace_kit.config.rollouts import Rollout as Spec
 from headrace_kit.config.rollouts import service_of
 from headrace_kit.config.used import stage_deployments, texts, used_deployments
 from headrace_kit.errors import BadInput
-from headrace_rollout.domain.records import Record, rollout_id
+from headrace_rollout.domain.records import ID_DIGITS, Record, rollout_id
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,23 @@ class Desired:
 
     def adopted(self, wanted: Wanted) -> bool:
         """Whether the config's own model already is the candidate."""
-        services = self._config.services
-        runs = {"gateway": services.gateway.release, "guardrails": services.guardrails.release}
-        if (service := service_of(wanted.model)) is not None:
-            return runs.get(service) == str(wanted.spec.candidate["release"])
+        if service_of(wanted.model) is not None:
+            return self._release(wanted) == str(wanted.spec.candidate["release"])
         model = self._config.models.get(wanted.model)
         return model is not None and self._config.candidate(wanted.model, wanted.spec.candidate) == model
+
+    def arms(self, wanted: Wanted) -> str:
+        """A digest of what a rollout that has no `problem` compares: the model as it is and as each arm makes it, and
+        the deployments that they ask; of a service, the release that runs."""
+        compared: list[Any] = [self._release(wanted)]
+        if service_of(wanted.model) is None:
+            models = [self._config.models[wanted.model]]
+            models += [self._config.candidate(wanted.model, patch) for patch in wanted.spec.patches().values()]
+            named = sorted({name for model in models for name in stage_deployments(model)})
+            parts = [*models, *(self._config.deployments[name] for name in named)]
+            # Defaults are left out, so that new ones of another version change nothing.
+            compared = [named, *(part.model_dump(mode="json", exclude_defaults=True) for part in parts)]
+        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:ID_DIGITS]
 
     def candidate_deployments(self, record: Record) -> list[str]:
         """The deployments of inference that a candidate and a fresh baseline ask; none where the config no longer
@@ -106,6 +118,11 @@ class Desired:
         except PydanticCustomError as error:
             context = error.context or {}
             raise _bad(context.get("where", (arm,)), error.message()) from error
+
+    def _release(self, wanted: Wanted) -> str | None:
+        services = self._config.services
+        runs = {"gateway": services.gateway.release, "guardrails": services.guardrails.release}
+        return runs.get(service_of(wanted.model) or "")
 
     def _check_service(self, wanted: Wanted) -> None:
         service, settings = service_of(wanted.model), self._config.services.rollout

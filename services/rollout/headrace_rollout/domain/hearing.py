@@ -155,6 +155,11 @@ class Hearing:
         memory.revision = await work.keep_heard(heard, verdicts)
         memory.saved_at = work.now
 
+    def forget(self, id_: str) -> None:
+        """Begin a rollout's analysis anew. Call it between `listen` and `keep`."""
+        if self._pending is not None:
+            self._pending.analyses.pop(id_, None)
+
     def committed(self) -> None:
         """What was kept is stored for good: go on from memory at the next look."""
         self._memory, self._pending = self._pending, None
@@ -215,6 +220,9 @@ class Hearing:
             return
         if event.cache == "hit" and judged[event.rollout_id].service is None:
             return  # the cache answered, not the model; a release of the gateway has its cache too
+        since = judged[event.rollout_id].arms_at
+        if since is not None and at < since.timestamp():
+            return  # of arms that are no more
         analysis = memory.analyses[event.rollout_id]
         if event.shadow:
             for pair in pairs_of(event, at):

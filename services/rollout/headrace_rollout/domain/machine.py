@@ -24,12 +24,14 @@ MOST_QUEUED = 100
 class Changes:
     """What a look at the rollouts changed.
 
-    `counted` are records whose served time grew without a transition.
+    `counted` are records whose served time grew without a transition; `anew` are the ids of those that begin anew, so
+    that nothing counts that was known of them.
     """
 
     transitions: list[Transition] = field(default_factory=list)
     counted: list[Record] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    anew: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def look(
     after: dict[str, Record] = {}
     for record in sorted(standing, key=lambda record: record.created_at):
         moved = _follow_config(record, desired, clock, new_ids)
+        if moved is None and record.state is State.RUNNING and (moved := _anew(record, desired, clock)):
+            changes.anew.append(record.id)
         if moved is not None:
             changes.transitions.append(moved)
             record = moved.record
@@ -84,15 +88,16 @@ def look(
             if moved is not None:
                 changes.transitions.append(moved)
                 after[record.id] = moved.record
-        elif record.state is State.PENDING:
-            started = _start(record, after.values(), clock, ready)
+        elif record.state is State.PENDING and record.id not in changes.anew:
+            started = _start(record, after.values(), desired, clock, ready)
             if started is not None and started.record.state is State.ROLLED_BACK:
                 changes.decisions.append(_decision(record, clock, Action.ROLL_BACK, started.reason, Findings()))
             if started is not None:
                 changes.transitions.append(started)
                 after[record.id] = started.record
         elif record.state is State.RUNNING and record.id not in changed:
-            _go_on(record, clock, findings.get(record.id, Findings()), changes)
+            known = record.comparing(desired.arms(Wanted(record.model, record.spec)), clock.now)
+            _go_on(known, clock, findings.get(record.id, Findings()), changes)
     return changes
 
 
@@ -213,6 +218,15 @@ def _follow_config(record: Record, desired: Desired, clock: Clock, new_ids: Coll
     return None
 
 
+def _anew(record: Record, desired: Desired, clock: Clock) -> Transition | None:
+    """Back before the first step, when the config has changed what is compared: what was shown is of other arms."""
+    compares = record.comparing(desired.arms(Wanted(record.model, record.spec)), clock.now)
+    if compares.arms == record.arms or not record.arms:
+        return None
+    reason = "begins anew: the config has changed what it compares"
+    return _to(replace(compares, step=0, approved=-1), State.PENDING, clock.now, reason, "config")
+
+
 def _next_in_line(record: Record, standing: Iterable[Record], clock: Clock) -> Transition | None:
     others = [other for other in standing if other.model == record.model and other.id != record.id]
     in_front = _in_front([other for other in others if other.state is not State.QUEUED or _earlier(other, record)])
@@ -240,7 +254,7 @@ def _waits_for(in_front: list[Record]) -> str:
 
 
 def _start(
-    record: Record, standing: Iterable[Record], clock: Clock, ready: Callable[[Record], Readiness]
+    record: Record, standing: Iterable[Record], desired: Desired, clock: Clock, ready: Callable[[Record], Readiness]
 ) -> Transition | None:
     in_the_way = [other.id for other in standing if other.overlay and other.model == record.model]
     if in_the_way:
@@ -262,7 +276,8 @@ def _start(
         if not readiness.waits or record.reason == waiting.reason:
             return None
         return _to(waiting, State.PENDING, clock.now, waiting.reason, "controller")
-    started = _entered(replace(record, warm=True), 0, clock)
+    compares = record.comparing(desired.arms(Wanted(record.model, record.spec)), clock.now)
+    started = _entered(replace(compares, warm=True), 0, clock)
     return _to(started, State.RUNNING, clock.now, _step_reason(started), "controller")
 
 

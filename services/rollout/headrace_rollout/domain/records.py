@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from headrace_kit.config.rollouts import Rollout as Spec
@@ -15,6 +15,9 @@ WHOLE = 10_000
 """Weight of all sticky keys."""
 
 ID_DIGITS = 16
+
+_NEWS_TRAVELS = timedelta(seconds=120)
+"""So long a replica may still have the config from before a change."""
 
 
 class State(StrEnum):
@@ -50,6 +53,9 @@ class Record:
         approved: the last step that a person said yes to; -1: none.
         warm: its candidate's deployments were made ready, and nobody has seen to unloading them yet.
         overlay: a promoted candidate that the file has not adopted yet, so it is still granted.
+        arms: digest of what it compares, as the config says it; empty: not known yet.
+        arms_before: what it was before the last change of the config.
+        arms_at: when that change was seen; what finished before it counts no more.
     """
 
     id: str
@@ -70,6 +76,16 @@ class Record:
     missing_s: float = 0
     approved: int = -1
     warm: bool = False
+    arms: str = ""
+    arms_before: str = ""
+    arms_at: datetime | None = None
+
+    def comparing(self, arms: str, now: datetime) -> Record:
+        """It, comparing these arms; as it is where a config that has just been replaced says so."""
+        just_now = self.arms_at is not None and now - self.arms_at < _NEWS_TRAVELS
+        if arms == self.arms or (arms == self.arms_before and just_now):
+            return self
+        return replace(self, arms=arms, arms_before=self.arms, arms_at=now if self.arms else None)
 
     @property
     def service(self) -> str | None:
