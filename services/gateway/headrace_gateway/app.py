@@ -333,6 +333,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             await part.stop()
         await decisions.stop()
         await once.stop()
+        await ratings.stop()
         await conversations.stop()
         await shadows.stop()
         await cache.stop()

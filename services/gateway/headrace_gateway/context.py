@@ -218,6 +218,14 @@ def open_request(arrival: Arrival, table: Table) -> RequestContext:
     )
 
 
+def apart(ctx: RequestContext) -> RequestContext:
+    """A context of the same caller and trace that outlives the request."""
+    arrival = Arrival(ctx.arrival.route, traceparent=ctx.traceparent(ctx.span_id), request_id=ctx.request_id)
+    made = open_request(arrival, ctx.table)
+    made.identity, made.key_name = ctx.identity, ctx.key_name
+    return made
+
+
 def _sampled(number: int, basis_points: int) -> bool:
     return basis_points >= 10_000 or number % 10_000 < basis_points
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from headrace_gateway.context import Arrival, RequestContext, open_request
+from headrace_gateway.context import RequestContext, apart
 from headrace_gateway.ports import Services
 from headrace_kit.config.deployments import OpenAiDeployment
 from headrace_kit.config.nearest import nearest
@@ -109,11 +109,11 @@ class DeploymentAdmin:
                 param="deployment",
             )
         # Apart: the look has a short limit of its own, which must not become the request's.
-        await self.list(_apart(ctx), [name])
+        await self.list(apart(ctx), [name])
         _log.info("key %s of %s asked to %s deployment %s", ctx.identity.key_id, ctx.identity.tenant, action, name)
         if wait:
             return await self._call(ctx, action, name)
-        task = asyncio.create_task(self._call(_apart(ctx), action, name))
+        task = asyncio.create_task(self._call(apart(ctx), action, name))
         self._running.add(task)
         task.add_done_callback(self._ended)
         done, _ = await asyncio.wait({task}, timeout=self._soon_s)
@@ -144,14 +144,6 @@ class DeploymentAdmin:
             _log.warning("what was asked of a deployment failed: %s", error.message)
         elif error is not None:
             _log.error("what was asked of a deployment failed", exc_info=error)
-
-
-def _apart(ctx: RequestContext) -> RequestContext:
-    """A context of the same caller and trace that outlives the request."""
-    arrival = Arrival(ctx.arrival.route, traceparent=ctx.traceparent(ctx.span_id), request_id=ctx.request_id)
-    made = open_request(arrival, ctx.table)
-    made.identity, made.key_name = ctx.identity, ctx.key_name
-    return made
 
 
 def _outside(name: str, config: OpenAiDeployment) -> pb.Deployment:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from headrace_gateway.arms.ratings import SEAL, Ratings, Sealed, opened, seal
 from headrace_gateway.arms.split import Arm, unit
-from headrace_kit.errors import Upstream
+from headrace_kit.errors import NotFound, Upstream
 from headrace_kit.telemetry import genai
 from headrace_protos.rollout.v1.messages_pb2 import Grant, Split
 from headrace_protos.tracing.v1 import messages_pb2 as pb
@@ -24,12 +26,16 @@ class Traces:
         spans = [pb.Span(attributes=ParseDict(given, Struct())) for given in attributes]
         self.trace = pb.Trace(trace_id=TRACE, tenant="dev", spans=spans)
         self.away = False
+        self.ended_at = 0
+        """Before so many questions the answer has not ended."""
 
     async def call(self, ctx, service, method, request, *, timeout_s=30.0):
         self.asked += 1
         if self.away:
             raise Upstream("tracing is away")
         assert (service, method, request.trace_id) == ("tracing", "GetTrace", TRACE)
+        if self.asked < self.ended_at:
+            raise NotFound("there is no such trace")
         return self.trace
 
 
@@ -78,7 +84,7 @@ async def test_feedback_is_told_with_the_arm_of_the_answer(rig):
 
 
 async def test_what_is_no_answer_of_a_running_rollout_is_not_told(rig):
-    for made in (about(seal(arm(salt="guessed"), TRACE)), about(seal(arm(), TRACE), "r9"), about("no seal"), {}):
+    for made in (about(seal(arm(salt="guessed"), TRACE)), about(seal(arm(), TRACE), "r9"), about("no seal")):
         rig.leases.take(grant())
         await Ratings(Traces(made), rig.leases, rig.journal).rated(rig.context(), TRACE, 1.0)
     assert rated(rig) == []
@@ -97,8 +103,29 @@ async def test_feedback_is_stored_whether_or_not_the_rollout_hears_of_it(rig):
     rig.leases.take(grant())
     traces = Traces()
     traces.away = True
-    await Ratings(traces, rig.leases, rig.journal).rated(rig.context(), TRACE, 1.0)
-    assert (traces.asked, rated(rig)) == (1, [])
+    ratings = Ratings(traces, rig.leases, rig.journal, again_s=(0, 0))
+    await ratings.rated(rig.context(), TRACE, 1.0)
+    await asyncio.gather(*ratings._waiting)
+    assert (traces.asked, rated(rig)) == (3, [])
+
+
+async def test_feedback_before_the_end_of_the_answer_is_told_after_it(rig):
+    rig.leases.take(grant())
+    traces = Traces(about(seal(arm(), TRACE)))
+    traces.ended_at = 3
+    ratings = Ratings(traces, rig.leases, rig.journal, again_s=(0, 0, 0))
+    await ratings.rated(rig.context(), TRACE, 1.0)
+    assert rated(rig) == []
+    await asyncio.gather(*ratings._waiting)
+    assert (traces.asked, len(rated(rig))) == (3, 1)
+
+
+async def test_who_waits_for_a_trace_does_not_keep_the_gateway_from_its_end(rig):
+    rig.leases.take(grant())
+    ratings = Ratings(Traces({}), rig.leases, rig.journal)
+    await ratings.rated(rig.context(), TRACE, 1.0)
+    await ratings.stop()
+    assert rated(rig) == []
 
 
 async def test_the_trace_of_a_request_that_is_compared_has_the_seal(rig, ask):

@@ -6,9 +6,10 @@ weight, sealed with the rollout's salt. No caller knows that, so nobody can make
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from struct import Struct
@@ -18,10 +19,10 @@ from google.protobuf.struct_pb2 import Struct as Attributes
 
 from headrace_gateway.arms.leases import Leases
 from headrace_gateway.arms.split import ARMS, Arm
-from headrace_gateway.context import RequestContext
+from headrace_gateway.context import RequestContext, apart
 from headrace_gateway.ledger.about import stamp
 from headrace_gateway.ports import Journal, Services
-from headrace_kit.errors import HeadraceError
+from headrace_kit.errors import HeadraceError, NotFound
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 from headrace_protos.tracing.v1 import messages_pb2 as pb
@@ -33,6 +34,12 @@ SEAL = "headrace.rollout.seal"
 
 FEEDBACK = "feedback"
 """Name of the score: 0 is the worst feedback, 1 the best."""
+
+_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Waits for a trace that is not there yet: its answer has not ended, or it is still on its way."""
+
+_MOST_WAITING = 1_000
+"""Ratings that wait so at one time; of more the rollout is not told."""
 
 _SAID = Struct(">BH8s")
 _PROOF_BYTES = 21
@@ -78,28 +85,62 @@ class Ratings:
         leases: which rollouts run.
         journal: the event log.
         now_ns: nanoseconds since 1970.
+        again_s: seconds between looks for a trace that is not there yet.
     """
 
     def __init__(
-        self, services: Services, leases: Leases, journal: Journal, now_ns: Callable[[], int] = time.time_ns
+        self,
+        services: Services,
+        leases: Leases,
+        journal: Journal,
+        now_ns: Callable[[], int] = time.time_ns,
+        again_s: Sequence[float] = _AGAIN_S,
     ) -> None:
         self._services, self._leases, self._journal, self._now_ns = services, leases, journal, now_ns
+        self._again_s = again_s
+        self._waiting: set[asyncio.Task[None]] = set()
 
     async def rated(self, ctx: RequestContext, trace_id: str, score: float | None) -> None:
         """Feedback on a trace was stored, with a score from -1 to 1, or without. Never fails: it is there already."""
         if score is None or not self._leases.compares:
             return
+        why = await self._tell(ctx, trace_id, score)
+        if why and len(self._waiting) < _MOST_WAITING:
+            task = asyncio.create_task(self._tell_later(ctx, trace_id, score))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+        elif why:
+            _log.warning("a rollout was not told of feedback: %s", why)
+
+    async def stop(self) -> None:
+        """Wait for no more traces."""
+        for task in self._waiting:
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+
+    async def _tell_later(self, ctx: RequestContext, trace_id: str, score: float) -> None:
+        why = ""
+        for wait_s in self._again_s:
+            await asyncio.sleep(wait_s)
+            if not (why := await self._tell(apart(ctx), trace_id, score)):
+                return
+        _log.warning("a rollout was not told of feedback: %s", why)
+
+    async def _tell(self, ctx: RequestContext, trace_id: str, score: float) -> str:
+        """Tell the rollout, if the answer is one of its; why that is not known yet, or nothing."""
         try:
             trace = await self._services.call(ctx, "tracing", "GetTrace", pb.GetTraceRequest(trace_id=trace_id))
+        except NotFound:
+            return "there is no trace of the answer"
         except HeadraceError as error:
-            _log.warning("a rollout was not told of feedback: %s", error.message)
-            return
+            return error.message
         for span in trace.spans:
             if (event := self._event(trace, span.attributes)) is not None:
                 event.scores[FEEDBACK] = (score + 1) / 2
                 stamp(event, self._now_ns())
                 self._journal.closed(event)
-                return
+                return ""
+        return "" if any(genai.REQUEST_ID in span.attributes.fields for span in trace.spans) else "no end of the answer"
 
     def _event(self, trace: pb.Trace, attributes: Attributes) -> RequestEvent | None:
         rollout_id = _text(attributes, genai.ROLLOUT)
