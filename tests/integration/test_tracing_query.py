@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from headrace_kit.errors import BadInput, Forbidden
 from headrace_kit.telemetry import genai
 from headrace_protos.tracing.v1 import messages_pb2
+from headrace_tracing.adapters import listing
 from headrace_tracing.domain.content import Content, PassageSeen, Turn
 from headrace_tracing.domain.filters import TraceFilter
 from headrace_tracing.domain.measures import DIMENSIONS
@@ -132,6 +133,63 @@ async def asked(store):
 async def test_each_filter_finds_what_it_says(asked, fields, found):
     listed = await asked.traces(TraceFilter(tenant="asked", **fields), 100)
     assert [int(summary.trace_id, 16) - 5000 for summary in listed] == found
+
+
+@pytest.fixture
+async def worded(store):
+    """Thirty requests of one tenant with words in them, and as many of another."""
+    spans = []
+    for number in range(30):
+        words = ["everywhere", *(["even"] if number % 2 == 0 else []), "old" if number < 6 else "later"]
+        words += ["once"] if number == 4 else []
+        said = Content(input=(Turn("user", " ".join(words)),), output=(), passages=())
+        arm = "candidate" if number == 2 else "baseline"
+        spans += answered(2000 + number, tenant="worded", content=said, **{genai.ARM: arm})
+        said = Content(input=(Turn("user", "everywhere elsewhere"),), output=(), passages=())
+        spans += answered(2100 + number, tenant="other words", content=said)
+    await store.write(spans)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"text": "everywhere"}, list(range(30))),
+        ({"text": "even"}, list(range(0, 30, 2))),
+        ({"text": "old"}, [0, 1, 2, 3, 4, 5]),
+        ({"text": "later even"}, list(range(6, 30, 2))),
+        ({"text": "once"}, [4]),
+        ({"text": "elsewhere"}, []),
+        ({"text": "nowhere or once or old"}, [0, 1, 2, 3, 4, 5]),
+        ({"text": "-even"}, list(range(1, 30, 2))),
+        ({"text": "-everywhere"}, []),
+        ({"text": "everywhere", "arm": "candidate"}, [2]),
+        ({"text": "everywhere", "arm": "nobody"}, []),
+        ({"text": '"everywhere old"'}, [1, 3, 5]),
+        ({"text": "?!"}, []),
+    ],
+)
+@pytest.mark.parametrize("page", [1, 4, 50])
+async def test_words_are_found_whether_many_or_few_have_them(worded, monkeypatch, fields, found, page):
+    monkeypatch.setattr(listing, "_FIRST", 1)
+    monkeypatch.setattr(listing, "_TIMES", 2)
+    listed, after = [], None
+    while True:
+        rows = await worded.traces(TraceFilter(tenant="worded", **fields), page, after)
+        listed += [int(row.trace_id, 16) - 7000 for row in rows]
+        if len(rows) < page:
+            break
+        after = Position(rows[-1].start_ns, rows[-1].trace_id, rows[-1].tenant)
+    assert listed == found[::-1]
+
+
+async def test_words_are_found_over_all_tenants(worded):
+    for text, tenants in (
+        ("elsewhere", {"other words"}),
+        ("everywhere", {"other words", "worded"}),
+        ("once", {"worded"}),
+    ):
+        assert {row.tenant for row in await worded.traces(TraceFilter(text=text), 50)} == tenants
 
 
 async def test_content_comes_back_and_a_summary_has_it_all(asked):
