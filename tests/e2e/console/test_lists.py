@@ -57,6 +57,9 @@ async def test_drift_shows_what_differs_and_a_feature_has_its_own_link(world, pa
     await expect(shown).to_contain_text("drifted")
     await expect(shown.get_by_role("row", name=re.compile("de"))).to_contain_text("50.0%")
     await expect(shown.get_by_role("row", name=re.compile("de"))).to_contain_text("10.0%")
+    over_time = page.get_by_role("region", name="Index against the same days before")
+    await expect(over_time).to_contain_text("11/28/26")
+    await expect(over_time).not_to_contain_text("AM")  # days have no hours, in whichever zone they are read
     await accessible(page)
     await page.get_by_role("button", name="Length of the question").click()
     await expect(page).to_have_url(re.compile("of=dev"))
