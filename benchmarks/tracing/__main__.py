@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.tracing", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--spans", type=int, default=1_000_000, help="stored when questions are asked")
-    parser.add_argument("--peer-spans", type=int, default=20_000, help="sent to Phoenix")
+    parser.add_argument("--peer-spans", type=int, default=20_000, help="sent to Phoenix, and the same to us")
     parser.add_argument("--record-spans", type=int, default=100_000, help="sent as the gateway's records")
     parser.add_argument("--no-peer", action="store_true", help="without Phoenix")
     parser.add_argument("--queries", type=int, default=200, help="of each kind")
@@ -77,9 +77,10 @@ def stored(given: argparse.Namespace, parts: Sequence[str], told: Callable[[str,
         if "ingest" in parts:
             rows.append(serving.ingest(ours, given.record_spans, seed=3, records=True))
             if not given.no_peer:
+                rows.append(serving.ingest(ours, given.peer_spans, seed=4))
                 with peer.peer(running, ours.database, Path(folder)) as theirs:
                     serving.ingest(theirs, min(1_000, given.peer_spans // 4), seed=1)
-                    rows.append(serving.ingest(theirs, given.peer_spans, seed=2))
+                    rows.append(serving.ingest(theirs, given.peer_spans, seed=4))
             told("ingest", rows)
 
 
