@@ -118,6 +118,8 @@ async def test_a_person_lets_a_text_pass_that_a_policy_gave_to_them(world, opena
         rejected = await command("guardrails", "reviews", "decide", bad, "--reject", "--reason", "not ours to tell")
         assert rejected.strip() == "rejected"
         assert good in await command("guardrails", "reviews", "list", "--state", "approved")
+    assert await command("guardrails", "reviews", "fetch", good) == "about project-egret\n"
+    assert "rejected" in await command("guardrails", "reviews", "fetch", bad, code=1)
     assert await ask("about project-egret") == "You said: about project-egret"
     with pytest.raises(BadRequestError):
         await ask("more about project-egret")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from headrace_kit.errors import BadInput, Conflict, Forbidden, NotFound
+from headrace_kit.errors import BadInput, Blocked, Conflict, Forbidden, NotFound
 from headrace_kit.rpc import Identity, Outbound
 from headrace_protos.guardrails.v1 import messages_pb2 as pb
 from headrace_protos.guardrails.v1 import service_pb2_grpc
@@ -21,6 +21,11 @@ guardrails:
     input:
       - {check: pii, kinds: [email], action: mask}
       - {check: ban_list, words: [bluebird], action: escalate}
+    output:
+      - {check: pii, kinds: [email], action: mask}
+      - {check: ban_list, words: [bluebird], action: escalate}
+  quiet:
+    output: [{check: pii, kinds: [phone], action: mask}]
   looking:
     shadow: true
     input: [{check: ban_list, words: [bluebird], action: block}]
@@ -103,6 +108,44 @@ async def test_a_rejection_says_why_and_the_text_stays_out(client):
     await client.call("DecideReview", REVIEWER, pb.DecideReviewRequest(id=first.review_id, reason="not ours to tell"))
     again = await client.check("bluebird once more")
     assert again.action == pb.ACTION_ESCALATE and again.review_id != first.review_id
+
+
+async def test_an_approved_answer_comes_to_whose_it_is_and_a_rejected_one_to_nobody(client, part):
+    async def escalated(text: str, who: Identity = CALLER, *also: str) -> str:
+        request = pb.CheckRequest(policy="careful", direction=pb.DIRECTION_OUTPUT, text=text, also=also)
+        return (await client.call("Check", who, request)).review_id
+
+    async def fetched(review: str, who: Identity = CALLER) -> str:
+        found = await client.call("ReleaseReview", who, pb.ReleaseReviewRequest(id=review))
+        assert (found.id, found.direction, found.HasField("expires_at")) == (review, pb.DIRECTION_OUTPUT, True)
+        return found.text
+
+    ben = Identity("gateway", tenant="dev", user="ben")
+    answer = "Of bluebird ask ann@example.org, +49 170 1234567"
+    good, bad = await escalated(answer), await escalated("more about bluebird")
+    assert await escalated(answer, ben, "quiet") == good, "the same answer to somebody else"
+    with pytest.raises(Conflict) as caught:
+        await fetched(good)
+    assert caught.value.code == "review_pending"
+    await client.call("DecideReview", REVIEWER, pb.DecideReviewRequest(id=good, approve=True))
+    await client.call("DecideReview", REVIEWER, pb.DecideReviewRequest(id=bad, reason="not ours to tell"))
+    with pytest.raises(Blocked) as rejected:
+        await fetched(bad)
+    assert rejected.value.code == "review_rejected"
+    zoe = Identity("gateway", tenant="dev", user="zoe")
+    for stranger in (zoe, STRANGER, Identity("gateway", tenant="rival", user="ann")):
+        with pytest.raises(NotFound):
+            await fetched(good, stranger)
+    assert await escalated(answer, zoe) == good, "it passes now, and says by which item"
+    for who in (CALLER, ben, zoe):
+        assert await fetched(good, who) == "Of bluebird ask [EMAIL_1], [PHONE_1]"
+    with psycopg.connect(part.dsn) as connection:
+        connection.execute(
+            "UPDATE guardrails.reviews SET decided_at = now() - interval '2 days' WHERE id = %s", (good,)
+        )
+    with pytest.raises(NotFound) as late:
+        await fetched(good)
+    assert late.value.code == "review_expired"
 
 
 async def test_of_equal_texts_at_one_moment_one_item_is_made(client):

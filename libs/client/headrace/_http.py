@@ -66,8 +66,9 @@ class HttpTransport:
         form: Form | None = None,
         query: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        user: str | None = None,
     ) -> T:
-        """Make a call, with a body of JSON or a form, and decode its answer as `kind`.
+        """Make a call, with a body of JSON or a form, and decode its answer as `kind`; `user`: for whom it asks.
 
         Raises:
             APIError: the platform answered with an error.
@@ -79,6 +80,8 @@ class HttpTransport:
         request = self._request(method, path, body, query, timeout, form)
         # so that the platform stops working on what nobody waits for
         request.headers["x-headrace-timeout-ms"] = str(min(max(1, round(seconds * 1000)), _MOST_TIMEOUT_MS))
+        if user:
+            request.headers["x-headrace-user"] = user
 
         async def once() -> bytes:
             with _translated(self.base_url):

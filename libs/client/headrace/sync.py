@@ -207,6 +207,7 @@ class Headrace:
     guardrail_policies = _blocking(AsyncHeadrace.guardrail_policies)
     guardrail_reviews = _blocking(AsyncHeadrace.guardrail_reviews)
     guardrail_review = _blocking(AsyncHeadrace.guardrail_review)
+    released_review = _blocking(AsyncHeadrace.released_review)
     decide_review = _blocking(AsyncHeadrace.decide_review)
     guardrail_report = _blocking(AsyncHeadrace.guardrail_report)
     verify_guardrail_audit = _blocking(AsyncHeadrace.verify_guardrail_audit)

@@ -83,6 +83,16 @@ def test_reviews_are_listed_shown_and_decided(run, fake):
     assert (fake.seen[-1].path, fake.seen[-1].body) == ("/v1/guardrails/reviews/r1/reject", {"reason": "no"})
 
 
+def test_what_was_withheld_is_fetched_once_it_is_approved(run, fake, answers):
+    released = {"id": "r1", "policy": "standard", "direction": "output", "text": "the answer", "expires_at": ""}
+    assert run("reviews fetch r1 --user ann", released) == "the answer\n"
+    assert (fake.seen[-1].path, fake.seen[-1].headers["x-headrace-user"]) == ("/v1/guardrails/reviews/r1/text", "ann")
+    pending = {"error": {"message": "nobody has decided yet", "type": "conflict_error", "code": "review_pending"}}
+    fake.answers.append(answers[1](409, pending))
+    assert "nobody has decided yet" in run("reviews fetch r1", code=1)
+    assert "x-headrace-user" not in fake.seen[-1].headers
+
+
 def test_decisions_become_a_dataset(run, tmp_path):
     bad = review(1, "rejected", reason="not ours")
     good, gone = review(2, "approved"), review(3, "approved")

@@ -183,6 +183,22 @@ async def test_an_answer_for_a_person_ends_and_names_its_review(worlds, stream):
     assert world.guardrails.recorded == [], "the service audits what it was given"
 
 
+async def test_what_goes_to_a_person_has_to_pass_the_requests_other_policies_too(worlds):
+    policy = "{input: [{check: ban_list, words: [falcon], action: escalate}]}"
+    more = "\n".join(
+        (
+            "  looking: {shadow: true, input: [{check: pii}]}",
+            "  talking: {output: [{check: pii}]}",
+            "  masking: {input: [{check: pii}]}",
+        )
+    )
+    world = worlds(config(policy, tenant="guardrails: [looking, talking, masking]") + more)
+    world.guardrails.verdicts["falcon"] = verdict(pb.ACTION_ESCALATE, review_id="r-1")
+    with pytest.raises(Blocked, match="review r-1"):
+        await said(world, "the falcon")
+    assert [(one.policy, list(one.also)) for one in world.guardrails.asked] == [("standard", ["masking"])]
+
+
 async def test_a_part_of_an_answer_that_a_costly_check_gives_to_a_person_names_its_review(worlds):
     world = worlds(config("{output: [%s]}" % (TOXIC % ", action: escalate")))
     world.engine.scripts["small"] = [Script(texts=["nasty words"])]

@@ -19,7 +19,8 @@ from headrace_kit.rpc.client import Outbound
 class Subject:
     """Whose text it is and what it is, for the audit, the queue and calls to other services.
 
-    `outbound` carries identity, deadline and trace to inference; None in tests that call nobody.
+    `outbound` carries identity, deadline and trace to inference; None in tests that call nobody. `also` names other
+    policies that the text has to pass before it goes on.
     """
 
     policy: str
@@ -30,6 +31,7 @@ class Subject:
     trace_id: str = ""
     conversation_id: str = ""
     context: str = ""
+    also: tuple[str, ...] = ()
     outbound: Outbound | None = None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.calls._base import Calls, Listed, segment
-from headrace.types.guardrails import Direction, Verdict
+from headrace.types.guardrails import Direction, ReleasedText, Verdict
 from headrace.types.traces import DriftFound, Feedback, Status, Trace, TracePage, TraceSummary
 from headrace.types.usage import TeamBudget, UsageRow
 
@@ -34,6 +34,21 @@ class OperationCalls(Calls):
     async def guardrail_review(self, review_id: str) -> dict[str, Any]:
         """One escalated text. Raises NotFound."""
         return await self._http.call("GET", f"/v1/guardrails/reviews/{segment(review_id)}", dict[str, Any])
+
+    async def released_review(self, review_id: str, *, user: str | None = None) -> ReleasedText:
+        """What was withheld from your own request, once a person approved it.
+
+        Args:
+            review_id: as the refusal, or the end of the answer, named it.
+            user: for whom you ask, where the request did; needs the scope `assert_identity`.
+
+        Raises:
+            Conflict: nobody has decided yet.
+            BadRequest: it was rejected, or a policy withholds it.
+            NotFound: it is not yours, nobody decided in time, or it was approved too long ago.
+        """
+        path = f"/v1/guardrails/reviews/{segment(review_id)}/text"
+        return await self._http.call("GET", path, ReleasedText, user=user)
 
     async def decide_review(self, review_id: str, *, approve: bool, reason: str = "") -> dict[str, Any]:
         """Approve or reject an escalated text; to reject one needs a reason. Raises Conflict, NotFound."""

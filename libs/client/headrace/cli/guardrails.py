@@ -217,6 +217,23 @@ def decide(
 
 
 @reviews.command()
+def fetch(
+    ctx: typer.Context,
+    review: Annotated[str, typer.Argument(help="Its id, as the refusal or the end of the answer named it.")],
+    user: Annotated[str | None, typer.Option(help="For whom you asked (key scope assert_identity).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what was withheld from your own request, once a person approved it.
+
+    Ends with 1 while nobody has decided, after a rejection, and once it is over. Example: headrace guardrails reviews
+    fetch 0199...
+    """
+    with connect(ctx) as client:
+        found = client.released_review(review, user=user)
+    print_json(found) if as_json else typer.echo(found.text)
+
+
+@reviews.command()
 def export(
     ctx: typer.Context,
     out: Annotated[Path, typer.Argument(help="JSONL file to write.")],

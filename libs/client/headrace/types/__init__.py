@@ -18,7 +18,7 @@ from headrace.types.chat import (
     Usage,
 )
 from headrace.types.documents import Acl, Collection, Document, DocumentInfo, IngestJob, Passage, Span
-from headrace.types.guardrails import Finding, Verdict
+from headrace.types.guardrails import Finding, ReleasedText, Verdict
 from headrace.types.memory import Conversation, Erased, Fact, KeptFacts, MemoryState, RecalledFact, Said
 from headrace.types.models import Embedding, Embeddings, Model, Ranked, Ranking
 from headrace.types.traces import Feedback, Trace, TracePage, TraceSpan, TraceSummary
@@ -62,6 +62,7 @@ __all__ = [
     "Ranked",
     "Ranking",
     "RecalledFact",
+    "ReleasedText",
     "Rollout",
     "Said",
     "Span",

@@ -21,6 +21,16 @@ class Finding(Struct):
     action: str = ""
 
 
+class ReleasedText(Struct):
+    """What was withheld for a person, once they approved it; it can be had until `expires_at`."""
+
+    id: str
+    policy: str
+    direction: str
+    text: str
+    expires_at: str = ""
+
+
 class Verdict(Struct):
     """The policy's verdict; `text` is what it lets through, empty when blocked."""
 

@@ -57,7 +57,7 @@ class Guards:
         return Guard(
             list(policies),
             ctx.outcome.guardrails,
-            RequestRemote(self.service, ctx, self.canary),
+            RequestRemote(self.service, ctx, self.canary, list(policies)),
             partial(self.decisions.note, ctx),
             collections,
         )

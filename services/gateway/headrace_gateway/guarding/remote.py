@@ -74,12 +74,18 @@ class RequestRemote:
         service: the stable release.
         ctx: the request.
         canary: the candidate.
+        policies: all that hold for the request: what one gives to a person has to pass the others too.
     """
 
     def __init__(
-        self, service: Guardrails, ctx: RequestContext, canary: Callable[[], Guardrails | None] = nowhere
+        self,
+        service: Guardrails,
+        ctx: RequestContext,
+        canary: Callable[[], Guardrails | None] = nowhere,
+        policies: Sequence[GuardPolicy] = (),
     ) -> None:
         self._service, self._ctx, self._canary = service, ctx, canary
+        self._policies = policies
 
     async def check(self, policy: GuardPolicy, direction: str, text: str, from_tier: int) -> Verdict:
         """See `Remote`."""
@@ -92,6 +98,11 @@ class RequestRemote:
             text=text,
             from_tier=from_tier,
             trace_id=ctx.trace_id,
+            also=[
+                other.name
+                for other in self._policies
+                if other is not policy and not other.shadow and other.looks_at(direction)
+            ],
         )
         with ctx.stage("guardrails Check", **{"headrace.guard.direction": direction}) as hop:
             answer = await self._asked(request, hop, limit_s)

@@ -68,6 +68,7 @@ class GuardrailsApi:
             Route("GET", "/v1/guardrails/policies", self.policies),
             Route("GET", "/v1/guardrails/reviews", self.reviews, query=_LIST),
             Route("GET", one, self.review),
+            Route("GET", f"{one}/text", self.released),
             Route("POST", f"{one}/claim", self.claim, body=Nothing, body_optional=True),
             Route("POST", f"{one}/approve", self.approve, body=Decision, body_optional=True),
             Route("POST", f"{one}/reject", self.reject, body=Decision),
@@ -134,6 +135,19 @@ class GuardrailsApi:
     async def review(self, visit: Visit, request: Request, path: Mapping[str, str]) -> Response:
         """One escalated text."""
         return await self._one(visit, "GetReview", pb.GetReviewRequest(id=path["review"]))
+
+    async def released(self, visit: Visit, request: Request, path: Mapping[str, str]) -> Response:
+        """What was withheld from the caller's own request, once a person approved it."""
+        sent = pb.ReleaseReviewRequest(id=path["review"])
+        found = await self._services.call(visit.ctx, "guardrails", "ReleaseReview", sent)
+        shown = {
+            "id": found.id,
+            "policy": found.policy,
+            "direction": _direction(found.direction),
+            "text": found.text,
+            "expires_at": time_text(found, "expires_at"),
+        }
+        return json_response(shown, visit.ctx)
 
     async def claim(self, visit: Visit, request: Request, path: Mapping[str, str]) -> Response:
         """Make an item the caller's for a while."""

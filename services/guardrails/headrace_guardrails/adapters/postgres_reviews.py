@@ -9,12 +9,13 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from headrace_guardrails.domain.reviews import NewReview, Review
+from headrace_guardrails.ports import Subject
 from headrace_kit.errors import BadInput
 from headrace_kit.stores.postgres import Postgres
 
 _COLUMNS = (
     'id::text, tenant, "user", policy, version, direction, findings, trace_id, state, created_at, expires_at, '
-    "coalesce(claimed_by, ''), claimed_until, coalesce(decided_by, ''), decided_at, reason, digest, sealed"
+    "coalesce(claimed_by, ''), claimed_until, coalesce(decided_by, ''), decided_at, reason, digest, sealed, also"
 )
 _WAITING = "(state = 'open' OR state = 'claimed')"
 
@@ -25,15 +26,19 @@ class PostgresReviews:
     def __init__(self, store: Postgres) -> None:
         self._store = store
 
-    async def approved(self, digest: bytes, within_s: float) -> bool:
+    async def approved(self, digest: bytes, subject: Subject, within_s: float) -> str:
         """See `ReviewStore`."""
         rows = await self._store.fetch(
-            "SELECT 1 FROM guardrails.reviews WHERE digest = %s AND state = 'approved' "
-            "AND decided_at > now() - make_interval(secs => %s) LIMIT 1",
+            "UPDATE guardrails.reviews SET owners = ARRAY(SELECT DISTINCT unnest(owners || %s::text)), "
+            "also = ARRAY(SELECT DISTINCT unnest(also || %s::text[])) WHERE id = ("
+            "SELECT id FROM guardrails.reviews WHERE digest = %s AND state = 'approved' "
+            "AND decided_at > now() - make_interval(secs => %s) ORDER BY decided_at DESC LIMIT 1) RETURNING id::text",
+            subject.user,
+            list(subject.also),
             digest,
             within_s,
         )
-        return bool(rows)
+        return str(rows[0][0]) if rows else ""
 
     async def add(self, new: NewReview, review_id: str, ttl_s: float) -> str:
         """See `ReviewStore`."""
@@ -47,10 +52,12 @@ class PostgresReviews:
             )
             cursor = await connection.execute(
                 'INSERT INTO guardrails.reviews (id, tenant, "user", policy, version, direction, findings, request_id, '
-                "trace_id, digest, sealed, state, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
-                "'open', now() + make_interval(secs => %s)) "
-                # An equal one that waits is kept; the update makes its id come back.
-                "ON CONFLICT (digest) WHERE state IN ('open', 'claimed') DO UPDATE SET digest = excluded.digest "
+                "trace_id, digest, sealed, also, state, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
+                "%s, %s, 'open', now() + make_interval(secs => %s)) "
+                # An equal one that waits is kept, and is whoever's sent it.
+                "ON CONFLICT (digest) WHERE state IN ('open', 'claimed') DO UPDATE SET "
+                'owners = ARRAY(SELECT DISTINCT unnest(reviews.owners || excluded."user")), '
+                "also = ARRAY(SELECT DISTINCT unnest(reviews.also || excluded.also)) "
                 "RETURNING id::text",
                 (
                     review_id,
@@ -64,6 +71,7 @@ class PostgresReviews:
                     one.trace_id,
                     new.digest,
                     new.sealed,
+                    list(one.also),
                     ttl_s,
                 ),
             )
@@ -75,6 +83,18 @@ class PostgresReviews:
         """See `ReviewStore`."""
         where, values = _one(review_id, tenant)
         rows = await self._store.fetch(f"SELECT {_COLUMNS} FROM guardrails.reviews WHERE {where}", *values)  # noqa: S608
+        return _review(rows[0]) if rows else None
+
+    async def of(self, review_id: str, tenant: str, user: str) -> Review | None:
+        """See `ReviewStore`."""
+        rows = await self._store.fetch(
+            f"SELECT {_COLUMNS} FROM guardrails.reviews "  # noqa: S608
+            'WHERE id = %s AND tenant = %s AND ("user" = %s OR %s = ANY(owners))',
+            _uuid(review_id, "id"),
+            tenant,
+            user,
+            user,
+        )
         return _review(rows[0]) if rows else None
 
     async def list(

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from headrace_detectors import DIRECTIONS, Action, Checker, Extra, Session, Verdict
 from headrace_guardrails.domain.policies import Policies
-from headrace_guardrails.domain.reviews import Reviews
+from headrace_guardrails.domain.reviews import Review, Reviews
 from headrace_guardrails.domain.tiers import Looked, look
 from headrace_guardrails.metrics import Metrics
 from headrace_guardrails.ports import Failure, Found, Policy, Subject
-from headrace_kit.errors import BadInput, NotReady
+from headrace_kit.errors import BadInput, Blocked, NotReady
 
 _INLINE_CHARS = 20_000
 """Longer texts are checked in a thread: they would hold up the streams of everybody else."""
@@ -33,7 +33,7 @@ class Judged:
         would: what holds, or would if the policy did not stand in the shadow.
         shadow: the policy stands in the shadow.
         failures: checks that gave no verdict.
-        review_id: of an escalated text.
+        review_id: of an escalated text, also of one that passes since it was approved.
     """
 
     action: Action
@@ -106,6 +106,27 @@ class Guard:
         self.note(subject, judged)
         return judged
 
+    async def release(self, review: Review, subject: Subject, config_hash: str = "") -> str:
+        """The text of an approved item as its policies let it through now, as if it was sent again.
+
+        Raises:
+            Blocked: one of them withholds it, or gave it to a person too.
+            NotFound, NotReady: as `check`; NotReady too where a check without which nothing passes gave no verdict.
+        """
+        text = review.text
+        for policy in dict.fromkeys((review.policy, *review.also)):
+            judged = await self.check(replace(subject, policy=policy, also=()), text, config_hash)
+            text = judged.text
+            if judged.action is Action.ESCALATE:
+                message = f"the policy {policy!r} gave this content to a person (review {judged.review_id})"
+                raise Blocked(message, code="content_review", param="id")
+            if any(failure.closed for failure in judged.failures):
+                message = f"the policy {policy!r} could not judge this content; try again shortly"
+                raise NotReady(message, code="guardrail_unavailable", param="id", retry_after_s=1)
+            if judged.action is Action.BLOCK:
+                raise Blocked(f"the policy {policy!r} does not allow this content", param="id")
+        return text
+
     def policy(self, subject: Subject, config_hash: str) -> Policy:
         """The policy of a text. Raises BadInput, NotFound, NotReady."""
         if subject.direction not in DIRECTIONS:
@@ -163,9 +184,9 @@ class Guard:
         try:
             if self._reviews is None:
                 raise NotReady("there is no review queue")
-            if await self._reviews.approved(subject, text):
+            if approved := await self._reviews.approved(subject, text):
                 rest = [one.finding.action for one in findings if one.finding.action is not Action.ESCALATE]
-                return max(rest, key=_severity, default=Action.FLAG), "", None
+                return max(rest, key=_severity, default=Action.FLAG), approved, None
             return Action.ESCALATE, await self._reviews.escalate(subject, policy.version, text, findings), None
         except NotReady:
             self.metrics.failures.labels("review", "unavailable", "closed").inc()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from headrace_guardrails.domain.sealing import Seal
 from headrace_guardrails.ports import Found, Subject
-from headrace_kit.errors import BadInput, Conflict, Forbidden, NotFound, NotReady
+from headrace_kit.errors import BadInput, Blocked, Conflict, Forbidden, NotFound, NotReady
 from headrace_kit.rpc.call import Identity
 
 STATES = ("open", "claimed", "approved", "rejected", "expired")
@@ -39,6 +39,7 @@ class Review:
     reason: str = ""
     digest: bytes = b""
     sealed: bytes | None = None
+    also: Sequence[str] = ()
     text: str = ""
 
 
@@ -56,14 +57,21 @@ class NewReview:
 class ReviewStore(Protocol):
     """Where the queue is kept. Every method raises NotReady while it cannot be reached."""
 
-    async def approved(self, digest: bytes, within_s: float) -> bool:
-        """Whether an equal text was approved at most `within_s` ago."""
+    async def approved(self, digest: bytes, subject: Subject, within_s: float) -> str:
+        """The item of an equal text that was approved at most `within_s` ago, which is this user's too from now on, and
+        has to pass these other policies too; empty where there is none."""
 
     async def add(self, new: NewReview, review_id: str, ttl_s: float) -> str:
-        """Put an item in; the id of an equal one that waits already, else `review_id`."""
+        """Put an item in; the id of an equal one that waits already, else `review_id`.
+
+        The one that waits then is this user's too, and has to pass these other policies too.
+        """
 
     async def get(self, review_id: str, tenant: str | None) -> Review | None:
         """One item, of `tenant` only, if it is given."""
+
+    async def of(self, review_id: str, tenant: str, user: str) -> Review | None:
+        """One item that is from a request of this tenant and user."""
 
     async def list(
         self, states: Sequence[str], policy: str, tenant: str | None, after: str, limit: int
@@ -105,9 +113,9 @@ class Reviews:
     ) -> None:
         self._store, self._seal, self._times, self._new_id = store, seal, times, new_id
 
-    async def approved(self, subject: Subject, text: str) -> bool:
-        """Whether a person let an equal text of the tenant pass lately. Raises NotReady."""
-        return await self._open().approved(self._digest(subject, text), self._times().approval_s)
+    async def approved(self, subject: Subject, text: str) -> str:
+        """The item by which a person let an equal text of the tenant pass lately, or nothing. Raises NotReady."""
+        return await self._open().approved(self._digest(subject, text), subject, self._times().approval_s)
 
     async def escalate(self, subject: Subject, version: str, text: str, findings: Sequence[Found]) -> str:
         """Put a text into the queue; returns the item's id, of an equal one that waits already too.
@@ -170,6 +178,31 @@ class Reviews:
         if not done:
             raise Conflict(_why(review), param="id")
         return review
+
+    async def released(self, who: Identity, review_id: str) -> Review:
+        """An approved item of the caller's own with its text; `expires_at` says until when it can be had.
+
+        Passages never come: whoever asked is not who may read them.
+
+        Raises:
+            NotFound: there is none of the caller's, nobody decided in time, or it was approved too long ago.
+            Conflict: nobody has decided yet.
+            Blocked: it was rejected.
+        """
+        found = await self._open().of(review_id, who.tenant, who.user)
+        if found is None or found.direction == "retrieved":
+            raise NotFound("no such review, or not yours", param="id")
+        if found.state == "rejected":
+            raise Blocked("a person rejected this content", code="review_rejected", param="id")
+        until = found.expires_at
+        if found.state == "approved" and found.decided_at is not None:
+            until = found.decided_at + timedelta(seconds=self._times().approval_s)
+        if found.state == "expired" or found.sealed is None or until <= datetime.now(UTC):
+            why = "was approved, and not fetched in time" if found.decided_at else "was not decided in time"
+            raise NotFound(f"this content {why}; send the request again", code="review_expired", param="id")
+        if found.state != "approved":
+            raise Conflict("nobody has decided yet; ask again later", code="review_pending", param="id")
+        return replace(found, text=self._seal.open(found.sealed, found.digest.hex()), expires_at=until)
 
     async def sweep(self) -> int:
         """Expire what nobody decided in time. Raises NotReady."""

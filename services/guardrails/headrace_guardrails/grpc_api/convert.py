@@ -42,6 +42,7 @@ _STATES = {
 }
 _STATE_NAMES: dict[int, str] = {number: name for name, number in _STATES.items()}
 _NAME_CHARS = 200
+_MOST_POLICIES = 32
 
 
 def direction_of(number: int) -> str:
@@ -68,6 +69,28 @@ def subject_of(request: Any, call: Call) -> Subject:
         trace_id=request.trace_id[:64],
         conversation_id=request.conversation_id[:_NAME_CHARS],
         context=getattr(request, "context", ""),
+        also=also_of(request),
+        outbound=Outbound.of(call),
+    )
+
+
+def also_of(request: Any) -> tuple[str, ...]:
+    """The other policies that a text has to pass. Raises BadInput."""
+    also = tuple(getattr(request, "also", ()))
+    if len(also) > _MOST_POLICIES:
+        raise BadInput(f"at most {_MOST_POLICIES} policies", param="also")
+    return also
+
+
+def released_of(review: Review, call: Call) -> Subject:
+    """Whose an approved text is, and what it is."""
+    return Subject(
+        policy=review.policy,
+        direction=review.direction,
+        tenant=review.tenant,
+        user=call.caller.user,
+        request_id=call.request_id,
+        trace_id=review.trace_id,
         outbound=Outbound.of(call),
     )
 

@@ -138,6 +138,19 @@ class GuardrailsServicer(service_pb2_grpc.GuardrailsServiceServicer):
         return convert.review_proto(decided)
 
     @rpc(callers=_CALLERS)
+    async def ReleaseReview(self, request: pb.ReleaseReviewRequest, call: Call) -> pb.ReleaseReviewResponse:
+        """Give an approved text to whose it is."""
+        review = await self._reviews.released(call.caller, request.id)
+        text = await self._guard.release(review, convert.released_of(review, call), call.config_hash)
+        return pb.ReleaseReviewResponse(
+            id=review.id,
+            policy=review.policy,
+            direction=convert.direction_proto(review.direction),
+            text=text,
+            expires_at=convert.time_proto(review.expires_at),
+        )
+
+    @rpc(callers=_CALLERS)
     async def RecordDecisions(self, request: pb.RecordDecisionsRequest, call: Call) -> pb.RecordDecisionsResponse:
         """Add decisions of the gateway to the audit; it is answered when they are written."""
         if len(request.decisions) > _MOST_DECISIONS:

@@ -58,7 +58,7 @@ REVIEW_STATE_REJECTED: ReviewState
 REVIEW_STATE_EXPIRED: ReviewState
 
 class CheckRequest(_message.Message):
-    __slots__ = ("policy", "direction", "text", "from_tier", "conversation_id", "context", "trace_id")
+    __slots__ = ("policy", "direction", "text", "from_tier", "conversation_id", "context", "trace_id", "also")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class CheckRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    ALSO_FIELD_NUMBER: _ClassVar[int]
     policy: str
     direction: Direction
     text: str
@@ -73,7 +74,8 @@ class CheckRequest(_message.Message):
     conversation_id: str
     context: str
     trace_id: str
-    def __init__(self, policy: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., text: _Optional[str] = ..., from_tier: _Optional[int] = ..., conversation_id: _Optional[str] = ..., context: _Optional[str] = ..., trace_id: _Optional[str] = ...) -> None: ...
+    also: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., text: _Optional[str] = ..., from_tier: _Optional[int] = ..., conversation_id: _Optional[str] = ..., context: _Optional[str] = ..., trace_id: _Optional[str] = ..., also: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
     __slots__ = ("action", "text", "findings", "review_id", "version", "would", "shadow", "failures", "release")
@@ -300,6 +302,26 @@ class DecideReviewRequest(_message.Message):
     approve: bool
     reason: str
     def __init__(self, id: _Optional[str] = ..., approve: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReleaseReviewRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ReleaseReviewResponse(_message.Message):
+    __slots__ = ("id", "policy", "direction", "text", "expires_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    policy: str
+    direction: Direction
+    text: str
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., policy: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., text: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("policy", "version", "direction", "action", "shadow", "findings", "tenant", "user", "request_id", "trace_id", "at", "failures", "id")

@@ -76,6 +76,11 @@ class GuardrailsServiceStub:
                 request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.DecideReviewRequest.SerializeToString,
                 response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
                 _registered_method=True)
+        self.ReleaseReview = channel.unary_unary(
+                '/headrace.guardrails.v1.GuardrailsService/ReleaseReview',
+                request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReleaseReviewRequest.SerializeToString,
+                response_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReleaseReviewResponse.FromString,
+                _registered_method=True)
         self.RecordDecisions = channel.unary_unary(
                 '/headrace.guardrails.v1.GuardrailsService/RecordDecisions',
                 request_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.RecordDecisionsRequest.SerializeToString,
@@ -156,6 +161,15 @@ class GuardrailsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReleaseReview(self, request, context):
+        """ReleaseReview gives an approved text to the tenant and user whose it is; it needs no scope.
+        Errors: NOT_FOUND (no such item, or not yours; `review_expired`: nobody decided in time, or it was approved too long
+        ago), ABORTED (`review_pending`: nobody has decided), FAILED_PRECONDITION (`review_rejected`, or a policy withholds it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordDecisions(self, request, context):
         """RecordDecisions adds what was decided in another process to the audit.
         """
@@ -219,6 +233,11 @@ def add_GuardrailsServiceServicer_to_server(servicer, server):
                     servicer.DecideReview,
                     request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.DecideReviewRequest.FromString,
                     response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.SerializeToString,
+            ),
+            'ReleaseReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseReview,
+                    request_deserializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReleaseReviewRequest.FromString,
+                    response_serializer=headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReleaseReviewResponse.SerializeToString,
             ),
             'RecordDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordDecisions,
@@ -454,6 +473,33 @@ class GuardrailsService:
             '/headrace.guardrails.v1.GuardrailsService/DecideReview',
             headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.DecideReviewRequest.SerializeToString,
             headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.Review.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.guardrails.v1.GuardrailsService/ReleaseReview',
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReleaseReviewRequest.SerializeToString,
+            headrace__protos_dot_guardrails_dot_v1_dot_messages__pb2.ReleaseReviewResponse.FromString,
             options,
             channel_credentials,
             insecure,
