@@ -119,7 +119,10 @@ def tune(
     """Train the check `injection` on your own texts; its threshold keeps to a budget of false positives.
 
     Each `source` that items name in `metadata` is held out whole to choose it; there have to be two or more of attacks
-    and of benign texts. Needs the package headrace-guardrails. Example: headrace guardrails tune mine.jsonl mine.json
+    and of benign texts. The part that finds orders hidden in passages, sentence by sentence, is not trained: with the
+    file named, passages are only read as a whole. Needs the package headrace-guardrails.
+
+    Example: headrace guardrails tune mine.jsonl mine.json
     """
     try:
         tuning = import_module("headrace_guardrails.injection.tuning")
