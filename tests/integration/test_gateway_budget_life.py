@@ -104,7 +104,7 @@ async def test_a_budget_holds_over_its_whole_life(platform):
         # outside cost is known from the log alone, where it stands within `log_fsync_ms`.
         await asyncio.sleep(0.5)
         platform.kill("gateway")
-        await until(chat, lambda answer: answer.status_code == 200, 60)
+        await until(chat, lambda answer: answer.status_code == 200, 120)
         assert (await budget())["spent_usd"] == "0.006"
 
         answers = [await until(chat, lambda answer: answer.status_code in (200, 402), 90) for _ in range(5)]
