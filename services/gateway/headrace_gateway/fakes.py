@@ -455,6 +455,7 @@ class FakeReceiver:
     batches: list[list[bytes]] = field(default_factory=list)
     away: bool = False
     unusable: int = 0
+    at_once: int = 64
 
     async def take(self, records: Sequence[bytes]) -> int:
         """See `RecordReceiver`."""

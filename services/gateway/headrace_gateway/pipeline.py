@@ -145,9 +145,9 @@ class Pipeline:
         ctx.outcome.request_id, ctx.outcome.trace_id = ctx.request_id, ctx.trace_id
         plan = self._arm(ctx, call)
         check_parts(plan, call)
-        if ctx.sampled and ctx.table.captures(ctx.identity.tenant):
+        if ctx.sampled and (kept := ctx.table.content(ctx.identity.tenant)) != "off":
             ctx.content = Captured(call)
-            if ctx.table.captures_as_sent(ctx.identity.tenant):
+            if kept == "full":
                 ctx.content.before_guarding()
             if person := call.options.user or ctx.identity.user or call.end_user:
                 ctx.attributes[genai.USER] = person

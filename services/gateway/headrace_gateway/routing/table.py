@@ -37,16 +37,11 @@ class Table:
         """Share of traces that are recorded, in 1/10000."""
         return self.config.telemetry.sample
 
-    def captures(self, tenant: str) -> bool:
-        """Whether traces keep what a tenant's requests say. Only headrace's own tracing is sent it, never others."""
-        return self.config.telemetry.to_own_tracing and self._content(tenant) != "off"
-
-    def captures_as_sent(self, tenant: str) -> bool:
-        """Whether traces keep, encrypted, what a tenant's requests said before guardrails changed it."""
-        return self.config.telemetry.to_own_tracing and self._content(tenant) == "full"
-
-    def _content(self, tenant: str) -> str:
-        return self.tenant(tenant).trace_content or self.config.telemetry.content
+    def content(self, tenant: str) -> str:
+        """What traces keep of what a tenant's requests say: `off`, nothing; `full`, encrypted, also what it was before
+        guardrails changed it. Only headrace's own tracing is sent any, never others."""
+        telemetry = self.config.telemetry
+        return (self.tenant(tenant).trace_content or telemetry.content) if telemetry.to_own_tracing else "off"
 
     def tenant(self, name: str) -> Tenant:
         """A tenant's section; one that the config does not name may use every model."""
