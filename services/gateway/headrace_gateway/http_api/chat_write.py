@@ -157,7 +157,9 @@ class EventWriter:
         self._head = b"data: " + _encode(head)[:-1]
         self._usage = b',"usage":null' if include_usage else b""
         self._include_usage = include_usage
-        self._started: set[int] = set()
+        # Most chunks are nothing but text: of those only the text is encoded, between these.
+        self._openings: dict[int, bytes] = {}
+        self._closing = (b"}" if self._chat else b"") + _OPEN_END + b"]" + self._usage + b"}\n\n"
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """All events up to `[DONE]`. An answer that fails ends with an event that holds the error, and nothing after.
@@ -179,31 +181,26 @@ class EventWriter:
         yield DONE
 
     def _chunk(self, chunk: GenerateChunk) -> bytes:
-        index = b"%d" % chunk.index
-        first = chunk.index not in self._started
-        if first:
-            self._started.add(chunk.index)
-        # Most chunks are nothing but text: no dictionaries for those.
-        out = b""
-        if not self._chat:
-            if first and self._echo:
-                out = self._event(b'{"index":' + index + b',"text":' + _encode(self._echo) + _OPEN_END)
-            if chunk.logprobs:
-                out += self._event(_encode(self._quoted(chunk)))
-            elif chunk.text:
-                out += self._event(b'{"index":' + index + b',"text":' + _encode(chunk.text) + _OPEN_END)
-        else:
-            if first:
-                out = self._event(b'{"index":' + index + b',"delta":{"role":"assistant","content":""}' + _OPEN_END)
-            if chunk.tool_calls or chunk.reasoning or chunk.logprobs:
-                out += self._event(_encode(self._rich(chunk)))
-            elif chunk.text:
-                out += self._event(
-                    b'{"index":' + index + b',"delta":{"content":' + _encode(chunk.text) + b"}" + _OPEN_END
-                )
+        index, text, out = chunk.index, chunk.text, b""
+        opening = self._openings.get(index)
+        if opening is None:
+            opening, out = self._begin(index)
+        if chunk.logprobs or (self._chat and (chunk.tool_calls or chunk.reasoning)):
+            out += self._event(_encode(self._rich(chunk) if self._chat else self._quoted(chunk)))
+        elif text:
+            out += opening + _encode(text) + self._closing
         if chunk.finish_reason:
-            out += self._finish(chunk, index)
+            out += self._finish(chunk, b"%d" % index)
         return out
+
+    def _begin(self, index: int) -> tuple[bytes, bytes]:
+        """What goes before each text of a choice, and what goes out before all of it."""
+        choice = b'{"index":%d' % index
+        field = b',"delta":{"content":' if self._chat else b',"text":'
+        opening = self._openings[index] = self._head + b',"choices":[' + choice + field
+        if self._chat:
+            return opening, self._event(choice + b',"delta":{"role":"assistant","content":""}' + _OPEN_END)
+        return opening, opening + _encode(self._echo) + self._closing if self._echo else b""
 
     def _quoted(self, chunk: GenerateChunk) -> dict[str, Any]:
         offset = self._offsets.get(chunk.index, 0)

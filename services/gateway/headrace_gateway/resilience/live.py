@@ -26,6 +26,7 @@ class Live:
 
     __slots__ = (
         "_between_s",
+        "_cancelling",
         "_chunks",
         "_fired",
         "_limit_s",
@@ -50,6 +51,7 @@ class Live:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
         self._since = 0.0
         self._fired = False
 
@@ -60,7 +62,17 @@ class Live:
             Upstream: the engine said nothing for too long (`engine_stalled`), or ended without finishing its answer.
             HeadraceError: what the engine raised.
         """
-        chunk = await (self._within() if self._limit_s is not None else anext(self._chunks, None))
+        if self._limit_s is not None:
+            self._expect(self._limit_s)
+        try:
+            chunk = await anext(self._chunks, None)
+        except BaseException as error:
+            task = self._task
+            if self._fired and task is not None and task.uncancel() <= self._cancelling:
+                raise Upstream(f"the engine said nothing for {self._limit_s:g} s", code="engine_stalled") from error
+            raise
+        finally:
+            self._task = None
         if chunk is None:
             if not self.attempt.finish_reason:
                 raise Upstream("the engine ended without finishing its answer", code="engine_failed")
@@ -74,27 +86,19 @@ class Live:
             self._limit_s = self._between_s = None
         return chunk
 
-    async def _within(self) -> GenerateChunk | None:
-        """The next chunk, in time. Raises as `next`."""
-        task = self._task = asyncio.current_task(self._loop)
-        assert task is not None
-        cancelling = task.cancelling()
-        self._since = self._loop.time()
-        if self._timer is None and self._limit_s is not None:
-            self._timer = self._loop.call_later(self._limit_s, self._look)
-        try:
-            return await anext(self._chunks, None)
-        except BaseException as error:
-            if self._fired and task.uncancel() <= cancelling:
-                raise Upstream(f"the engine said nothing for {self._limit_s:g} s", code="engine_stalled") from error
-            raise
-        finally:
-            self._task = None
-
     async def aclose(self) -> None:
         """Stop the engine, where it is still at work."""
         self._stop_timer()
         await self._chunks.aclose()
+
+    def _expect(self, limit_s: float) -> None:
+        """This task waits from now on, and is cancelled when nothing comes within `limit_s`."""
+        task = self._task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._cancelling = task.cancelling()
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(limit_s, self._look)
 
     def _look(self) -> None:
         self._timer = None

@@ -222,19 +222,21 @@ class Connection(asyncio.Protocol):
 
     # Inside.
 
-    async def _wait(self) -> None:
-        if self._error is None:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+    def _wait(self) -> asyncio.Future[None]:
+        """Done when there is news. What the exchange fails with is raised: at once, or from the future."""
         if self._error is not None:
             raise self._error
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return
+        if self._error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(self._error)
 
     def _fail(self, error: HeadraceError) -> None:
         if self._error is None:

@@ -30,9 +30,9 @@ def generate_body(request: GenerateRequest, config: OpenAiDeployment, *, stream:
         body["messages"] = [_message(message) for message in request.messages]
     else:
         body["prompt"] = request.prompt
-    for field, value in sampling.ListFields():
-        if field.name in _PASSED_ON:
-            body[field.name] = value
+    for name in _PASSED_ON:
+        if sampling.HasField(name):
+            body[name] = getattr(sampling, name)
     if stream:
         body["stream"] = True
         if config.stream_usage:
