@@ -5,10 +5,19 @@ from __future__ import annotations
 import copy
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from headrace_kit.config.services import Routes
 from headrace_kit.errors import NotReady
-from headrace_rollout.adapters.kubernetes_routes import disowning, named, patch_of, pods_of, weights_of
+from headrace_rollout.adapters.kubernetes_api import MANAGER
+from headrace_rollout.adapters.kubernetes_routes import (
+    KubernetesRoutes,
+    disowning,
+    named,
+    patch_of,
+    pods_of,
+    weights_of,
+)
 
 ROUTES = Routes(http="front", stable="gw", canary="gw-canary")
 
@@ -34,6 +43,8 @@ def applied(tree: dict, patch: list[dict]) -> dict:
             place = place[part]
         if step["op"] == "test":
             assert place[last] == step["value"]
+        elif step["op"] == "remove":
+            del place[last]
         else:
             assert step["op"] == "add"
             place[last] = step["value"]
@@ -127,3 +138,45 @@ def test_after_a_change_the_routes_fields_are_owned_by_whoever_renders_them():
         f"{path}/0",
     ]
     assert disowning({"metadata": {"managedFields": [helm]}}) == disowning({"metadata": {}}) == []
+
+
+class Objects:
+    """The API server with one route. A proxy writes its status after the first patches: its entry comes first."""
+
+    def __init__(self, writes: int) -> None:
+        self.route = route((10_000, 0)) | {"metadata": {"managedFields": [{"manager": "helm"}]}}
+        self.writes = writes
+
+    async def get_namespaced_custom_object(self, **place):
+        return copy.deepcopy(self.route)
+
+    async def patch_namespaced_custom_object(self, body, field_manager, **place):
+        try:
+            self.route = applied(self.route, body)
+        except (AssertionError, IndexError) as error:
+            raise ApiException(status=422, reason="Invalid") from error
+        owners = self.route["metadata"]["managedFields"]
+        if any(step["path"].endswith("/weight") for step in body):
+            owners.append({"manager": field_manager})
+        changed = copy.deepcopy(self.route)
+        if self.writes:
+            self.writes -= 1
+            owners.insert(0, {"manager": f"proxy-{self.writes}"})
+        return changed
+
+    async def close(self) -> None:
+        pass
+
+
+def over(objects: Objects) -> KubernetesRoutes:
+    routes = object.__new__(KubernetesRoutes)
+    routes._namespace, routes._objects = "here", objects
+    return routes
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3])
+async def test_fields_are_given_up_also_while_a_proxy_writes_its_status(writes):
+    objects = Objects(writes)
+    await over(objects).set_weight(ROUTES, 500)
+    assert weights_of(objects.route, ROUTES, "front") == {500}
+    assert all(entry["manager"] != MANAGER for entry in objects.route["metadata"]["managedFields"])

@@ -27,6 +27,9 @@ PLURALS = {"http": "httproutes", "grpc": "grpcroutes"}
 WHOLE = 10_000
 _CALL_S = 10.0
 _PATCH = "application/json-patch+json"
+_TRIES, _REFUSED = 5, 422
+"""How often fields are given up where somebody else changes the route too, and what the API server says of that."""
+
 _AWAY = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -54,7 +57,9 @@ class KubernetesRoutes:
         weights: set[int | None] = set()
         if isinstance(routes, Settings):
             for kind, name in named(routes).items():
-                weights |= weights_of(await self._route(kind, name), routes, name)
+                route = await self._route(kind, name)
+                weights |= weights_of(route, routes, name)
+                await self._disown(kind, name, route)
         with _told(f"Service {routes.canary} and its pods cannot be read"):
             async with asyncio.timeout(_CALL_S):
                 service = await self._core.read_namespaced_service(routes.canary, self._namespace)
@@ -71,13 +76,27 @@ class KubernetesRoutes:
             with _told(f"{kind} route {name} cannot be changed"):
                 async with asyncio.timeout(_CALL_S):
                     changed = await self._patch(kind, name, patch)
-                    # Rules are one field for ownership: whoever renders the route would have a conflict with us.
-                    if disown := disowning(changed):
-                        await self._patch(kind, name, disown)
+            await self._disown(kind, name, changed)
 
     async def close(self) -> None:
         """See `Routes`."""
         await self._api.close()
+
+    async def _disown(self, kind: str, name: str, route: Mapping[str, Any]) -> None:
+        """Give up the fields that our patches made ours: rules are one field for ownership, and whoever renders the
+        route would have a conflict with us. The next look tries again."""
+        for _ in range(_TRIES):
+            if not (patch := disowning(route)):
+                return
+            try:
+                with _told(f"fields of {kind} route {name} cannot be given up"):
+                    async with asyncio.timeout(_CALL_S):
+                        route = await self._patch(kind, name, patch)
+            except NotReady as error:
+                # Proxies write their status when weights change: entries may be at other places by now.
+                if not isinstance(error.__cause__, ApiException) or error.__cause__.status != _REFUSED:
+                    raise
+                route = await self._route(kind, name)
 
     async def _route(self, kind: str, name: str) -> Mapping[str, Any]:
         with _told(f"{kind} route {name} cannot be read"):
