@@ -11,8 +11,8 @@ import psycopg
 from headrace_kit.errors import NotReady
 from headrace_kit.stores.postgres import Postgres
 from headrace_tracing.adapters.analysis import sessions, sums
+from headrace_tracing.adapters.conditions import conditions, where
 from headrace_tracing.adapters.erasing import erase_said, erase_some
-from headrace_tracing.adapters.listing import newest
 from headrace_tracing.adapters.rows import (
     FEEDBACK,
     SPAN,
@@ -32,6 +32,7 @@ from headrace_tracing.ports import Position, Settled, StoreRefused
 
 DAY_S = 86_400
 _TRIES = 6
+_NEWEST_FIRST = "ORDER BY t.start_ns DESC, t.trace_id DESC, t.tenant DESC"
 _PARTS = ("day_spans", "day_contents", "day_sealed", "day_texts")
 _CHUNK = 2000
 _SPANS = f"""
@@ -121,7 +122,16 @@ class PostgresTraceStore:
 
     async def traces(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Summary]:
         """See `TraceStore`."""
-        return await newest(self._postgres, wanted, limit, after)
+        found, values = conditions(wanted)
+        if after is not None:
+            found.append("(t.start_ns, t.trace_id, t.tenant) < (%s, %s, %s)")
+            values += [after.start_ns, bytes.fromhex(after.trace_id), after.tenant]
+        rows = await self._postgres.fetch(
+            f"SELECT {SUMMARY} FROM tracing.traces t {where(found)} {_NEWEST_FIRST} LIMIT %s",  # noqa: S608
+            *values,
+            limit,
+        )
+        return [summary_of(row) for row in rows]
 
     async def sessions(self, wanted: TraceFilter, limit: int, after: Position | None = None) -> list[Session]:
         """See `TraceStore`."""
