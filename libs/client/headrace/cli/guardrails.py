@@ -228,8 +228,8 @@ def fetch(
 ) -> None:
     """Print what was withheld from your own request, once a person approved it.
 
-    Ends with 1 while nobody has decided, after a rejection, and once it is over. Example: headrace guardrails reviews
-    fetch 0199...
+    Ends with 1 while nobody has decided, after a rejection, and once it is over.
+    Example: headrace guardrails reviews fetch 0199...
     """
     with connect(ctx) as client:
         found = client.released_review(review, user=user)
