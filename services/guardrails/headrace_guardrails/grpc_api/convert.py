@@ -42,7 +42,7 @@ _STATES = {
 }
 _STATE_NAMES: dict[int, str] = {number: name for name, number in _STATES.items()}
 _NAME_CHARS = 200
-_MOST_POLICIES = 32
+_MOST_POLICIES = 1000
 
 
 def direction_of(number: int) -> str:
