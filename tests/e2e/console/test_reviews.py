@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import expect
 
@@ -51,3 +53,20 @@ async def test_a_reviewer_claims_a_text_and_decides(world, page, verdict):
     assert status == (200 if verdict == "approve" else 400)
     await page.goto(f"{world.url}/console/reviews?state={'approved' if verdict == 'approve' else 'rejected'}")
     await expect(page.locator(f"a[href$='reviews/{item['id']}']")).to_be_visible()
+
+
+async def test_the_playground_fetches_what_was_withheld_once_it_is_approved(world, page):
+    await login(world, page, world.env["HEADRACE_API_KEY"], "playground?model=reviewed")
+    await page.get_by_label("Question").fill(json.dumps({"tokens": ["It is ", "project-osprey", "."]}))
+    await page.get_by_label("Question").press("Enter")
+    fetch = page.get_by_role("button", name="Fetch what was withheld")
+    await fetch.click()
+    await expect(page.get_by_role("region", name="Conversation")).to_contain_text("nobody has decided yet")
+    await accessible(page)
+    async with world.http(await world.key("dev", "review")) as client:
+        waiting = (await client.get("/v1/guardrails/reviews")).json()["data"]
+        (item,) = [one for one in waiting if one["state"] == "open" and one["direction"] == "output"]
+        approved = await client.post(f"/v1/guardrails/reviews/{item['id']}/approve", json={})
+        assert approved.status_code == 200
+    await fetch.click()
+    await expect(page.get_by_label("What was withheld")).to_contain_text("project-osprey")

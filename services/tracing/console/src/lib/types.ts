@@ -339,7 +339,7 @@ export interface Outcome {
   arm: string;
   stages: { stage?: number; deployment: string; verdict: string; confidence?: number | null; signal?: string }[];
   citations: { document_id: string; quote?: string; number?: number }[];
-  guardrails: { direction?: string; check: string; kind: string; action: string }[];
+  guardrails: { direction?: string; check: string; kind: string; action: string; review_id?: string }[];
   cost_usd: string;
   cache: string;
 }
