@@ -41,6 +41,7 @@ class Desired:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.by_model: Mapping[str, Wanted] = {model: Wanted(model, spec) for model, spec in config.rollouts.items()}
+        self._arms: dict[str, str] = {}
 
     def problem(self, wanted: Wanted) -> str:
         """Why the candidate cannot be served under this config; empty when it can."""
@@ -60,6 +61,11 @@ class Desired:
     def arms(self, wanted: Wanted) -> str:
         """A digest of what a rollout that has no `problem` compares: the model as it is and as each arm makes it, and
         the deployments that they ask; of a service, the release that runs."""
+        if wanted.id not in self._arms:
+            self._arms[wanted.id] = self._digest(wanted)
+        return self._arms[wanted.id]
+
+    def _digest(self, wanted: Wanted) -> str:
         compared: list[Any] = [self._release(wanted)]
         if service_of(wanted.model) is None:
             models = [self._config.models[wanted.model]]
