@@ -72,7 +72,7 @@ class BaseDeployment(Section):
 
     price: Price = Field(default_factory=Price, description="What its tokens cost.")
     max_in_flight: int = Field(
-        64, ge=1, le=10_000, description="Requests in the engine and its queue; more are refused."
+        256, ge=1, le=10_000, description="Requests in the engine and its queue; more are refused."
     )
     residency: Name | None = Field(
         None,
