@@ -15,8 +15,9 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as rpc
 
 from headrace_inference.adapters.triton import client as client_module
-from headrace_inference.adapters.triton.client import TritonClient
+from headrace_inference.adapters.triton.client import ModelError, TritonClient
 from headrace_inference.adapters.triton.engine import TritonEngine
+from headrace_inference.adapters.triton.wire import stream_request
 from headrace_inference.ports import Chunk, Generation, Sampling, Usage
 from headrace_kit.errors import BadInput, Busy, HeadraceError, NotReady, Upstream
 
@@ -274,7 +275,10 @@ async def test_a_model_that_the_repository_does_not_have_yet_may_come_and_one_th
     await client.close()
 
 
-async def test_a_server_on_its_way_out_is_asked_again_elsewhere_and_nothing_is_loaded_afresh(triton, engine):
+async def test_a_server_on_its_way_out_is_asked_again_elsewhere_and_nothing_is_loaded_afresh(
+    triton, engine, monkeypatch
+):
+    monkeypatch.setattr(client_module, "_ELSEWHERE_S", (0.01, 0.01, 0.01))
     triton.script = [{"index": 0, "text": "a"}, END, "end"]
     triton.gone = 2
     assert "".join(chunk.text for chunk in await collect(engine) if isinstance(chunk, Chunk)) == "a"
@@ -288,6 +292,25 @@ async def test_a_server_on_its_way_out_is_asked_again_elsewhere_and_nothing_is_l
     with pytest.raises(NotReady):
         await engine.embed(["x"], truncate=False)
     assert triton.controls == []
+
+
+async def test_a_model_of_others_on_a_server_on_its_way_out_is_asked_again_elsewhere(triton, monkeypatch):
+    monkeypatch.setattr(client_module, "_ELSEWHERE_S", (0.01, 0.01, 0.01))
+    client = TritonClient(f"127.0.0.1:{triton.port}")
+
+    async def ask() -> int:
+        request = stream_request("m", b'{"n": 1}', "one")
+        groups = client.responses(request, stream_request("m", b"{}", "stop"), silence_s=5, gather_s=0)
+        async with aclosing(groups):
+            return len([response async for group in groups for response in group])
+
+    triton.script, triton.gone = [{"index": 0, "text": "a"}, "end"], 3
+    assert await ask() == 2
+    triton.gone = 100
+    with pytest.raises(ModelError, match="unknown model"):
+        await ask()
+    assert len(triton.asked) == 4 + 4
+    await client.close()
 
 
 async def test_a_ready_model_whose_process_died_is_loaded_afresh_once(triton, engine):

@@ -30,8 +30,9 @@ _HEAL_EVERY_S = 20.0
 _NOT_HERE = "Request for unknown model"
 """How Triton refuses what it has not loaded, or not any more: a pod on its way out unloads before it ends."""
 _NOT_IN_REPOSITORY = "Triton's model repository does not have it"
-_ELSEWHERE_S = (0.05, 0.1, 0.2)
-"""Waits before another of the pods behind the address is asked."""
+_ELSEWHERE_S = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8, 0.8)
+"""Waits before another of the pods behind the address is asked: one of two is on its way out for as long as it drains,
+and among many requests that take turns each try may meet it again."""
 _WIND_DOWN_S = 5.0
 _GATHER = 8
 _BEST = ("unloaded", "failed", "loading", "ready")
@@ -139,6 +140,7 @@ class TritonClient:
         stream = ModelStream(self._stub().ModelStreamInfer(), request, cancel, _WIND_DOWN_S)
         begun = final = False
         failure = ""
+        waits = iter(_ELSEWHERE_S)
         try:
             while not final:
                 gathered: list[pb.ModelInferResponse] = []
@@ -160,6 +162,12 @@ class TritonClient:
                     begun = True
                 if gathered:
                     yield gathered
+                if failure and not begun and _not_here(failure) and (wait := next(waits, None)) is not None:
+                    failure = ""
+                    self._in_background(stream.leave())
+                    await asyncio.sleep(wait)
+                    stream = ModelStream(self._stub().ModelStreamInfer(), request, cancel, _WIND_DOWN_S)
+                    continue
                 if failure:
                     raise ModelError(failure)
                 if not gathered:
