@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from rapidfuzz import process
+from difflib import get_close_matches
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the end of an error message, else the valid names, else nothing."""
     choices = sorted(valid)
-    best = process.extractOne(name, choices, score_cutoff=60)
-    if best:
-        return f"; did you mean {best[0]!r}?"
+    if close := get_close_matches(name, choices):
+        best = max(close, key=lambda one: one[:1] == name[:1])  # first letters are seldom mistyped
+        return f"; did you mean {best!r}?"
     return f"; valid: {', '.join(choices[:12])}" if choices else ""
