@@ -85,10 +85,9 @@ class Source:
         used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
         archives.ensure_python(used)
         build_all(self.places, used, *absent, tag=tag)
-        for name in absent:
-            reference = f"{REGISTRY}/{name}:{tag}"
-            self.load(reference)
-            self.loaded.add(reference)
+        references = [f"{REGISTRY}/{name}:{tag}" for name in absent]
+        self.load(*references)
+        self.loaded.update(references)
 
     def images_of(self, tree: Path, tag: str, *names: str) -> None:
         """Have images of another checkout of headrace, built by its own recipes, then brought in."""
@@ -207,8 +206,9 @@ class Packages(Source):
 
     def load(self, *references: str) -> None:
         used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
-        for reference in references:
-            archives.load(self.places, archives.save(self.places, used, reference))
+        bring = lambda reference: archives.load(self.places, archives.save(self.places, used, reference))  # noqa: E731
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(bring, references))
 
     def addon(self, name: str) -> bool:
         from infra.cluster import addons
