@@ -192,6 +192,18 @@ def test_a_model_server_is_told_what_it_runs(render):
     assert spec["nodeSelector"] == {"gpu": "h100"}
 
 
+def test_only_model_servers_that_stay_are_found_and_one_that_is_busy_stays(render):
+    made = render({})
+    service = made.one("Service", "headrace-triton-default")["spec"]
+    assert service["clusterIP"] == "None" and not service.get("publishNotReadyAddresses")
+    triton = made.pods()["Deployment/headrace-triton-default"]["spec"]["containers"][0]
+    readiness, liveness = triton["readinessProbe"], triton["livenessProbe"]
+    assert readiness["httpGet"]["path"] == "/v2/health/live", "a model that loads takes no server out of its name"
+    patience = [probe["periodSeconds"] * probe["failureThreshold"] for probe in (readiness, liveness)]
+    assert patience[0] >= patience[1]
+    assert triton["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "15"]
+
+
 def test_a_model_server_can_be_off(render):
     made = render({"tritons": {"default": {"enabled": False}}})
     assert "headrace-triton-default" not in made.names("Deployment")
