@@ -95,6 +95,31 @@ async def test_records_that_are_no_use_to_the_receiver_are_counted_and_not_sent_
     assert len(receiver.batches) == 1 and dropped(rig) == 1
 
 
+async def test_it_ends_also_when_a_call_swallows_that_it_was_cancelled(rig, monkeypatch):
+    monkeypatch.setattr("headrace_gateway.observing.export._EVERY_S", 0)
+    called = asyncio.Event()
+
+    class Deaf(FakeReceiver):
+        async def take(self, records):
+            if called.is_set():
+                return await super().take(records)
+            called.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise Upstream("it went away in the same moment") from None
+
+    receiver = Deaf()
+    exporter = Exporter(receiver, rig.metrics)
+    exporter.start()
+    ctx = rig.context()
+    exporter.record(ctx, 200, "")
+    await called.wait()
+    async with asyncio.timeout(30):
+        await exporter.stop()
+    assert handed_over(receiver) == [ctx.trace_id]
+
+
 async def test_what_is_not_sampled_or_nobodys_is_not_sent(rig):
     receiver = FakeReceiver()
     exporter = Exporter(receiver, rig.metrics)

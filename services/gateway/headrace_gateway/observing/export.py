@@ -72,9 +72,9 @@ class Exporter:
 
     async def stop(self) -> None:
         """Send what is left if that is quick, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # a call that ends in this moment may swallow it
+            await asyncio.wait({self._task}, timeout=1)
         with contextlib.suppress(HeadraceError, TimeoutError):
             await asyncio.wait_for(self.flush(), 2)
 
