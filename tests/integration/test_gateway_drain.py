@@ -93,6 +93,8 @@ class Gateway:
             await self.models()
         except httpx.ConnectError:
             return True
+        except (httpx.ReadError, httpx.RemoteProtocolError):
+            return False  # the kernel had let it in when the port closed
         return False
 
     async def begin_http(self) -> asyncio.Task[list[str]]:
