@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from headrace_kit.ending import end
 from headrace_kit.errors import NotReady
 
 _log = logging.getLogger(__name__)
@@ -31,10 +31,7 @@ class Rounds:
 
     async def stop(self) -> None:
         """End; a round that is under way is cut off."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     async def _forever(self) -> None:
         while True:

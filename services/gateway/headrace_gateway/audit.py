@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from headrace_gateway.context import RequestContext
+from headrace_kit.ending import end
 from headrace_kit.errors import BadInput, NotReady
 
 _log = logging.getLogger(__name__)
@@ -93,9 +94,7 @@ class Auditor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._waiting.join()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from headrace_gateway.context import RequestContext, apart
 from headrace_gateway.ports import Services
 from headrace_kit.config.deployments import OpenAiDeployment
 from headrace_kit.config.nearest import nearest
+from headrace_kit.ending import end
 from headrace_kit.errors import BadInput, HeadraceError, NotFound
 from headrace_protos.gateway.v1 import messages_pb2 as pb
 from headrace_protos.inference.v1 import messages_pb2 as inference
@@ -124,9 +125,7 @@ class DeploymentAdmin:
 
     async def stop(self) -> None:
         """Wait for no more answers; inference goes on with what it was asked for."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await end(*self._running)
 
     async def _call(self, ctx: RequestContext, action: Action, name: str) -> pb.Deployment:
         method, request = _CALLS[action]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import cast
 
 import uuid_utils
@@ -24,6 +23,7 @@ from headrace_guardrails.grpc_api.servicer import GuardrailsServicer
 from headrace_guardrails.metrics import Metrics
 from headrace_kit.config.services import Guardrails as GuardrailsSettings
 from headrace_kit.config.snapshot import Snapshot
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_kit.stores.postgres import Postgres
@@ -92,10 +92,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
         await makers.start()
 
     async def stop() -> None:
-        for task in sweeping:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*sweeping)
         await auditor.stop()
         await makers.stop()
         if valkey is not None:

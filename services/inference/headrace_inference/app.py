@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from headrace_inference.media.inline import Media
 from headrace_inference.metrics import Metrics
 from headrace_kit.config.services import Inference as InferenceSettings
 from headrace_kit.config.snapshot import Snapshot
+from headrace_kit.ending import end
 from headrace_kit.hosting import ServiceApp, ServiceRuntime, Servicing
 from headrace_protos.inference.v1 import service_pb2_grpc
 
@@ -94,10 +94,7 @@ class _Watch:
 
     async def stop(self) -> None:
         """End the background task."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def problems(self) -> list[str]:
         """A line for each deployment that does not serve, when none does: one bad model takes nothing else down."""

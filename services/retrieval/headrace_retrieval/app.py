@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 from headrace_kit.config import Snapshot
 from headrace_kit.config.collections import Chunking
 from headrace_kit.config.deployments import outside, tasks
 from headrace_kit.config.services import Retrieval
+from headrace_kit.ending import end
 from headrace_kit.errors import BadInput, HeadraceError
 from headrace_kit.hosting import ServiceApp, ServiceRuntime
 from headrace_kit.stores.postgres import Postgres
@@ -154,11 +154,7 @@ def assemble(runtime: ServiceRuntime, models: Models, lease_s: float = LEASE_S) 
         )
 
     async def stop() -> None:
-        for task in background:
-            task.cancel()
-        for task in background:
-            with contextlib.suppress(asyncio.CancelledError, HeadraceError):
-                await task
+        await end(*background)
         await postgres.close()
 
     def problems() -> list[str]:

@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from headrace_kit.config import ConfigStore, Environment
+from headrace_kit.ending import end
 from headrace_kit.hosting.http import HttpServer, OpsApp
 from headrace_kit.hosting.node import node_servicing
 from headrace_kit.hosting.service import ServiceApp, ServiceRuntime, Servicing, build_service
@@ -66,9 +67,7 @@ async def _serve(service: str, env: Environment) -> None:
         await stopped.wait()
         _log.info("draining")
     finally:
-        follow.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await follow
+        await end(follow)
         await host.stop()
         await runtime.close()
 

@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from headrace_kit.config import ConfigStore, Environment
+from headrace_kit.ending import end
 from headrace_kit.hosting.http import HttpServer, OpsApp
 from headrace_kit.hosting.node import node_servicing
 from headrace_kit.hosting.ray_calls import mark_direct_calls, serve_methods
@@ -139,10 +140,7 @@ class _Host:
             return
         self._closed = True
         _log.info("stopping")
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._app.drain(), 1)
         if self._ops is not None:

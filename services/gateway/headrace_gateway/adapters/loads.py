@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from headrace_gateway.routing.load import LoadBook
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc import Identity, Outbound, Peer
 from headrace_protos.inference.v1 import service_pb2_grpc
@@ -35,9 +36,7 @@ class LoadPoll:
 
     async def stop(self) -> None:
         """Ask no longer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def once(self) -> None:
         """Ask once, where the answer is wanted."""

@@ -17,6 +17,7 @@ from headrace_gateway.adapters.postgres_audit import note
 from headrace_gateway.admin import shown
 from headrace_gateway.admission.keys import ApiKey, KeyLimits, KeyRing, digest_of, new_secret
 from headrace_gateway.audit import Entry
+from headrace_kit.ending import end
 from headrace_kit.errors import Conflict, HeadraceError, NotFound, NotReady
 from headrace_kit.stores.postgres import Connection, Postgres
 
@@ -50,9 +51,7 @@ class PostgresKeys:
 
     async def stop(self) -> None:
         """Follow no longer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def create(
         self,

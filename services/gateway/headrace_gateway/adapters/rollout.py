@@ -7,6 +7,7 @@ import logging
 from contextlib import aclosing
 
 from headrace_gateway.arms.leases import Leases
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc import Identity, Outbound, Peer
 from headrace_protos.rollout.v1 import messages_pb2, service_pb2_grpc
@@ -37,9 +38,7 @@ class GrantWatch:
 
     async def stop(self) -> None:
         """Watch no longer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         away = False

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from headrace_gateway.admission.rates import RateBook, Rates
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 
 _log = logging.getLogger(__name__)
@@ -57,9 +58,7 @@ class Sharer:
 
     async def stop(self) -> None:
         """End; the others have this replica's part a moment later."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def step(self) -> None:
         """Tell the demand since the last time, and take the shares. Raises NotReady."""

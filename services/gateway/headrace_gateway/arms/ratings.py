@@ -22,6 +22,7 @@ from headrace_gateway.arms.split import ARMS, Arm
 from headrace_gateway.context import RequestContext, apart
 from headrace_gateway.ledger.about import stamp
 from headrace_gateway.ports import Journal, Services
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotFound
 from headrace_kit.telemetry import genai
 from headrace_protos.common.v1.event_pb2 import RequestEvent
@@ -114,9 +115,7 @@ class Ratings:
 
     async def stop(self) -> None:
         """Wait for no more traces."""
-        for task in self._waiting:
-            task.cancel()
-        await asyncio.gather(*self._waiting, return_exceptions=True)
+        await end(*self._waiting)
 
     async def _tell_later(self, ctx: RequestContext, trace_id: str, score: float) -> None:
         why = ""

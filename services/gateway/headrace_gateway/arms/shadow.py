@@ -17,6 +17,7 @@ from headrace_gateway.calls import GenerateCall
 from headrace_gateway.cascade.learned import prompt_of
 from headrace_gateway.context import Arrival, RequestContext, error_code, open_request
 from headrace_gateway.ports import Journal
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, row
 
 _log = logging.getLogger(__name__)
@@ -129,10 +130,7 @@ class Shadows:
 
     async def stop(self) -> None:
         """End what runs."""
-        tasks = [task for running in self._running.values() for task in running]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*(task for running in self._running.values() for task in running))
 
     async def idle(self) -> None:
         """Wait until nothing runs."""

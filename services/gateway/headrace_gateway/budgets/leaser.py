@@ -13,6 +13,7 @@ from headrace_gateway.budgets.gone import Gone
 from headrace_gateway.budgets.period import DAY_NS, before
 from headrace_gateway.budgets.ports import Ask, Grant, LeaseStore, SpendRecord, Unknown
 from headrace_gateway.budgets.slices import LAPSE_S, Slice
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotReady
 
 _log = logging.getLogger(__name__)
@@ -66,9 +67,7 @@ class Leaser:
 
     async def stop(self) -> None:
         """Give back what is not spent, if that is quick, and end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         with contextlib.suppress(TimeoutError, HeadraceError):
             async with asyncio.timeout(2):
                 for slice_ in self._book.all():

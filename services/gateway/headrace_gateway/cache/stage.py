@@ -23,6 +23,7 @@ from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.ports import Journal, envelope
 from headrace_gateway.routing.plan import ModelPlan
 from headrace_kit.config.caching import SemanticCache
+from headrace_kit.ending import end
 from headrace_kit.errors import DeadlineExceeded, HeadraceError, NotReady
 from headrace_kit.telemetry.requests import Hop
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
@@ -100,9 +101,7 @@ class AnswerCache:
 
     async def stop(self) -> None:
         """Give up what is still to be written."""
-        for task in self._writes:
-            task.cancel()
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await end(*self._writes)
 
     async def _find(
         self, ctx: RequestContext, plan: CachePlan, place: Place, collections: tuple[str, ...]

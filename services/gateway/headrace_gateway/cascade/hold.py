@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from headrace_gateway.cascade.signals import Confidence
 from headrace_kit.config.cascades import Early
+from headrace_kit.ending import end
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
 
 
@@ -81,10 +82,8 @@ class Hold:
 
     async def aclose(self) -> None:
         """Stop the engine if it is still at work."""
-        if self._coming is not None:
-            self._coming.cancel()
-            await asyncio.gather(self._coming, return_exceptions=True)
-            self._coming = None
+        await end(self._coming)
+        self._coming = None
         await self._answer.aclose()
 
     async def _next(self) -> GenerateChunk | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from headrace_gateway.context import RequestContext
 from headrace_gateway.outcome import LowConfidenceOutcome
 from headrace_kit.config.cascades import Webhook
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_kit.webhooks import Refused, signature
 
@@ -63,9 +64,7 @@ class Webhooks:
 
     async def stop(self) -> None:
         """Give up what waits, which counts as dropped."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await end(*self._workers)
         while not self._queue.empty():
             self._queue.get_nowait()
             self._count("dropped")

@@ -13,6 +13,7 @@ from headrace_detectors import Action, Finding
 from headrace_gateway.context import RequestContext
 from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_gateway.guarding.remote import Guardrails, nowhere
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_protos.guardrails.v1 import messages_pb2 as pb
 
@@ -80,10 +81,7 @@ class Decisions:
 
     async def stop(self) -> None:
         """Send what waits, once, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         with suppress(HeadraceError):
             while self._waiting:
                 await self._send()

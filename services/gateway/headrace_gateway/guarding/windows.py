@@ -16,6 +16,7 @@ from headrace_detectors import Action
 from headrace_gateway.guarding.input import Guard
 from headrace_gateway.guarding.policy import GuardPolicy
 from headrace_gateway.guarding.remote import Verdict
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 
 _BREAK = re.compile(r"(?<=[.!?\n])\s+|\n+")
@@ -110,7 +111,5 @@ class _Line:
         return done
 
     async def aclose(self) -> None:
-        for task in self._trailing:
-            task.cancel()
-        await asyncio.gather(*self._trailing, return_exceptions=True)
+        await end(*self._trailing)
         self._trailing.clear()

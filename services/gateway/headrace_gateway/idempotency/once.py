@@ -22,6 +22,7 @@ from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.idempotency.ports import Claims
 from headrace_gateway.idempotency.recording import Kept, Recording, decode
 from headrace_kit.config.services import Idempotency
+from headrace_kit.ending import end
 from headrace_kit.errors import BadInput, Conflict, HeadraceError, NotReady
 from headrace_kit.rpc.call import Identity
 
@@ -119,9 +120,7 @@ class Once:
 
     async def stop(self) -> None:
         """Stop what is still at work."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def _run(
         self, ask: Ask, recording: Recording, make: Make, done: Callable[[BaseException | None], None]

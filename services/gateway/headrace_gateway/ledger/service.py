@@ -15,6 +15,7 @@ from headrace_gateway.ledger.writer import Deliveries, LedgerStore, LedgerWriter
 from headrace_gateway.ports import attempt_name
 from headrace_gateway.running import Running
 from headrace_kit.config.deployments import Price
+from headrace_kit.ending import end
 from headrace_kit.errors import NotReady
 from headrace_protos.common.v1.chat_pb2 import Usage
 from headrace_protos.common.v1.event_pb2 import RequestEvent
@@ -117,9 +118,7 @@ class Ledger:
 
     async def stop(self) -> None:
         """Write and ship what is there; the next process takes over the rest."""
-        if self._closing is not None:
-            self._closing.cancel()
-            await asyncio.gather(self._closing, return_exceptions=True)
+        await end(self._closing)
         await self.log.stop()
         if self._shipper is not None:
             await self._shipper.stop()

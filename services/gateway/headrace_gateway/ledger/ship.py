@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace_kit.ending import end
 from headrace_kit.errors import NotReady
 
 _log = logging.getLogger(__name__)
@@ -93,9 +94,7 @@ class Shipper:
         """Ship what is there if that is quick, and end."""
         with contextlib.suppress(NotReady, TimeoutError):
             await asyncio.wait_for(self.ship(), 2)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     def adopt(self, source: Source) -> None:
         """Ship one more log of an earlier process."""

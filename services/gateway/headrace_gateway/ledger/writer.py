@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from headrace_gateway.ledger.frames import unpack
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotReady
 from headrace_protos.common.v1.event_pb2 import RequestEvent
 
@@ -70,9 +71,7 @@ class LedgerWriter:
 
     async def stop(self) -> None:
         """End; what was not acknowledged is delivered again, to whichever writer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def step(self) -> int:
         """Move one batch; returns how many deliveries it was. Raises NotReady while the stream or the store is away."""

@@ -13,6 +13,7 @@ from headrace_gateway.context import RequestContext
 from headrace_gateway.observing.metrics import Metrics
 from headrace_gateway.observing.records import HERE, Ended, record_of
 from headrace_gateway.running import Running
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_kit.telemetry.requests import packed
 
@@ -72,9 +73,7 @@ class Exporter:
 
     async def stop(self) -> None:
         """Send what is left if that is quick, and end."""
-        while self._task is not None and not self._task.done():
-            self._task.cancel()  # a call that ends in this moment may swallow it
-            await asyncio.wait({self._task}, timeout=1)
+        await end(self._task)
         with contextlib.suppress(HeadraceError, TimeoutError):
             await asyncio.wait_for(self.flush(), 2)
 

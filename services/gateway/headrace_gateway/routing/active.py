@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from headrace_gateway.routing.table import Table, compile_table
 from headrace_kit.config import ConfigStore, Snapshot
+from headrace_kit.ending import end
 
 _log = logging.getLogger(__name__)
 _FIRST_S, _MOST_S, _SAY_S = 0.1, 1.0, 10.0
@@ -61,9 +62,7 @@ class ActiveTable:
 
     async def stop(self) -> None:
         """Follow no longer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _take(self, snapshot: Snapshot) -> None:
         self._newest = snapshot

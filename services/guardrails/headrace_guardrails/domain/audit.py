@@ -21,6 +21,7 @@ from headrace_detectors import Action
 from headrace_guardrails.domain.guard import Judged
 from headrace_guardrails.domain.reviews import Review
 from headrace_guardrails.ports import Failure, Found, Subject
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotReady
 
 FIRST = bytes(32)
@@ -168,10 +169,7 @@ class AuditWriter:
 
     async def stop(self) -> None:
         """Write what waits, once, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         with suppress(HeadraceError):
             while self._waiting:
                 await self._write()

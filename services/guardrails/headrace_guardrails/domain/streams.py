@@ -10,6 +10,7 @@ from headrace_detectors import Action, Checker, Finding, Session, Verdict
 from headrace_guardrails.domain.guard import Guard, Judged
 from headrace_guardrails.domain.tiers import Looked, look
 from headrace_guardrails.ports import Failure, Found, Policy, Subject
+from headrace_kit.ending import end
 
 _BREAK = re.compile(r"(?<=[.!?\n])\s+|\n+")
 _NOTHING = Checker(())
@@ -123,9 +124,7 @@ class GuardedStream:
 
     async def aclose(self) -> None:
         """Stop whatever is still looking."""
-        for task in self._trailing:
-            task.cancel()
-        await asyncio.gather(*self._trailing, return_exceptions=True)
+        await end(*self._trailing)
         self._trailing.clear()
 
     def _tier_1(self) -> tuple[Found, ...]:

@@ -23,6 +23,7 @@ from headrace_inference.ports import Artefacts, Preparation
 from headrace_kit.config.deployments import BaseDeployment, outside
 from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.config.used import used_deployments
+from headrace_kit.ending import end
 from headrace_kit.errors import BadInput, HeadraceError, NotReady
 
 _log = logging.getLogger(__name__)
@@ -84,9 +85,7 @@ class Lifecycle:
 
     async def stop(self) -> None:
         """End what runs in the background, and free what is in this process; Triton's models stay loaded."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         for deployment in self._deployments:
             if not deployment.engine.takes_over:
                 with contextlib.suppress(HeadraceError):

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotReady
 from headrace_retrieval.domain.model import Collection
 from headrace_retrieval.domain.sources import SourceError, SyncTask, Wanted
@@ -77,9 +78,7 @@ class Syncer:
             _log.error("a source could not be synchronised", exc_info=error)
             await self._store.finish(task, "it failed because of an error on our side")
         finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            await end(renewing)
         return True
 
     async def _renew(self, task: SyncTask) -> None:

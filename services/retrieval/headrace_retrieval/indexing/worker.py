@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_kit.ending import end
 from headrace_kit.errors import (
     BadInput,
     Busy,
@@ -267,9 +268,7 @@ class Worker:
         try:
             yield
         finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            await end(renewing)
 
     async def _keep_house(self) -> None:
         if await self._queue.promote():

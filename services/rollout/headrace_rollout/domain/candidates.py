@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotReady
 from headrace_rollout.domain.desired import Desired
 from headrace_rollout.domain.records import Record, State
@@ -102,9 +103,7 @@ class Candidates:
 
     async def stop(self) -> None:
         """Ask for nothing any more; inference goes on with what it was asked for."""
-        for task in list(self._tasks.values()):
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await end(*self._tasks.values())
 
     def _begin(self, name: tuple[str, str], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from headrace_kit.ending import end
 from headrace_kit.errors import NotReady
 from headrace_rollout.domain.candidates import Candidates, Readiness, at_once
 from headrace_rollout.domain.desired import Desired
@@ -72,10 +73,7 @@ class Controller:
 
     async def stop(self) -> None:
         """Stop; a look that is not finished is rolled back."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def wake(self) -> None:
         """Look again at once. Call it on the event loop."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from headrace_evals.ports import Away
 from headrace_evals.suite import SuiteInvalid
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, NotReady
 from headrace_rollout.domain.records import Record
 from headrace_rollout.ports import EvaluationStore
@@ -73,9 +74,7 @@ class Leased(ABC):
     async def stop(self) -> None:
         """Do nothing any more; what is done is kept."""
         tasks, self._tasks = list(self._tasks.values()), {}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
     async def _until_done(self, place: Place, record: Record, name: str) -> None:
         while True:
@@ -123,5 +122,4 @@ class Leased(ABC):
                 raise Lost from None
             raise
         finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+            await end(renewal)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from headrace_kit.config.services import Pods, Routes
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError
 from headrace_rollout.domain.candidates import Readiness
 from headrace_rollout.domain.records import Record, State
@@ -88,10 +89,7 @@ class Routing:
 
     async def stop(self) -> None:
         """Look no more; weights stay as they are."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         await self._api.close()
 
     def follow(self, standing: Iterable[Record]) -> None:

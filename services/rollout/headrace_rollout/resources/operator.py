@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from headrace_kit.ending import end
 from headrace_kit.errors import NotReady
 from headrace_rollout.ports import ModelRollouts
 from headrace_rollout.resources.reconciler import Reconciler
@@ -34,10 +35,7 @@ class Operator:
 
     async def stop(self) -> None:
         """Stop; the lease runs out by itself."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         await self._api.close()
 
     async def _forever(self) -> None:

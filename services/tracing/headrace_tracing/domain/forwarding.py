@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from headrace_kit.ending import end
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
 
@@ -76,10 +77,7 @@ class Forwarder:
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(line.idle.wait() for line in self._lines if not line.away))
         for line in self._lines:
-            if line.task is not None:
-                line.task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await line.task
+            await end(line.task)
             self._drop(line, len(line.queue), "stopped")
 
     def offer(self, spans: Sequence[Span]) -> None:

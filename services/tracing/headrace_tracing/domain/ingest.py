@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from headrace_kit.ending import end
 from headrace_kit.errors import NotReady
 from headrace_tracing.domain.spans import Span
 from headrace_tracing.metrics import Metrics
@@ -116,10 +117,7 @@ class Ingest:
 
     async def stop(self) -> None:
         """Stop writing; what is on disk stays there for the next process."""
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
         await asyncio.to_thread(self._spool.close)
 
     async def _onto_disk(self, waiting: _Waiting) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable
 from typing import Any
@@ -17,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from headrace_kit.ending import end
 from headrace_kit.errors import HeadraceError, row
 from headrace_kit.rpc.status import to_status, trailers
 from headrace_protos.tracing.v1.records_pb2 import TakeRecordsResponse
@@ -67,10 +67,7 @@ class OtlpServer:
 
     async def stop(self, grace_s: float = 2) -> None:
         """Stop to listen; open exports get `grace_s` to end."""
-        if self._retry is not None:
-            self._retry.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._retry
+        await end(self._retry)
         if self._server is not None:
             await self._server.stop(grace_s)
 
