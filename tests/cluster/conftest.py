@@ -40,6 +40,11 @@ PARTS = (
 )
 """Files of this folder, `test_<part>.py`, in the order in which they run."""
 
+ADDONS = {"canary": ("gateway",), "autoscaling": ("metrics", "keda"), "ray": ("kuberay",)}
+"""What of `infra.cluster.addons` a part needs."""
+AHEAD_FROM = "documents"
+"""From this part on tests mostly wait, and what later parts need is brought into the cluster beside them."""
+
 ASKED = os.environ.get("HEADRACE_CLUSTER_TESTS") == "1"
 BUDGET_S = float(os.environ.get("HEADRACE_CLUSTER_BUDGET_S", "inf"))
 KEEP = os.environ.get("HEADRACE_CLUSTER_KEEP") == "1"
@@ -53,17 +58,17 @@ collect_ignore_glob = [] if ASKED else ["test_*.py"]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the parts into their order."""
-    items.sort(
-        key=lambda item: (
-            PARTS.index(item.path.stem.removeprefix("test_")) if item.path.parent == Path(__file__).parent else -1
-        )
-    )
+    items.sort(key=lambda item: PARTS.index(_part(item)) if item.path.parent == Path(__file__).parent else -1)
+
+
+def _part(node: pytest.Item | pytest.Module) -> str:
+    return node.path.stem.removeprefix("test_")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what begins too late, with what has to be built for it."""
-    part = item.path.stem.removeprefix("test_")
+    part = _part(item)
     if math.inf != BUDGET_S and time.monotonic() - _BEGUN + to_build_s(choose(Places()), part) > BUDGET_S:
         _left_out.append(f"{part}: {item.name.removeprefix('test_').replace('_', ' ')}")
         pytest.skip("left out: the time is up")
@@ -104,6 +109,19 @@ def process(source: Source) -> Iterator[Release]:
     yield release
     if not KEEP:
         release.remove()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ahead(request: pytest.FixtureRequest) -> None:
+    """Bring in what parts after this one need, unless it would have to be built first: that is left to the part."""
+    part = _part(request.node)
+    if part not in PARTS or PARTS.index(part) < PARTS.index(AHEAD_FROM):
+        return
+    source = request.getfixturevalue("source")
+    later = sorted({_part(item) for item in request.session.items} & ADDONS.keys(), key=PARTS.index)
+    for other in later:
+        if PARTS.index(other) > PARTS.index(part) and not to_build_s(source, other):
+            source.ahead(ADDONS[other], ("ray",) if other == "ray" else ())
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,8 @@ class Release:
         self.installed_s: float | None = None
         self.chart, self.base, self.tag = CHART, VALUES, TAG
         self._key: str | None = None
+        self._current: tuple[str, Mapping[str, Any] | None] | None = None
+        """Tag and extra values of the last `helm` that succeeded."""
 
     # -- life ---------------------------------------------------------------------------------------------------------
     def install(self) -> None:
@@ -89,8 +91,9 @@ class Release:
         if command == "upgrade" and force:
             # parts before may have scaled by kubectl, whose field it is then
             extra.append("--force-conflicts")
+        self._current = None
         try:
-            return self.kube.run(
+            told = self.kube.run(
                 "helm",
                 *(command, NAME, str(self.chart), "--wait", "--timeout", timeout),
                 *("--values", str(self.base / "base.yaml"), "--values", str(self.base / f"{self.runtime}.yaml")),
@@ -101,6 +104,13 @@ class Release:
         except KubeError:
             print(self.kube.told())
             raise
+        self._current = (self.tag, values)
+        return told
+
+    def have(self, values: Mapping[str, Any] | None = None) -> None:
+        """Upgrade to the tests' values with these on top, unless the release is as they make it."""
+        if self._current != (self.tag, values):
+            self.helm("upgrade", values=values)
 
     def remove(self) -> None:
         """Remove the release and the namespace."""

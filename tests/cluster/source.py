@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import pytest
 
@@ -51,6 +52,7 @@ class Source:
 
     places: Places
     loaded: set[str] = field(default_factory=set)
+    _one_at_a_time: Lock = field(default_factory=Lock)
 
     def environment(self) -> Mapping[str, str]:
         """What kubectl and helm need to reach it."""
@@ -68,8 +70,11 @@ class Source:
         raise NotImplementedError
 
     def addon(self, name: str) -> bool:
-        """Install KubeRay or Envoy Gateway; False where this cluster's owner has to."""
+        """Install one of `infra.cluster.addons`; False where this cluster's owner has to."""
         return False
+
+    def ahead(self, addons: Sequence[str], images: Sequence[str] = ()) -> None:
+        """Begin to install add-ons and to bring in images for tests that come later, which then find or await them."""
 
     @contextmanager
     def api_server_away(self, seconds: float) -> Iterator[None]:
@@ -79,15 +84,16 @@ class Source:
 
     def images(self, *names: str, tag: str = TAG) -> None:
         """Have images of headrace by name: built when what they are made from has changed, then brought in."""
-        absent = [name for name in names if f"{REGISTRY}/{name}:{tag}" not in self.loaded]
-        if not absent:
-            return
-        used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
-        archives.ensure_python(used)
-        build_all(self.places, used, *absent, tag=tag)
-        references = [f"{REGISTRY}/{name}:{tag}" for name in absent]
-        self.load(*references)
-        self.loaded.update(references)
+        with self._one_at_a_time:
+            absent = [name for name in names if f"{REGISTRY}/{name}:{tag}" not in self.loaded]
+            if not absent:
+                return
+            used = find(os.environ.get("HEADRACE_IMAGE_ENGINE"))
+            archives.ensure_python(used)
+            build_all(self.places, used, *absent, tag=tag)
+            references = [f"{REGISTRY}/{name}:{tag}" for name in absent]
+            self.load(*references)
+            self.loaded.update(references)
 
     def images_of(self, tree: Path, tag: str, *names: str) -> None:
         """Have images of another checkout of headrace, built by its own recipes, then brought in."""
@@ -174,8 +180,12 @@ def _change(used: Engine, reference: str, changed: str) -> None:
     used.build([*pulls, "--quiet", "--tag", changed, "--file", str(file)], folder)
 
 
+@dataclass
 class Packages(Source):
     """Kubernetes from packages, on this machine."""
+
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _coming: dict[str, Future[None]] = field(default_factory=dict)
 
     def environment(self) -> Mapping[str, str]:
         return self.places.environment()
@@ -190,6 +200,7 @@ class Packages(Source):
         return [f"{', '.join(built)} built in {prepared - begun:.0f} s", *lines] if built else lines
 
     def stop(self) -> None:
+        self._pool.shutdown()
         machine.down(self.places, wipe=True)
 
     @contextmanager
@@ -211,10 +222,21 @@ class Packages(Source):
             list(pool.map(bring, references))
 
     def addon(self, name: str) -> bool:
+        self._begin(name).result()
+        return True
+
+    def ahead(self, addons: Sequence[str], images: Sequence[str] = ()) -> None:
+        for name in addons:
+            self._begin(name)
+        if images:
+            self._pool.submit(self.images, *images)
+
+    def _begin(self, name: str) -> Future[None]:
         from infra.cluster import addons
 
-        addons.install(self.places, name)
-        return True
+        if name not in self._coming:
+            self._coming[name] = self._pool.submit(addons.install, self.places, name)
+        return self._coming[name]
 
 
 class Kind(Source):

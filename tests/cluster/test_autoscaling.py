@@ -20,7 +20,7 @@ RARE = {
     "deployments": ["rare"],
     "startupMinutes": 5,
     "resources": {"requests": {"cpu": "20m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
-    "keda": {"enabled": True, "prometheus": PROMETHEUS, "minReplicas": 0, "maxReplicas": 1, "scaleDownSeconds": 30},
+    "keda": {"enabled": True, "prometheus": PROMETHEUS, "minReplicas": 0, "maxReplicas": 1, "scaleDownSeconds": 10},
 }
 
 
@@ -47,9 +47,8 @@ def scaled(process):
         "inference": {"autoscaling": by_cpu},
         "gateway": {"keda": {**by_work, "scaleDownSeconds": SECONDS}},
     }
-    process.helm("upgrade", values=values)
-    yield process
-    process.helm("upgrade")
+    process.have(values)
+    return process
 
 
 def test_a_server_that_stands_still_is_started_for_who_waits_and_stopped_again(scaled, measured):
@@ -76,7 +75,7 @@ def test_a_server_that_stands_still_is_started_for_who_waits_and_stopped_again(s
 
 
 def test_gateways_come_with_requests_in_work_and_go_after(scaled, measured):
-    script = json.dumps({"tokens": 900, "tokens_per_s": 10})
+    script = json.dumps({"tokens": 600, "tokens_per_s": 10})
     turn = {"role": "user", "content": script}
     body = {"model": "scripted", "messages": [turn], "stream": True, "headrace": {"cache": "bypass"}}
 

@@ -8,6 +8,7 @@ import pytest
 
 from infra.images.plan import SERVICES
 from tests.cluster.release import NAME
+from tests.cluster.test_mistakes import doctor
 
 
 def test_it_installs_and_answers(process, measured):
@@ -32,3 +33,8 @@ def test_every_service_is_ready_and_never_restarted(process, service):
 def test_helm_test_passes(process):
     told = process.kube.helm("test", NAME, "--timeout", "3m", "--logs")
     assert "Succeeded" in told
+
+
+def test_the_doctor_finds_nothing_wrong(process):
+    found = doctor(process, code=0)
+    assert found["release"][0]["state"] == found["apis"][0]["state"] == found["references"][0]["state"] == "ok"

@@ -32,15 +32,10 @@ def doctor(release, *, code):
     return found
 
 
-def test_the_doctor_finds_nothing_wrong_with_a_whole_installation(process):
-    found = doctor(process, code=0)
-    assert found["release"][0]["state"] == found["apis"][0]["state"] == found["references"][0]["state"] == "ok"
-
-
 def test_an_image_that_cannot_be_pulled_leaves_the_old_one_serving(process):
     lost = {"image": {"digests": {"gateway": "sha256:" + "0" * 64}}}
     with pytest.raises(KubeError):
-        process.helm("upgrade", values=lost, timeout="45s")
+        process.helm("upgrade", values=lost, timeout="25s")
     with process.http() as client:
         assert process.ask(client, "Say hello.", model="scripted")["choices"]
     found = doctor(process, code=1)

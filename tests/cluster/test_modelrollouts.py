@@ -26,7 +26,7 @@ def resource(name, steps, **spec):
 @pytest.fixture(scope="module")
 def with_second(process):
     """The release with a second deployment."""
-    process.helm("upgrade", values=config({}))
+    process.have(config({}))
     return process
 
 

@@ -39,4 +39,3 @@ def test_an_upgrade_with_a_broken_config_is_refused_and_the_old_one_serves(proce
         process.helm("upgrade", values=broken, timeout="3m")
     with process.http() as client:
         assert process.ask(client, "Say hello.")["choices"]
-    process.helm("upgrade")
