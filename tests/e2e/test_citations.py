@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ def test_an_answer_cites_the_page_of_a_pdf(command, tmp_path):
     assert cited, answer
     assert {(one["document_id"], one["page"]) for one in cited} == {("parking.pdf", 2)}
     assert cited[0]["sentences"] and answer["headrace"]["grounding"]["sentences"]
+    assert {one["quote"] for one in answer["headrace"]["citations"]} == set(
+        quoted(command, answer["headrace"]["trace_id"])
+    )
+
+
+def quoted(command, trace_id: str) -> list[str]:
+    """What the trace of an answer says that it cites, once it is there."""
+    for _ in range(120):
+        listed = json.loads(command("traces", "list", "--json"))
+        if trace_id in [one["trace_id"] for one in listed]:
+            passages = json.loads(command("traces", "show", trace_id, "--json"))["content"]["passages"]
+            assert all(one["cited"] for one in passages if one["quotes"])
+            return [quote for one in passages for quote in one["quotes"]]
+        time.sleep(0.5)
+    raise AssertionError(f"no trace {trace_id}")
 
 
 def test_what_the_documents_do_not_say_is_answered_so_and_cites_nothing(command):

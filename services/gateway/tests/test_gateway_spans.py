@@ -15,6 +15,8 @@ from headrace_gateway.context import Hop
 from headrace_gateway.fakes import FakeReceiver
 from headrace_gateway.observing.content import MOST_CHARS
 from headrace_gateway.observing.export import Exporter
+from headrace_gateway.observing.records import HERE, Ended, record_of
+from headrace_gateway.outcome import Citation, Span
 from headrace_kit.errors import Upstream
 from headrace_kit.telemetry.requests import unpacked
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, Sampling
@@ -163,6 +165,17 @@ async def test_what_was_sent_goes_beside_what_guardrails_left_where_content_is_k
     ctx = rig.context("whole")
     await (await rig.pipeline.generate(ctx, ask("guarded", "hello"))).whole()
     assert not ctx.content.said().sent, "the guardrails changed nothing"
+
+
+async def test_what_the_answer_cites_is_quoted_by_passage(rig, ask):
+    ctx = rig.context()
+    await (await rig.pipeline.generate(ctx, ask("plain", "hello"))).whole()
+    cites = [
+        Citation(n, "handbook", "a", "c", Span(0, len(quote)), quote, 0.5) for n, quote in ((1, "It is."), (2, "So."))
+    ]
+    cites.append(Citation(1, "handbook", "a", "c", Span(0, MOST_CHARS), "x" * MOST_CHARS, 0.5))
+    ctx.outcome.citations = [*cites, Citation(1, "handbook", "a", "c", Span(9, 14), "Also.", 0.5)]
+    assert record_of(Ended(ctx, 200, 1, ""), HERE).said.quotes == {1: ["It is.", "Also."], 2: ["So."]}
 
 
 async def test_of_a_record_that_is_too_large_the_words_are_left_out(rig, ask, monkeypatch):

@@ -13,14 +13,16 @@ from headrace_kit.errors import BadInput
 from headrace_kit.telemetry import genai
 from headrace_kit.telemetry.requests import VERSION, Hop, Request, Said, packed
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message
+from headrace_protos.retrieval.v1.messages_pb2 import Passage
 from headrace_protos.tracing.v1.records_pb2 import TakeRecordsRequest
 from headrace_protos.tracing.v1.records_pb2_grpc import RecordServiceStub
 from headrace_tracing.adapters.memory import MemorySpool
-from headrace_tracing.domain.content import Turn
+from headrace_tracing.domain.content import Content, Turn, cited
 from headrace_tracing.domain.ingest import Ingest, IngestLimits
 from headrace_tracing.domain.prepare import opened
 from headrace_tracing.otlp_api.intake import MAX_EXPORT_BYTES, Intake
 from headrace_tracing.otlp_api.records import decode_records, parse_records
+from headrace_tracing.otlp_api.said import content_of
 from headrace_tracing.otlp_api.server import RECORDS, OtlpServer
 
 
@@ -42,6 +44,17 @@ def request(trace: int = 1, **fields) -> Request:
 
 def said(text: str) -> Said:
     return Said([Message(role="user", parts=[ContentPart(text=text)]).SerializeToString()])
+
+
+def test_passages_have_what_the_answer_quotes_of_them():
+    passages = [Passage(document_id="a", text="It rains. It pours."), Passage(document_id="b", text="Sun.")]
+    made = content_of(
+        Said(texts={0: "Rain."}, passages=[one.SerializeToString() for one in passages], quotes={1: ["It rains."]})
+    )
+    assert [one.quotes for one in made.passages] == [("It rains.",), ()]
+    assert cited(made) == {1}
+    assert cited(Content(output=(Turn("assistant", "Sun [2]."),))) == {2}
+    assert made.mapped(str.upper).passages[0].quotes == ("IT RAINS.",)
 
 
 class Forwarded:

@@ -121,6 +121,30 @@ async def test_filters_live_in_the_address_and_a_live_list_grows(world, page):
     await expect(page.locator(f"a[href='/console/traces/{trace_id}']")).to_be_visible()
 
 
+async def test_what_an_answer_cites_is_marked_in_its_passages(world, page):
+    trace_id = await answered(world, "seen with passages")
+    seen = {"collection": "town", "document_id": "a", "chunk_id": "", "title": "", "score": 0.5, "page": 0}
+    texts = [
+        ("It rains. <b>It pours.</b>", True, ["<b>It pours.</b>", "not there"]),
+        ("Masked.", True, ["x"]),
+        ("Sun.", False, []),
+    ]
+
+    async def with_passages(route):
+        answer = await (await route.fetch()).json()
+        answer["content"]["passages"] = [
+            {**seen, "number": number, "text": text, "start": 0, "end": len(text), "cited": cited, "quotes": quotes}
+            for number, (text, cited, quotes) in enumerate(texts, 1)
+        ]
+        await route.fulfill(json=answer)
+
+    await page.route(re.compile(f"/v1/traces/{trace_id}"), with_passages)
+    await login(world, page, world.env["HEADRACE_API_KEY"], f"traces/{trace_id}")
+    # One of which no quote is found, as redaction changed it, is marked whole.
+    await expect(page.locator("mark")).to_have_text(["<b>It pours.</b>", "Masked."])
+    await accessible(page)
+
+
 async def test_the_playground_streams_an_answer_and_shows_its_trace(world, page):
     await login(world, page, world.env["HEADRACE_API_KEY"], "playground?model=scripted")
     await page.get_by_label("Question").fill(json.dumps({"tokens": ["<b>clear</b> ", "water"]}))

@@ -143,6 +143,7 @@ class TracePassage(Struct):
     end: int = 0
     page: int = 0
     cited: bool = False
+    quotes: list[str] = []
 
 
 class TraceContent(Struct):

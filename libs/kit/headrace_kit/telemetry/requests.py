@@ -36,7 +36,8 @@ class Said(Struct, array_like=True, gc=False):
     `messages` are `common.v1.Message`, `sampling` is `common.v1.Sampling`, `calls` are pieces of `common.v1.ToolCall`
     and `passages` are `retrieval.v1.Passage`, each serialised. `texts` are the answer's, by choice. From `operation` to
     `cache` it is the request's options. `sent` and `sent_prompt` are what `messages` and `prompt` were before
-    guardrails changed them, where content is kept in full and they did; nobody but the vault may get them.
+    guardrails changed them, where content is kept in full and they did; nobody but the vault may get them. `quotes` are
+    what the answer's citations quote, by the passage's number from 1.
     """
 
     messages: list[bytes] = []
@@ -53,6 +54,7 @@ class Said(Struct, array_like=True, gc=False):
     cache: str = ""
     sent: list[bytes] = []
     sent_prompt: str = ""
+    quotes: dict[int, list[str]] = {}
 
 
 class Request(Struct, array_like=True, gc=False):

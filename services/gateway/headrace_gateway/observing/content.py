@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace_gateway.calls import GenerateCall
+from headrace_gateway.outcome import Citation
 from headrace_kit.telemetry.requests import Said
 from headrace_protos.common.v1.chat_pb2 import AudioPart, ContentPart, ImagePart, Message, ToolCall
 from headrace_protos.inference.v1.messages_pb2 import GenerateChunk
@@ -60,7 +61,7 @@ class Captured:
             self.chars += sum([len(call.arguments) for call in calls])
             self.calls += calls
 
-    def said(self) -> Said:
+    def said(self, citations: Sequence[Citation] = ()) -> Said:
         """It as a record holds it."""
         call, options = self.call, self.call.options
         guarded, sent = self.before or self._asked()
@@ -86,6 +87,7 @@ class Captured:
             options.cache,
             sent_messages,
             sent_prompt,
+            _quotes(citations),
         )
 
     def _asked(self) -> tuple[Asked, Asked]:
@@ -99,17 +101,26 @@ class Captured:
         return guarded, ([known.get(id(message), now) for message, now in kept], prompt)
 
 
+def _quotes(citations: Sequence[Citation]) -> dict[int, list[str]]:
+    """What is cited, by passage, of as many as there is room for."""
+    left, found = _Left(_THIRD), defaultdict[int, list[str]](list)
+    for one in citations:
+        if left.chars >= len(one.quote):
+            found[one.number].append(left.take(one.quote))
+    return dict(found)
+
+
 class _Left:
     """How many characters may still be kept."""
 
     def __init__(self, chars: int) -> None:
-        self._chars = chars
+        self.chars = chars
 
     def take(self, text: str) -> str:
-        if len(text) > self._chars:
-            text, self._chars = text[: self._chars] + _CUT, 0
+        if len(text) > self.chars:
+            text, self.chars = text[: self.chars] + _CUT, 0
         else:
-            self._chars -= len(text)
+            self.chars -= len(text)
         return text
 
 

@@ -37,6 +37,7 @@ class PassageSeen(Struct, omit_defaults=True, frozen=True):
     start: int = 0
     end: int = 0
     page: int = 0
+    quotes: tuple[str, ...] = ()
 
 
 class Content(Struct, omit_defaults=True, frozen=True):
@@ -76,6 +77,7 @@ class Content(Struct, omit_defaults=True, frozen=True):
                     text=change(passage.text),
                     document_id=change(passage.document_id),
                     chunk_id=change(passage.chunk_id),
+                    quotes=tuple(map(change, passage.quotes)),
                 )
                 for passage in self.passages
             ),
@@ -88,8 +90,9 @@ def _turns(turns: Sequence[Turn], change: Callable[[str], str]) -> tuple[Turn, .
 
 
 def cited(content: Content) -> set[int]:
-    """Numbers of passages that the answer names, as `[2]`."""
-    return {int(number) for turn in content.output for number in _CITED.findall(turn.text)}
+    """Numbers of passages that the answer's citations quote, or that it names, as `[2]`."""
+    named = {int(number) for turn in content.output for number in _CITED.findall(turn.text)}
+    return named | {passage.number for passage in content.passages if passage.quotes}
 
 
 _encode = msgspec.json.Encoder().encode

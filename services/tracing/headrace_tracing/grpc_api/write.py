@@ -236,6 +236,7 @@ def _content(content: Content, capture: str) -> pb.Content:
                 number=_count(one.number), collection=one.collection, document_id=one.document_id,
                 chunk_id=one.chunk_id, title=one.title, text=one.text, score=one.score, start=_count(one.start),
                 end=_count(one.end), page=_count(one.page), cited=one.number in named,
+                quotes=one.quotes,
             )
             for one in content.passages
         ],

@@ -22,7 +22,10 @@ def content_of(said: Said) -> Content:
     return Content(
         input=_turns(said.messages, said.prompt),
         output=turns_of(list(_answers(said)), _ASSISTANT) if said.texts or said.calls else (),
-        passages=tuple(_passage(number, Passage.FromString(raw)) for number, raw in enumerate(said.passages, 1)),
+        passages=tuple(
+            _passage(number, Passage.FromString(raw), said.quotes.get(number, ()))
+            for number, raw in enumerate(said.passages, 1)
+        ),
         options=plain_json(_options(said)),
     )
 
@@ -79,7 +82,7 @@ def _answers(said: Said) -> Iterator[dict[str, Any]]:
         yield {"role": _ASSISTANT, "parts": parts}
 
 
-def _passage(number: int, passage: Passage) -> PassageSeen:
+def _passage(number: int, passage: Passage, quotes: Sequence[str]) -> PassageSeen:
     return PassageSeen(
         number=number,
         collection=passage.collection,
@@ -91,6 +94,7 @@ def _passage(number: int, passage: Passage) -> PassageSeen:
         start=passage.start,
         end=passage.end,
         page=passage.page,
+        quotes=tuple(quotes),
     )
 
 

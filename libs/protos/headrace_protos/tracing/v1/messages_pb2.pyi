@@ -77,7 +77,7 @@ class Turn(_message.Message):
     def __init__(self, role: _Optional[str] = ..., text: _Optional[str] = ..., more_json: _Optional[str] = ...) -> None: ...
 
 class Passage(_message.Message):
-    __slots__ = ("number", "collection", "document_id", "chunk_id", "title", "text", "score", "start", "end", "page", "cited")
+    __slots__ = ("number", "collection", "document_id", "chunk_id", "title", "text", "score", "start", "end", "page", "cited", "quotes")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class Passage(_message.Message):
     END_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     CITED_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
     number: int
     collection: str
     document_id: str
@@ -100,7 +101,8 @@ class Passage(_message.Message):
     end: int
     page: int
     cited: bool
-    def __init__(self, number: _Optional[int] = ..., collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., score: _Optional[float] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., cited: _Optional[bool] = ...) -> None: ...
+    quotes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., collection: _Optional[str] = ..., document_id: _Optional[str] = ..., chunk_id: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., score: _Optional[float] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., page: _Optional[int] = ..., cited: _Optional[bool] = ..., quotes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("span_id", "stage", "attempt", "deployment", "verdict", "confidence", "signal", "moment", "reason", "error", "offset_ms", "duration_ms", "cost_usd", "input_tokens", "output_tokens")

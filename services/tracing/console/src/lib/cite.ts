@@ -7,6 +7,26 @@ export interface Piece {
 
 const CITED = /\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]/g;
 
+/** A passage's text as pieces; `numbers` of those that are quoted name the quotes, from 0. None is found: all of it. */
+export function quoted(text: string, quotes: readonly string[]): Piece[] {
+  const marks: [number, number, number][] = [];
+  quotes.forEach((quote, number) => {
+    const at = quote ? text.indexOf(quote) : -1;
+    if (at >= 0) marks.push([at, at + quote.length, number]);
+  });
+  if (!marks.length) return [{ text, numbers: [0] }];
+  const made: Piece[] = [];
+  let at = 0;
+  for (const [start, end, number] of marks.sort((one, other) => one[0] - other[0])) {
+    if (end <= at) continue;
+    if (start > at) made.push({ text: text.slice(at, start), numbers: [] });
+    made.push({ text: text.slice(Math.max(at, start), end), numbers: [number] });
+    at = end;
+  }
+  if (at < text.length) made.push({ text: text.slice(at), numbers: [] });
+  return made;
+}
+
 /** A text as pieces; a number that is no passage's stays text. */
 export function pieces(text: string, known: ReadonlySet<number>): Piece[] {
   const made: Piece[] = [];

@@ -172,6 +172,7 @@ export interface Passage {
   end: number;
   page: number;
   cited: boolean;
+  quotes: string[];
 }
 
 export interface Content {
