@@ -114,7 +114,7 @@ def down(places: Places, *, wipe: bool = False) -> None:
     """Stop everything that `up` started, and what grew below it. The state stays, unless it is to be wiped."""
     with step("stopping the cluster"):
         processes.stop(places.pids, (volumes.NAME, *reversed(components.ORDER[1:])), grace_s=2)
-        _end_containers(places)
+        _end_containers(places, forget=not wipe)
         processes.stop(places.pids, ("containerd",), grace_s=5)
         network.down(places)
         shutil.rmtree(places.state / "cni", ignore_errors=True)
@@ -123,7 +123,9 @@ def down(places: Places, *, wipe: bool = False) -> None:
             shutil.rmtree(places.run, ignore_errors=True)
 
 
-def _end_containers(places: Places) -> None:
+def _end_containers(places: Places, *, forget: bool) -> None:
+    """Kill all containers; `forget` them unless their state goes anyway."""
+
     def tasks() -> list[str]:
         return _ctr(places, "tasks", "ls", "-q").stdout.split()
 
@@ -134,8 +136,9 @@ def _end_containers(places: Places) -> None:
         for task in left:
             _ctr(places, "tasks", "delete", "-f", task)
         time.sleep(0.2)
-    for container in _ctr(places, "containers", "ls", "-q").stdout.split():
-        _ctr(places, "containers", "delete", container)
+    if forget:
+        for container in _ctr(places, "containers", "ls", "-q").stdout.split():
+            _ctr(places, "containers", "delete", container)
 
 
 def kubectl(places: Places, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -80,17 +80,15 @@ async def test_what_was_redacted_says_what_its_record_lacks(world, replayed):
     assert results["passages"] == results["attempts"] == "same"
 
 
-async def test_an_admin_of_another_team_replays_what_was_sent_and_compares_what_both_runs_kept(world, replayed):
-    body = {
-        "model": "unguarded",
-        "messages": [{"role": "user", "content": f"Write to {ADDRESS}, please."}],
-        "temperature": 0,
-        "max_tokens": 16,
-    }
-    async with world.http(await world.key("kept")) as client:
-        answer = await client.post("/v1/chat/completions", json=body)
-        assert answer.status_code == 200, answer.text
-    again = await replayed(world.env["HEADRACE_ADMIN_KEY"], answer.json()["headrace"]["trace_id"], "--full", "--strict")
+async def test_an_admin_of_another_team_replays_as_the_team_whose_trace_it_is(world, replayed):
+    _, trace_id = await asked(world, "kept")
+    admin = world.env["HEADRACE_ADMIN_KEY"]
+    again = await replayed(admin, trace_id, "--full", "--strict")
     assert again["exact"] and again["reproduced"]
-    said = next(stage["after"] for stage in again["stages"] if stage["name"] == "answer")
-    assert said.startswith("You said: Write to [EMAIL_") and ADDRESS not in said
+    again = await replayed(admin, trace_id, "--full", "--against", "large")
+    stages = {stage["name"]: stage for stage in again["stages"]}
+    assert stages["passages"]["result"] == "same" and stages["passages"]["after"] == "1 passages"
+    assert stages["attempts"]["after"] == "large accepted"
+    async with world.http(admin) as client:
+        summary = (await client.get(f"/v1/traces/{again['replay_trace_id']}")).json()["summary"]
+    assert summary["tenant"] == "kept"

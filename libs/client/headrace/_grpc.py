@@ -38,12 +38,18 @@ _HTTP_STATUS = {
 class GrpcTransport:
     """A channel to one platform; the event loop of the first call owns it."""
 
-    def __init__(self, address: str, api_key: str, *, timeout_s: float, retry: Retry, tls: bool) -> None:
+    def __init__(
+        self, address: str, api_key: str, *, timeout_s: float, retry: Retry, tls: bool, tenant: str | None = None
+    ) -> None:
         self.address = address
         self._timeout_s = timeout_s
         self._retry = retry
         # `application` names the Ray Serve application; other hosts ignore it
-        self._metadata = (("authorization", f"Bearer {api_key}"), ("application", "gateway"))
+        self._metadata = (
+            ("authorization", f"Bearer {api_key}"),
+            ("application", "gateway"),
+            *((("x-headrace-tenant", tenant),) if tenant else ()),
+        )
         self._tls = tls
         self._channel: Any = None
         self._stubs: dict[type, Any] = {}

@@ -38,9 +38,12 @@ class HttpTransport:
         api_key: sent as a bearer token.
         timeout_s: default for calls that name none.
         retry: when calls are repeated.
+        tenant: asked for in place of the key's.
     """
 
-    def __init__(self, base_url: str, api_key: str, *, timeout_s: float, retry: Retry) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, *, timeout_s: float, retry: Retry, tenant: str | None = None
+    ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         if urlsplit(self.base_url).scheme not in ("http", "https"):
             raise errors.NotConfigured(f"{base_url!r} is not an http:// or https:// address")
@@ -48,7 +51,11 @@ class HttpTransport:
         self._retry = retry
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
-            headers={"authorization": f"Bearer {api_key}", "user-agent": "headrace-python"},
+            headers={
+                "authorization": f"Bearer {api_key}",
+                "user-agent": "headrace-python",
+                **({"x-headrace-tenant": tenant} if tenant else {}),
+            },
             trust_env=urlsplit(self.base_url).hostname not in _LOOPBACK,  # this machine is never behind a proxy
         )
 

@@ -32,6 +32,7 @@ class AsyncHeadraceGrpc:
         timeout_s: seconds for a call that names none; for a stream, for the whole of it. Sent as the deadline.
         retry: when calls are repeated.
         tls: talk TLS, checked against the system's certificates.
+        tenant: the team that is asked for, in place of the key's own. Needs a key with the scope `admin`.
 
     Raises:
         NotConfigured: an argument is missing and nothing else names it.
@@ -45,6 +46,7 @@ class AsyncHeadraceGrpc:
         timeout_s: float = 120.0,
         retry: Retry | None = None,
         tls: bool = False,
+        tenant: str | None = None,
     ) -> None:
         found = Settings() if address and api_key else Settings.find()
         self._grpc = GrpcTransport(
@@ -53,6 +55,7 @@ class AsyncHeadraceGrpc:
             timeout_s=timeout_s,
             retry=retry or Retry(),
             tls=tls,
+            tenant=tenant,
         )
 
     @property

@@ -24,6 +24,7 @@ class AsyncHeadrace(ChatCalls, DocumentCalls, CollectionJobCalls, SourceCalls, M
         api_key: default: `HEADRACE_API_KEY`, or what `make up` wrote.
         timeout_s: seconds for a call that names none; in a stream, for the wait for each next chunk.
         retry: when calls are repeated; `headrace.retry.NEVER` for not at all.
+        tenant: the team that is asked for, in place of the key's own. Needs a key with the scope `admin`.
 
     Raises:
         NotConfigured: an argument is missing and nothing else names it.
@@ -36,6 +37,7 @@ class AsyncHeadrace(ChatCalls, DocumentCalls, CollectionJobCalls, SourceCalls, M
         *,
         timeout_s: float = 120.0,
         retry: Retry | None = None,
+        tenant: str | None = None,
     ) -> None:
         found = Settings() if base_url and api_key else Settings.find()
         self._http = HttpTransport(
@@ -43,6 +45,7 @@ class AsyncHeadrace(ChatCalls, DocumentCalls, CollectionJobCalls, SourceCalls, M
             api_key or found.require_api_key(),
             timeout_s=timeout_s,
             retry=retry or Retry(),
+            tenant=tenant,
         )
 
     async def __aenter__(self) -> AsyncHeadrace:

@@ -148,8 +148,9 @@ class Headrace:
         *,
         timeout_s: float = 120.0,
         retry: Retry | None = None,
+        tenant: str | None = None,
     ) -> None:
-        self._client = AsyncHeadrace(base_url, api_key, timeout_s=timeout_s, retry=retry)
+        self._client = AsyncHeadrace(base_url, api_key, timeout_s=timeout_s, retry=retry, tenant=tenant)
         self._loop = _Loop()
 
     def __enter__(self) -> Headrace:

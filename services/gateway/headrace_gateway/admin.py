@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -10,13 +9,13 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from headrace_gateway.admission.identity import TENANT, TENANTS
 from headrace_gateway.admission.keys import SCOPES, ApiKey, KeyLimits
 from headrace_gateway.context import RequestContext
 from headrace_kit.config.base import Duration
 from headrace_kit.config.nearest import nearest
 from headrace_kit.errors import BadInput
 
-_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NAME_CHARS = 128
 _MOST_OVERLAP_S = 90 * 86_400
 _MOST = {"requests_per_minute": 10_000_000, "tokens_per_minute": 10_000_000_000, "concurrent_requests": 1_000_000}
@@ -93,10 +92,8 @@ class KeyAdmin:
             BadInput: a field is wrong.
             NotReady: the store is away.
         """
-        if not _TENANT.fullmatch(tenant):
-            raise BadInput(
-                "a tenant is 1 to 63 of a-z, 0-9, '.', '_', '-', starting with a letter or digit", param="tenant"
-            )
+        if not TENANT.fullmatch(tenant):
+            raise BadInput(TENANTS, param="tenant")
         if not name or len(name) > _NAME_CHARS or not name.isprintable():
             raise BadInput(f"a name is 1 to {_NAME_CHARS} printable characters", param="name")
         for scope in scopes:
@@ -108,7 +105,7 @@ class KeyAdmin:
 
     async def list(self, tenant: str | None) -> list[ApiKey]:
         """Keys of a tenant, or all, newest first. Raises NotReady."""
-        if tenant is not None and not _TENANT.fullmatch(tenant):
+        if tenant is not None and not TENANT.fullmatch(tenant):
             return []
         return await self._store.list(tenant)
 

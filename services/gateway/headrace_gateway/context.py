@@ -43,7 +43,7 @@ class Arrival:
 
     `remaining_s` is the caller's own limit. `request_id` is given where the transport has one already. Without
     `traced`, only a caller who sent a trace context has it recorded. `routed`: a route shared it out between two
-    releases of the gateway.
+    releases of the gateway. `tenant` is another team, for which an admin asks.
     """
 
     route: str
@@ -56,6 +56,7 @@ class Arrival:
     request_id: str = ""
     traced: bool = True
     routed: bool = False
+    tenant: str = ""
 
 
 class Stage:

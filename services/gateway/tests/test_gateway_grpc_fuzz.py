@@ -160,6 +160,7 @@ async def test_wrong_and_large_metadata(rig):
         [("idempotency-key", "k" * 300)],
         [("x-headrace-groups", ",".join(["g"] * 300))],
         [("x-headrace-user", "u" * 2000)],
+        [("x-headrace-tenant", "red")],
         [("idempotency-key-bin", b"\xff\x00")],
         [("x-large", "a" * 200_000)],
         [(f"x-{number}", "a") for number in range(2000)],

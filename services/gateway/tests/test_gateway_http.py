@@ -284,6 +284,20 @@ async def test_a_person_in_header_or_body_reaches_the_engine_signed(rig):
     assert (second.user, second.groups, second.tenant) == ("bob", ("a", "b"), "dev")
 
 
+async def test_an_admin_asks_for_another_team_and_nobody_else_does(rig):
+    admin, team = {"authorization": "Bearer bootstrap-secret"}, {"x-headrace-tenant": "red"}
+    async with client(rig) as http:
+        refused = await http.post("/v1/chat/completions", json=HI, headers=team)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (403, "x-headrace-tenant")
+        assert (
+            await http.post("/v1/chat/completions", json=HI, headers={"x-headrace-tenant": "dev"})
+        ).status_code == 200
+        strange = await http.post("/v1/chat/completions", json=HI, headers={**admin, "x-headrace-tenant": "Red!"})
+        assert (strange.status_code, strange.json()["error"]["param"]) == (400, "x-headrace-tenant")
+        assert (await http.post("/v1/chat/completions", json=HI, headers={**admin, **team})).status_code == 200
+    assert [call.sent.identity.tenant for call in rig.engine.calls] == ["dev", "red"]
+
+
 async def test_embeddings_as_numbers_and_as_base64(rig):
     async with client(rig) as http:
         numbers = (await http.post("/v1/embeddings", json={"model": "minilm", "input": ["a", "b"]})).json()

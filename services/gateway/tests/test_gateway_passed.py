@@ -103,6 +103,7 @@ async def test_a_key_is_needed_and_errors_keep_their_details(rig, services):
             ((), grpc.StatusCode.UNAUTHENTICATED, "authorization"),
             (AUTH, grpc.StatusCode.NOT_FOUND, "collection"),
             ((*AUTH, ("x-headrace-user", "ada")), grpc.StatusCode.PERMISSION_DENIED, "headrace.user"),
+            ((*AUTH, ("x-headrace-tenant", "red")), grpc.StatusCode.PERMISSION_DENIED, "x-headrace-tenant"),
         ):
             with pytest.raises(aio.AioRpcError) as caught:
                 await stub.ListJobs(jobs_pb2.ListJobsRequest(collection="x"), metadata=metadata)

@@ -22,11 +22,11 @@ class Target:
     url: str | None = None
     api_key: str | None = None
 
-    def connect(self, *, admin: bool = False) -> Headrace:
-        """A client with the team's key, or with the admin key. Raises NotConfigured."""
+    def connect(self, *, admin: bool = False, tenant: str | None = None) -> Headrace:
+        """A client with the team's key, or with the admin key, which may ask for a team. Raises NotConfigured."""
         from headrace.sync import Headrace
 
-        return Headrace(*self._found(admin))
+        return Headrace(*self._found(admin), tenant=tenant)
 
     def connect_async(self, *, admin: bool = False) -> AsyncHeadrace:
         """As `connect`, for commands that do several things at a time."""
@@ -43,10 +43,10 @@ class Target:
         return self.url or found.require_url(), key
 
 
-def connect(ctx: typer.Context, *, admin: bool = False) -> Headrace:
+def connect(ctx: typer.Context, *, admin: bool = False, tenant: str | None = None) -> Headrace:
     """The client that a command uses; close it by `with`."""
     target: Target = ctx.obj
-    return target.connect(admin=admin)
+    return target.connect(admin=admin, tenant=tenant)
 
 
 def group(name: str, what: str) -> typer.Typer:

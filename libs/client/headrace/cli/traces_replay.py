@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,12 +57,20 @@ def replay(
     if (trace_id is None) == (not where):
         raise typer.BadParameter("give a trace id, or --where", param_hint="TRACE_ID")
     done: list[dict[str, Any]] = []
-    with connect(ctx, admin=bool(against) or full) as client:
+    admin = bool(against) or full
+    with connect(ctx, admin=admin) as client, ExitStack() as teams:
+
+        @functools.cache
+        def asking(tenant: str) -> Headrace:
+            """Who asks again: the team whose trace it is, with its documents and limits, also where an admin replays."""
+            return teams.enter_context(connect(ctx, admin=True, tenant=tenant)) if admin and tenant else client
+
         wanted = [trace_id] if trace_id else _matching(client, where or [], limit)
         for id_ in wanted:
             try:
                 before = client.trace(id_, full=full)
-                outcome = _again(client, before, model=model, against=against, full=full)
+                tenant = before.summary.tenant if before.summary else ""
+                outcome = _again(client, asking(tenant), before, model=model, against=against, full=full)
             except CannotReplay as error:
                 outcome = {"trace_id": id_, "error": str(error)}
             done.append(outcome)
@@ -78,14 +88,16 @@ def replay(
         raise typer.Exit(1)
 
 
-def _again(client: Headrace, before: Trace, *, model: str | None, against: str | None, full: bool) -> dict[str, Any]:
+def _again(
+    client: Headrace, asking: Headrace, before: Trace, *, model: str | None, against: str | None, full: bool
+) -> dict[str, Any]:
     from headrace.errors import HeadraceError
     from headrace.replaying.compare import reproduced, stages
     from headrace.replaying.rebuild import CannotReplay, rebuild
 
     made = rebuild(before, model=model, against=against)
     try:
-        answer = client.chat(made.messages, **made.options)
+        answer = asking.chat(made.messages, **made.options)
     except HeadraceError as error:
         raise CannotReplay(f"the new run was refused: {error}") from error
     if not answer.headrace.trace_id:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from headrace_gateway.admission.identity import identity_of
+from headrace_gateway.admission.identity import acting_for, identity_of
 from headrace_gateway.admission.keys import ApiKey, UnknownKey
 from headrace_gateway.admission.limits import InFlight
 from headrace_gateway.admission.overload import LoopLag
@@ -123,7 +123,7 @@ class Door:
 
         Raises:
             Unauthenticated: no usable key.
-            Forbidden: a person was named without the scope for it.
+            Forbidden: a person or another team was named without the scope for it.
             Busy: a limit is reached.
             NotReady: draining.
         """
@@ -142,6 +142,9 @@ class Door:
             visit.key, ctx.key_name = key, key.name
             # Known even if the next line refuses: the trace of a refusal belongs to the tenant.
             ctx.identity = identity_of(key)
+            if ctx.arrival.tenant:
+                key = visit.key = acting_for(key, ctx.arrival.tenant)
+                ctx.identity = identity_of(key)
             if ctx.arrival.user or ctx.arrival.groups:
                 ctx.identity = identity_of(key, ctx.arrival.user, ctx.arrival.groups)
             tenant = ctx.identity.tenant

@@ -36,6 +36,7 @@ async def visiting(
             request_id=call.request_id,
             traced=traced,
             routed=ROUTED in call.metadata,
+            tenant=call.metadata.get("x-headrace-tenant", ""),
         )
     )
     try:

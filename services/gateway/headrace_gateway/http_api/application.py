@@ -106,6 +106,7 @@ def _arrival(request: Request, route: Route | None) -> Arrival:
         user=request.header("x-headrace-user"),
         groups=tuple(filter(None, (group.strip() for group in groups.split(",")))) if groups else (),
         routed=bool(request.header(ROUTED)),
+        tenant=request.header("x-headrace-tenant"),
     )
 
 

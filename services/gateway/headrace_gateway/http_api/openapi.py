@@ -20,6 +20,7 @@ _REF = "#/components/schemas/{name}"
 _IDENTITY = {
     "x-headrace-user": "For whom the caller asks. Needs a key with the scope `assert_identity`.",
     "x-headrace-groups": "Groups of that person, separated by commas.",
+    "x-headrace-tenant": "For which team the caller asks, if not its own. Needs a key with the scope `admin`.",
     "x-headrace-timeout-ms": "Most milliseconds that the answer may take.",
 }
 """Headers that every route with a key takes."""
