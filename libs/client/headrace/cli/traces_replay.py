@@ -62,7 +62,7 @@ def replay(
 
         @functools.cache
         def asking(tenant: str) -> Headrace:
-            """Who asks again: the team whose trace it is, with its documents and limits, also where an admin replays."""
+            """Who asks again: the team whose trace it is, with its documents and limits, also for an admin."""
             return teams.enter_context(connect(ctx, admin=True, tenant=tenant)) if admin and tenant else client
 
         wanted = [trace_id] if trace_id else _matching(client, where or [], limit)
