@@ -206,7 +206,7 @@ def _kubelet(places: Places) -> dict[str, Any]:
         "imageMinimumGCAge": "24h",
         "nodeStatusUpdateFrequency": "4s",
         # how soon a change of a ConfigMap is seen in pods; by default within a minute
-        "syncFrequency": "10s",
+        "syncFrequency": "5s",
         "shutdownGracePeriod": "0s",
     }
 

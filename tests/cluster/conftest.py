@@ -6,10 +6,12 @@ The parts run in the order of PARTS; each finds or makes what it needs, so each 
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,9 @@ PARTS = (
 
 ADDONS = {"canary": ("gateway",), "autoscaling": ("metrics", "keda"), "ray": ("kuberay",)}
 """What of `infra.cluster.addons` a part needs."""
-AHEAD_FROM = "documents"
-"""From this part on tests mostly wait, and what later parts need is brought into the cluster beside them."""
+AHEAD_FROM, RAY_FROM = "documents", "mistakes"
+"""From these parts on tests mostly wait, and what later parts need is brought into the cluster beside them: add-ons
+first, and at last the chart on Ray."""
 
 ASKED = os.environ.get("HEADRACE_CLUSTER_TESTS") == "1"
 BUDGET_S = float(os.environ.get("HEADRACE_CLUSTER_BUDGET_S", "inf"))
@@ -122,6 +125,21 @@ def _ahead(request: pytest.FixtureRequest) -> None:
     for other in later:
         if PARTS.index(other) > PARTS.index(part) and not to_build_s(source, other):
             source.ahead(ADDONS[other], ("ray",) if other == "ray" else ())
+            if other == "ray" and PARTS.index(part) >= PARTS.index(RAY_FROM):
+                request.getfixturevalue("on_ray")()
+
+
+@pytest.fixture(scope="session")
+def on_ray(source: Source) -> Iterator[Callable[[], Future[Release]]]:
+    """Begins to install the chart with `runtime: ray`, when it is called first; what it gives is the release."""
+
+    def install() -> Release:
+        release = Release(source, "headrace-ray", "ray")
+        release.install()
+        return release
+
+    with ThreadPoolExecutor(1) as pool:
+        yield functools.cache(lambda: pool.submit(install))
 
 
 @pytest.fixture(autouse=True)

@@ -75,7 +75,7 @@ def test_a_server_that_stands_still_is_started_for_who_waits_and_stopped_again(s
 
 
 def test_gateways_come_with_requests_in_work_and_go_after(scaled, measured):
-    script = json.dumps({"tokens": 600, "tokens_per_s": 10})
+    script = json.dumps({"tokens": 300, "tokens_per_s": 10})
     turn = {"role": "user", "content": script}
     body = {"model": "scripted", "messages": [turn], "stream": True, "headrace": {"cache": "bypass"}}
 

@@ -209,25 +209,23 @@ def shares(release, calls):
     return [checked(release, component) - was for component, was in zip(components, before, strict=True)]
 
 
-def test_new_guardrails_judge_for_their_share_of_users_and_are_aborted(checking, measured):
+def test_new_guardrails_judge_for_their_share_of_users(checking, measured):
     checking.helm("upgrade", values=with_guardrails(checking))
-    id_ = rollout(checking, "running", "guardrails")["id"]
+    rollout(checking, "running", "guardrails")
     # A gateway follows the config a moment after its pods are ready, and the grant after that.
     wait("the first user on it", lambda: shares(checking, 5)[1] > 0, 240, every_s=2)
     found = shares(checking, 60)
     # of 60 tosses 12 or fewer fall on one side once in a million times
     assert min(found) > 12, found
-    with checking.http(checking.admin_key) as client:
-        answer = client.post(f"/v1/admin/rollouts/{id_}:abort", json={"reason": "wrong tone"})
-        assert answer.status_code == 200, answer.text
-    wait("nobody on it", lambda: shares(checking, 10)[1] == 0, 60)
     measured.append(f"canary of guardrails at 50% by the gateways: {json.dumps(found)}")
 
 
 def test_guardrails_whose_pods_are_gone_cost_nobody_anything_and_are_rolled_back(checking):
-    checking.helm("upgrade", values=with_guardrails(checking))
+    if not checking.kube.pods("guardrails-canary"):  # run alone: those of the test before are there else
+        checking.helm("upgrade", values=with_guardrails(checking))
     rollout(checking, "running", "guardrails")
     wait("the first user on it", lambda: shares(checking, 5)[1] > 0, 240, every_s=2)
     checking.kube.kubectl("scale", f"deployment/{NAME}-guardrails-canary", "--replicas=0")
     ask_users(checking, 60)
     assert "pod" in rollout(checking, "rolled_back", "guardrails")["reason"]
+    wait("nobody on it", lambda: shares(checking, 10)[1] == 0, 60)

@@ -41,8 +41,9 @@ def test_an_image_that_cannot_be_pulled_leaves_the_old_one_serving(process):
     found = doctor(process, code=1)
     assert any("gateway: Err" in one["what"] or "gateway: Image" in one["what"] for one in found["pods"]), found["pods"]
     assert found["release"][0]["state"] == "problem"
-    process.helm("upgrade")
-    wait("gateway whole again", lambda: process.kube.ready("gateway") == 2, 120)
+    process.kube.helm("rollback", NAME, "--wait", "--timeout", "3m")
+    wait("gateways whole again", lambda: process.kube.ready("gateway") == len(process.kube.pods("gateway")), 120)
+    assert "deployed" in process.kube.helm("status", NAME)
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ from headrace import AsyncHeadraceGrpc
 from infra.images.plan import SERVICES
 from tests.cluster.conftest import KEEP
 from tests.cluster.kube import wait
-from tests.cluster.release import GRPC, NAME, Release
+from tests.cluster.release import GRPC, NAME
 
 
 @pytest.fixture(scope="module")
-def ray(source):
-    release = Release(source, "headrace-ray", "ray")
-    release.install()
+def ray(on_ray):
+    release = on_ray().result()
     yield release
     if not KEEP:
         release.remove()

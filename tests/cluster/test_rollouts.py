@@ -42,7 +42,7 @@ def pods(release):
     }
 
 
-def test_a_canary_begins_ends_and_is_promoted_by_values(process, measured):
+def test_a_canary_begins_is_promoted_and_ends_by_values(process, measured):
     before = pods(process)
     with process.http() as client:
         assert set(arms(process, client)) == {"scripted"}
@@ -57,10 +57,10 @@ def test_a_canary_begins_ends_and_is_promoted_by_values(process, measured):
             lambda: min((found := arms(process, client))["scripted"], found["scripted-v2"]) > 3 and found,
             300,
         )
-        process.helm("upgrade", values=config({}))
-        wait("the baseline alone", lambda: set(arms(process, client)) == {"scripted"}, 300)
         whole = {"candidate": {"deployment": "scripted-v2"}, "steps": [{"weight": "100%"}]}
         process.helm("upgrade", values=config({"scripted": whole}))
         wait("the candidate alone", lambda: set(arms(process, client)) == {"scripted-v2"}, 300)
+        process.helm("upgrade", values=config({}))
+        wait("the baseline alone", lambda: set(arms(process, client)) == {"scripted"}, 300)
     assert pods(process) == before
     measured.append(f"canary by values at 50%: {dict(split)}; no pod was restarted")
