@@ -73,7 +73,7 @@ class Source:
         """Install one of `infra.cluster.addons`; False where this cluster's owner has to."""
         return False
 
-    def ahead(self, addons: Sequence[str], images: Sequence[str] = ()) -> None:
+    def ahead(self, addons: Sequence[str], images: Sequence[str] = (), tag: str = TAG) -> None:
         """Begin to install add-ons and to bring in images for tests that come later, which then find or await them."""
 
     @contextmanager
@@ -225,11 +225,11 @@ class Packages(Source):
         self._begin(name).result()
         return True
 
-    def ahead(self, addons: Sequence[str], images: Sequence[str] = ()) -> None:
+    def ahead(self, addons: Sequence[str], images: Sequence[str] = (), tag: str = TAG) -> None:
         for name in addons:
             self._begin(name)
         if images:
-            self._pool.submit(self.images, *images)
+            self._pool.submit(self.images, *images, tag=tag)
 
     def _begin(self, name: str) -> Future[None]:
         from infra.cluster import addons

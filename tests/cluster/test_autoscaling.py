@@ -48,10 +48,13 @@ def scaled(process):
         "gateway": {"keda": {**by_work, "scaleDownSeconds": SECONDS}},
     }
     process.have(values)
+    # the one that stays: what is forwarded to another would be cut off when that goes
+    wait("one gateway", lambda: len(process.kube.pods("gateway")) == 1, 180)
     return process
 
 
-def test_a_server_that_stands_still_is_started_for_who_waits_and_stopped_again(scaled, measured):
+def standing_still(scaled):
+    """A server that nobody wants, wanted, and wanted no more; how long who woke it waited, in seconds."""
     none = lambda: not scaled.kube.pods("triton-rare")  # noqa: E731
     body = {"model": "rare", "messages": [{"role": "user", "content": "Good morning."}], "stream": True}
     with scaled.http() as client:
@@ -71,10 +74,17 @@ def test_a_server_that_stands_still_is_started_for_who_waits_and_stopped_again(s
     assert text == "You said: Good morning."
     assert comments, "a proxy would have closed a stream that is silent for so long"
     wait("no model server", none, 240)
-    measured.append(f"a model server that stood still answered after {took:.0f} s")
+    return took
 
 
-def test_gateways_come_with_requests_in_work_and_go_after(scaled, measured):
+@pytest.fixture(scope="module")
+def stood_still(scaled):
+    """That, beside the other tests: most of it is waiting."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(standing_still, scaled)
+
+
+def test_gateways_come_with_requests_in_work_and_go_after(scaled, stood_still, measured):
     script = json.dumps({"tokens": 300, "tokens_per_s": 10})
     turn = {"role": "user", "content": script}
     body = {"model": "scripted", "messages": [turn], "stream": True, "headrace": {"cache": "bypass"}}
@@ -94,7 +104,7 @@ def test_gateways_come_with_requests_in_work_and_go_after(scaled, measured):
     measured.append(f"10 requests in work, 4 a gateway: a second one was ready after {took:.0f} s")
 
 
-def test_pods_come_with_cpu_and_go_after(scaled, measured):
+def test_pods_come_with_cpu_and_go_after(scaled, stood_still, measured):
     pods = lambda: len(scaled.kube.pods("inference"))  # noqa: E731
     wait("CPU that is known", lambda: "<unknown>" not in scaled.kube.kubectl("get", "hpa", f"{NAME}-inference"), 120)
     with scaled.load(rate=20, seconds=240) as result:
@@ -102,3 +112,7 @@ def test_pods_come_with_cpu_and_go_after(scaled, measured):
     assert result["failed"] == 0, result
     wait("one of inference", lambda: pods() == 1, 240)
     measured.append(f"inference 1 -> more -> 1 by CPU: {result['failed']} of {result['calls']} failed")
+
+
+def test_a_server_that_stands_still_is_started_for_who_waits_and_stopped_again(stood_still, measured):
+    measured.append(f"a model server that stood still answered after {stood_still.result():.0f} s")

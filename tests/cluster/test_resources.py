@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from tests.cluster.kube import wait
 
-RATE, SECONDS = 20, 40
+RATE, SECONDS = 20, 25
 MEMORY_MB = 4500
 """What the default install may take when idle."""
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}

@@ -11,6 +11,8 @@ from infra.images.plan import SERVICES
 from tests.cluster.kube import KubeError
 from tests.cluster.source import CHANGED, TAG
 
+ALL = (*SERVICES, "tools", "triton")
+
 
 def tags(release):
     """Tags of the images that the services run."""
@@ -19,7 +21,7 @@ def tags(release):
 
 
 def test_an_upgrade_fails_no_request(process, measured):
-    process.source.images(*SERVICES, "tools", "triton", tag=CHANGED)
+    process.source.images(*ALL, tag=CHANGED)
     before = tags(process)
     process.tag = TAG if before == {CHANGED} else CHANGED
     with process.load(rate=20, seconds=600) as result:
