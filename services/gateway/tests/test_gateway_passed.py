@@ -11,9 +11,11 @@ import grpc
 import httpx
 import pytest
 from grpc import aio
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.trace import NoOpTracer
 
-from headrace_gateway.grpc_api import retrieval
+from headrace_gateway.grpc_api import retrieval, traces
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.collection_indexes import CollectionIndexesApi
 from headrace_gateway.http_api.memory import MemoryApi
@@ -53,7 +55,7 @@ def services() -> Recorded:
 async def serving(rig, services):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
-    for one in retrieval.servicing(runtime, rig.door, services):
+    for one in (*retrieval.servicing(runtime, rig.door, services), traces.servicing(runtime, rig.door, services)):
         one.add(one.servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -109,6 +111,28 @@ async def test_a_key_is_needed_and_errors_keep_their_details(rig, services):
                 await stub.ListJobs(jobs_pb2.ListJobsRequest(collection="x"), metadata=metadata)
             assert (caught.value.code(), from_rpc_error(caught.value).param) == (code, param)
     assert [method for _, method, _, _ in services.calls] == ["ListJobs"]
+
+
+async def test_spans_by_otlp_are_the_keys_teams(rig, services, monkeypatch):
+    monkeypatch.setattr("headrace_gateway.grpc_api.traces.MAX_EXPORT_BYTES", 1000)
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(name="plan")
+    services.answers["ExportSpans"] = tracing.ExportSpansResponse(rejected=2, message="too long")
+    async with serving(rig, services) as channel:
+        stub = TraceServiceStub(channel)
+        answer = await stub.Export(request, metadata=AUTH)
+        told = answer.partial_success
+        assert (told.rejected_spans, told.error_message) == (2, "too long")
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stub.Export(request)
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        request.resource_spans[0].scope_spans[0].spans[0].name = "x" * 1000
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stub.Export(request, metadata=AUTH)
+        assert "1000 bytes" in caught.value.details()
+    [(service, method, sent, tenant)] = services.calls
+    assert (service, method, tenant, sent.content_type) == ("tracing", "ExportSpans", "dev", "application/x-protobuf")
+    assert ExportTraceServiceRequest.FromString(sent.body).resource_spans[0].scope_spans[0].spans[0].name == "plan"
 
 
 async def test_erasing_a_person_reaches_memories_and_traces_by_both_doors(rig, services):

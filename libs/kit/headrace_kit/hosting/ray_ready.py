@@ -15,13 +15,16 @@ import grpc
 import headrace_protos
 from headrace_kit.rpc import metadata
 
+_OTLP = "opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc.add_TraceServiceServicer_to_server"
+"""The gateway's, for spans of applications."""
+
 _PROBE = "/headrace.common.v1.NodeService/GetStatus"
 _NOT_THERE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def add_functions() -> list[str]:
     """Import paths of the functions that add our servicers to a server, for Serve's `grpc_servicer_functions`."""
-    found = []
+    found = [_OTLP]
     for module in pkgutil.walk_packages(headrace_protos.__path__, "headrace_protos."):
         if module.name.endswith("_pb2_grpc"):
             names = vars(importlib.import_module(module.name))

@@ -11,8 +11,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta, Struct
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from headrace_gateway.adapters.otlp import MAX_EXPORT_BYTES, PROTOBUF, taken_as
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.arms.ratings import Ratings
 from headrace_gateway.http_api.answers import JSON, headrace_headers, json_response
@@ -25,8 +25,6 @@ from headrace_kit.errors import BadInput
 from headrace_protos.tracing.v1 import messages_pb2 as pb
 
 _MAX_BODY = 262_144
-_MAX_EXPORT = 4_194_304
-PROTOBUF = "application/x-protobuf"
 _FILTER = frozenset(field.name for field in pb.TraceFilter.DESCRIPTOR.fields)
 _SIDES = frozenset(f"{side}_{name}" for side in "ab" for name in _FILTER)
 _DRIFT = frozenset(field.name for field in pb.GetDriftRequest.DESCRIPTOR.fields)
@@ -89,14 +87,11 @@ class TracesApi:
                 f"OTLP comes as {PROTOBUF} or as {JSON[1]}", code="unsupported_media_type", param="content-type"
             )
         sent = pb.ExportSpansRequest(
-            body=await request.body(_MAX_EXPORT),
+            body=await request.body(MAX_EXPORT_BYTES),
             content_type=kind,
             content_encoding=request.header("content-encoding").strip().lower(),
         )
-        taken = await self._services.call(visit.ctx, "tracing", "ExportSpans", sent)
-        made = ExportTraceServiceResponse()
-        if taken.rejected:
-            made.partial_success.rejected_spans, made.partial_success.error_message = taken.rejected, taken.message
+        made = taken_as(await self._services.call(visit.ctx, "tracing", "ExportSpans", sent))
         body = made.SerializeToString() if kind == PROTOBUF else MessageToJson(made, indent=None).encode()
         return Response(200, body, [("content-type", kind), *headrace_headers(visit.ctx)])
 
