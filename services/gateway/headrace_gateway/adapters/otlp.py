@@ -1,14 +1,11 @@
-"""OTLP: records of requests as spans for receivers that are not headrace's own, and the answer to who sends spans."""
+"""Records of requests as OTLP spans, for receivers that are not headrace's own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -16,14 +13,9 @@ from headrace_kit.telemetry import genai
 from headrace_kit.telemetry.request_spans import CLIENT, INTERNAL, SERVER, RequestSpan, spans_of
 from headrace_kit.telemetry.requests import unpacked
 from headrace_kit.telemetry.tracing import VERSION
-from headrace_protos.tracing.v1.messages_pb2 import ExportSpansResponse
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
-
-PROTOBUF = "application/x-protobuf"
-MAX_EXPORT_BYTES = 4_194_304
-"""Of one export that somebody sends."""
 
 _KINDS = {SERVER: Span.SPAN_KIND_SERVER, CLIENT: Span.SPAN_KIND_CLIENT, INTERNAL: Span.SPAN_KIND_INTERNAL}
 
@@ -41,14 +33,6 @@ def export_of(records: Iterable[bytes]) -> ExportTraceServiceRequest:
         for told in spans_of(record):
             _fill(scope.spans.add(trace_id=trace_id), told)
     return request
-
-
-def taken_as(taken: ExportSpansResponse) -> ExportTraceServiceResponse:
-    """What tracing took of an export, as the protocol tells it."""
-    made = ExportTraceServiceResponse()
-    if taken.rejected:
-        made.partial_success.rejected_spans, made.partial_success.error_message = taken.rejected, taken.message
-    return made
 
 
 def _fill(span: Span, told: RequestSpan) -> None:

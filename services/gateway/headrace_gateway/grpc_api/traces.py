@@ -5,9 +5,9 @@ from __future__ import annotations
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
-from headrace_gateway.adapters.otlp import MAX_EXPORT_BYTES, PROTOBUF, taken_as
 from headrace_gateway.admission.door import Door
 from headrace_gateway.grpc_api.visits import visiting
+from headrace_gateway.http_api.otlp import MAX_EXPORT_BYTES, PROTOBUF, taken_as
 from headrace_gateway.ports import Services
 from headrace_kit.errors import TooLarge
 from headrace_kit.hosting import Servicing

@@ -12,10 +12,10 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta, Struct
 
-from headrace_gateway.adapters.otlp import MAX_EXPORT_BYTES, PROTOBUF, taken_as
 from headrace_gateway.admission.door import Visit
 from headrace_gateway.arms.ratings import Ratings
 from headrace_gateway.http_api.answers import JSON, headrace_headers, json_response
+from headrace_gateway.http_api.otlp import MAX_EXPORT_BYTES, PROTOBUF, taken_as
 from headrace_gateway.http_api.port import Request, Response
 from headrace_gateway.http_api.read import Nothing, decode, flag, query, whole_number
 from headrace_gateway.http_api.router import Route
