@@ -77,5 +77,5 @@ def record_of(ended: Ended, running: Running = HERE) -> Request:
     if canary is not None:
         made.canary_rollout_id, made.canary_arm = canary.rollout_id, canary.arm
     if ctx.content is not None:
-        made.said = ctx.content.said(outcome.citations or ())
+        made.said = ctx.content.said(outcome.citations)
     return made
