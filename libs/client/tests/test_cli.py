@@ -160,6 +160,19 @@ def test_a_trace_is_kept(run, fake, answers):
     assert "3 of its 3 spans were gone" in run("traces", "keep", TRACE_ID).stdout
 
 
+def test_traces_are_listed_by_every_filter_of_the_api(run, fake, answers):
+    row = {"trace_id": TRACE_ID, "model": "assistant", "question": "How many days of leave do we have this year?"}
+    fake.answers.append(answers[1](200, {"object": "list", "data": [row]}))
+    listed = run("traces", "list", "--where", "user=ada", "--where", "label=retried", "--model", "assistant").stdout
+    assert "How many days of leave do we have this …" in listed
+    assert dict(fake.seen[-1].query) | {"limit": "20"} == {
+        "limit": "20", "user": "ada", "label": "retried", "model": "assistant",
+    }  # fmt: skip
+    fake.answers.append(answers[1](200, {"object": "list", "data": []}))
+    assert "no trace is like that" in run("traces", "list", "--where", "user=ada").stdout
+    assert "'ada' is not name=value" in run("traces", "list", "--where", "ada", code=2).output
+
+
 def test_a_trace_that_has_just_begun_is_waited_for(run, fake, answers):
     late = {"trace_id": TRACE_ID, "spans": [{"span_id": "b", "parent_span_id": "a", "service": "s", "name": "n"}]}
     fake.answers += [answers[0](404, "not_found_error", "trace_not_found", "no such trace"), answers[1](200, late)]

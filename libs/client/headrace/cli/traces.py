@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli._filters import Where, filters_of
 from headrace.cli._output import console, money, print_json, print_table
 from headrace.cli._target import Json, connect, group
 from headrace.types.traces import Status
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 app = group("traces", "What happened to a request.")
 _POLL_S = 0.25
+_QUESTION = 40
+"""Characters of a question in a list."""
 
 
 @app.command("list")
@@ -28,14 +31,16 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Traces wanted, newest first.")] = 20,
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only of those that ended so.")] = None,
+    where: Where = None,
     as_json: Json = False,
 ) -> None:
     """List your team's newest traces.
 
-    Example: headrace traces list --status error
+    Example: headrace traces list --status error --where collection=handbook
     """
+    filters = filters_of(where) | {name: value for name, value in (("model", model), ("status", status)) if value}
     with connect(ctx) as client:
-        page = client.traces(limit=limit, model=model, status=status)
+        page = client.traces(limit=limit, **filters)
     if as_json:
         print_json(page.data)
         return
@@ -49,11 +54,12 @@ def list_(
             t.input_tokens,
             t.output_tokens,
             money(t.cost_usd),
+            t.question if len(t.question) <= _QUESTION else t.question[: _QUESTION - 1] + "…",
         )
         for t in page.data
     ]
-    columns = ("trace", "started", "model", "status", ">took", ">in", ">out", ">cost")
-    print_table(columns, rows, empty="no traces yet")
+    columns = ("trace", "started", "model", "status", ">took", ">in", ">out", ">cost", "question")
+    print_table(columns, rows, empty="no trace is like that" if filters else "no traces yet")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli._filters import Where, filters_of
 from headrace.cli._output import console
 from headrace.cli._target import connect
 from headrace.cli.traces import app as app
@@ -31,6 +32,7 @@ def export(
     label: Annotated[str | None, typer.Option(help="Only with this label of feedback.")] = None,
     min_feedback: Annotated[float | None, typer.Option(min=-1, max=1, help="Least mean score.")] = None,
     max_feedback: Annotated[float | None, typer.Option(min=-1, max=1, help="Highest mean score.")] = None,
+    where: Where = None,
 ) -> None:
     """Write traces as items of a dataset: what was asked, and what the answer should have been where it is known.
 
@@ -42,8 +44,8 @@ def export(
     if dataset.exists():
         raise typer.BadParameter(f"{dataset} is there already: name another file", param_hint="--dataset")
     filters = {
-        "model": model, "session": session, "text": text, "label": label, "min_feedback": min_feedback,
-        "max_feedback": max_feedback,
+        **filters_of(where), "model": model, "session": session, "text": text, "label": label,
+        "min_feedback": min_feedback, "max_feedback": max_feedback,
     }  # fmt: skip
     written = left_out = 0
     with connect(ctx) as client, dataset.open("x", encoding="utf-8") as file:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli._filters import Where, filters_of
 from headrace.cli._output import console, money, print_json, print_table, shortened
 from headrace.cli._target import Json, connect
 from headrace.cli.traces import arrived
@@ -29,10 +30,7 @@ _MARKS = {"same": "=", "differs": "≠", "unknown": "?"}
 def replay(
     ctx: typer.Context,
     trace_id: Annotated[str | None, typer.Argument(help="32 hexadecimal digits; or give --where.")] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(help="A filter of `GET /v1/traces`, as name=value; again for more. Replays all that match."),
-    ] = None,
+    where: Where = None,
     against: Annotated[
         str | None, typer.Option(help="Deployment that answers in place of routing; needs an admin key.")
     ] = None,
@@ -48,7 +46,7 @@ def replay(
 
     The request is made again: messages, options, collections; it is answered by today's config, passages and models,
     or by --against or --model. The cache is not asked. What the record lacks is said. The run is a request as any
-    other, and costs what it costs.
+    other, and costs what it costs. With --where all that match are replayed.
 
     Example: headrace traces replay --where model=assistant --where max_feedback=-0.5 --against large
     """
@@ -127,17 +125,12 @@ def _kept_in_full(trace: Trace) -> bool:
 
 
 def _matching(client: Headrace, where: list[str], limit: int) -> Iterator[str]:
-    filters: dict[str, str] = {}
-    for one in where:
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{one!r} is not name=value", param_hint="--where")
-        filters[name] = value
+    filters = filters_of(where)
     token: str | None = None
     # All ids first: the replays are traces too, and newer ones.
     found: list[str] = []
     while len(found) < limit:
-        page = client.traces(limit=min(limit - len(found), _PAGE), page_token=token, **filters)  # type: ignore[arg-type]
+        page = client.traces(limit=min(limit - len(found), _PAGE), page_token=token, **filters)
         found += [one.trace_id for one in page.data]
         token = page.next_page_token
         if not token:
