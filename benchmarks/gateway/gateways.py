@@ -16,7 +16,7 @@ from typing import Any
 
 import headrace_local
 from benchmarks.inference.processes import Trees
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings

@@ -22,7 +22,7 @@ from headrace_guardrails.injection.ensemble import BUILT_IN, write
 from headrace_inference.catalogue.pull import pull
 from headrace_kit.config import Snapshot
 from headrace_kit.config.environment import Environment
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 
 _BUDGET = 0.008
 _TOOLS = (

@@ -14,7 +14,7 @@ import headrace_local
 from benchmarks.inference.peers import Bare
 from benchmarks.inference.processes import Trees
 from headrace_kit.config.deployments import entries_of
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
 from headrace_local.settings import Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import headrace_local
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.errors import HeadraceError
 from headrace_kit.rpc.call import Identity
 from headrace_kit.rpc.client import Outbound, Peer

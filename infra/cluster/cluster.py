@@ -76,6 +76,7 @@ def prepare(places: Places) -> None:
 def up(places: Places) -> None:
     """Start the cluster and return when its node and DNS are ready. What runs already goes on."""
     prepare(places)
+    new = not (places.state / "etcd").exists()
     for folder in components.state_folders(places):
         folder.mkdir(parents=True, exist_ok=True)
     certificates.make(places)
@@ -89,6 +90,8 @@ def up(places: Places) -> None:
 
     start("containerd", "etcd", "kube-apiserver")
     wait("containerd", lambda: _ctr(places, "version").returncode == 0, 30)
+    if new:
+        _end_containers(places)  # of a cluster that ended without `down`
     images.load(places, *(images.archive(places, f"localhost/{name}:1") for name in ("pause", "coredns")))
     wait("the API server", lambda: kubectl(places, "get", "--raw", "/readyz").returncode == 0, 120, 0.2)
     say("the API server is ready")
@@ -111,10 +114,10 @@ def running(places: Places) -> bool:
 
 
 def down(places: Places, *, wipe: bool = False) -> None:
-    """Stop everything that `up` started, and what grew below it. The state stays, unless it is to be wiped."""
+    """Stop everything that `up` started, and what grew below it. Images stay; the state too, unless it is wiped."""
     with step("stopping the cluster"):
         processes.stop(places.pids, (volumes.NAME, *reversed(components.ORDER[1:])), grace_s=2)
-        _end_containers(places, forget=not wipe)
+        _end_containers(places)
         processes.stop(places.pids, ("containerd",), grace_s=5)
         network.down(places)
         shutil.rmtree(places.state / "cni", ignore_errors=True)
@@ -123,8 +126,8 @@ def down(places: Places, *, wipe: bool = False) -> None:
             shutil.rmtree(places.run, ignore_errors=True)
 
 
-def _end_containers(places: Places, *, forget: bool) -> None:
-    """Kill all containers; `forget` them unless their state goes anyway."""
+def _end_containers(places: Places) -> None:
+    """Kill and forget all containers."""
 
     def tasks() -> list[str]:
         return _ctr(places, "tasks", "ls", "-q").stdout.split()
@@ -136,9 +139,8 @@ def _end_containers(places: Places, *, forget: bool) -> None:
         for task in left:
             _ctr(places, "tasks", "delete", "-f", task)
         time.sleep(0.2)
-    if forget:
-        for container in _ctr(places, "containers", "ls", "-q").stdout.split():
-            _ctr(places, "containers", "delete", container)
+    for container in _ctr(places, "containers", "ls", "-q").stdout.split():
+        _ctr(places, "containers", "delete", container)
 
 
 def kubectl(places: Places, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

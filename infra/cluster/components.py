@@ -68,7 +68,7 @@ def _containerd(places: Places) -> str:
     disabled = json.dumps([*(f"io.containerd.{name}" for name in unused), *tracing])
     # Without CAP_SYS_RESOURCE no process may lower its oom_score_adj, and every pod would fail to start.
     return f"""version = 2
-root = "{places.state / "containerd"}"
+root = "{places.store}"
 state = "{places.run / "containerd"}"
 disabled_plugins = {disabled}
 [grpc]
@@ -233,4 +233,4 @@ def _kube_proxy(places: Places) -> dict[str, Any]:
 
 def state_folders(places: Places) -> list[Path]:
     """Folders that have to be there before the start."""
-    return [places.state / "etcd", places.logs, places.pids, places.conf, places.run, places.volumes]
+    return [places.state / "etcd", places.store, places.logs, places.pids, places.conf, places.run, places.volumes]

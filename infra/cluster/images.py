@@ -132,14 +132,19 @@ def _read(path: Path) -> str:
 
 
 def load(places: Places, *archives: Path) -> None:
-    """Import archives into the running containerd, unless the same was imported into this state before."""
-    stamps = places.state / "imported"
+    """Import archives into the running containerd, unless it has the same: it keeps images from cluster to cluster."""
+    stamps = places.store / "imported"
     stamps.mkdir(parents=True, exist_ok=True)
+    listed = _containerd(places, "list", "--quiet").split()
     for path in archives:
         identity, stamp = path.with_suffix(".image").read_text(), stamps / path.name
-        if _read(stamp) == identity:
+        if _read(stamp) == identity and any(archive(places, name) == path for name in listed):
             continue
-        command = ["ctr", "-a", str(places.containerd_socket), "-n", "k8s.io", "images", "import", str(path)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        _containerd(places, "import", str(path))
         stamp.write_text(identity)
         say(f"imported {path.stem}")
+
+
+def _containerd(places: Places, *words: str) -> str:
+    command = ["ctr", "-a", str(places.containerd_socket), "-n", "k8s.io", "images", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -45,6 +45,11 @@ class Places:
         return self.home / "images"
 
     @property
+    def store(self) -> Path:
+        """containerd's: images that were imported. The next cluster finds them there."""
+        return self.home / "containerd"
+
+    @property
     def state(self) -> Path:
         """What a cluster writes; `down --wipe` removes it."""
         return self.home / "state"

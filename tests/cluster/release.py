@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -38,6 +39,12 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+
+
+def _listed(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of every file below a folder."""
+    found = {path.relative_to(folder): path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
 
 
 class Release:
@@ -161,12 +168,14 @@ class Release:
             pull(ConfigStore.from_file(config).current, Environment(cache_dir=CACHE))
         if not isinstance(self.source, Packages):
             return CACHE
-        copy = self.source.places.state / "models"
-        if not copy.exists():
+        copy = self.source.places.home / "models"
+        if not copy.exists() or _listed(copy) != _listed(CACHE):
             fresh = copy.with_name("models.new")
+            shutil.rmtree(fresh, ignore_errors=True)
             # links between the cache's files stay links
             subprocess.run(["cp", "-a", "--reflink=auto", str(CACHE), str(fresh)], check=True)
             subprocess.run(["chmod", "-R", "a+rwX", str(fresh)], check=True)
+            shutil.rmtree(copy, ignore_errors=True)
             fresh.rename(copy)
         return copy
 

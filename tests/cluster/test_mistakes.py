@@ -61,7 +61,7 @@ def without_a_database(source):
 def test_an_image_that_cannot_be_pulled_leaves_the_old_one_serving(process, without_a_database):
     lost = {"image": {"digests": {"gateway": "sha256:" + "0" * 64}}}
     with pytest.raises(KubeError):
-        process.helm("upgrade", values=lost, timeout="40s")  # for each of its steps
+        process.helm("upgrade", values=lost, timeout="30s")  # for each of its steps
     with process.http() as client:
         assert process.ask(client, "Say hello.", model="scripted")["choices"]
     found = doctor(process, code=1)

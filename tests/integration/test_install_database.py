@@ -9,6 +9,7 @@ import pytest
 
 from headrace_kit.errors import NotReady
 from headrace_kit.install import database
+from headrace_kit.install.names import APP
 from headrace_kit.stores.migrations import migrate, pending, wait
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
@@ -45,7 +46,7 @@ def test_a_database_that_is_away_is_said(server):
 
 
 def test_setting_up_again_changes_passwords_and_nothing_else(server):
-    database.set_up(server["postgres-superuser-dsn"], {database.APP: "fresh"})
+    database.set_up(server["postgres-superuser-dsn"], {APP: "fresh"})
     fresh = server["postgres-dsn"].split("@", 1)[1]
     with psycopg.connect(f"postgresql://headrace_app:fresh@{fresh}") as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("headrace_app",)

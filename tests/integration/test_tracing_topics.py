@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 import headrace_local
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.errors import HeadraceError
 from headrace_kit.telemetry import genai
 from headrace_protos.tracing.v1 import messages_pb2

@@ -15,7 +15,7 @@ import pytest
 
 import headrace_local
 from headrace_kit.config.deployments import Deployment
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.errors import BadInput, HeadraceError, NotReady, Upstream
 from headrace_kit.rpc.call import Identity
 from headrace_kit.rpc.client import Outbound, Peer

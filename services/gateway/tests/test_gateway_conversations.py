@@ -17,7 +17,7 @@ from headrace_gateway.fakes import Script
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.resilience.helped import SUMMARY_STAGE
 from headrace_kit.config import parse
-from headrace_kit.config.load import ConfigInvalid
+from headrace_kit.config.loading import ConfigInvalid
 from headrace_kit.errors import BadInput, Blocked, Forbidden, NotFound, Upstream
 from headrace_protos.common.v1.chat_pb2 import ContentPart, Message, ToolCall, Usage
 from headrace_protos.retrieval.v1.memory_pb2 import Conversation, Said

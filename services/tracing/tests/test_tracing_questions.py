@@ -50,6 +50,23 @@ async def test_two_tenants_under_one_trace_id_see_their_own_halves(questions, st
     assert sorted(summary.tenant for summary in listed) == ["blue", "red"]
 
 
+async def test_sums_have_every_span_that_is_shown_while_more_arrive(questions, store, make_span, monkeypatch):
+    await store.write([make_span(1)])
+
+    def then_one_arrives(read):
+        async def reading(*asked):
+            found = await read(*asked)
+            await store.write([make_span(1)])
+            return found
+
+        return reading
+
+    for name in ("summaries", "spans"):
+        monkeypatch.setattr(store, name, then_one_arrives(getattr(store, name)))
+    trace = await questions.trace(ONE, RED)
+    assert trace.summary.spans > len(trace.spans) == 1
+
+
 @pytest.mark.parametrize("bad", ["", "xyz", "0" * 32, "1" * 31, "1" * 33, "g" * 32, "1" * 31 + "\0"])
 async def test_a_bad_trace_id_is_named(questions, bad):
     for ask in (questions.trace(bad, RED), questions.add_feedback(FeedbackGiven(bad, score=1), RED)):

@@ -15,7 +15,7 @@ import pytest
 
 import headrace_local
 from headrace_kit.config.environment import Environment
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.config.snapshot import Snapshot
 from headrace_kit.errors import HeadraceError, NotFound, NotReady
 from headrace_kit.rpc.call import Identity

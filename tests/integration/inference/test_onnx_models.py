@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2 as triton_pb
 from tritonclient.grpc import service_pb2_grpc as triton_rpc
 
 import headrace_local
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.errors import BadInput, NotReady
 from headrace_kit.rpc.call import Identity
 from headrace_kit.rpc.client import Outbound, Peer

@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from watchfiles import awatch
 
 from headrace_kit.config.document import Config
-from headrace_kit.config.load import ConfigInvalid, load
+from headrace_kit.config.loading import ConfigInvalid, load
 
 _log = logging.getLogger(__name__)
 _LOOK_MS = 5000

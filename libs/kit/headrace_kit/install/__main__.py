@@ -1,4 +1,7 @@
-"""`python -m headrace_kit.install secrets|database|resources`: one step of an installation. Harmless to repeat."""
+"""`python -m headrace_kit.install secrets|database|resources`: one step of an installation. Harmless to repeat.
+
+Each imports only what it needs: an upgrade waits for it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import argparse
 import sys
 import time
 
-from headrace_kit.config import Environment, Secrets
 from headrace_kit.config.ports import SERVICES
-from headrace_kit.errors import HeadraceError
 from headrace_kit.install import secrets
 from headrace_kit.install.kube import Kube, KubeError
 
@@ -35,7 +36,7 @@ def main() -> None:
             _database(given.patience_s)
         else:
             _resources()
-    except (HeadraceError, KubeError) as error:
+    except KubeError as error:
         sys.exit(f"headrace: {error}")
 
 
@@ -69,15 +70,22 @@ def _resources() -> None:
 def _database(patience_s: float) -> None:
     import psycopg
 
-    from headrace_kit.install.database import APP, OWNER, set_up
+    from headrace_kit.config import Environment, Secrets
+    from headrace_kit.errors import HeadraceError
+    from headrace_kit.install.database import set_up
+    from headrace_kit.install.names import APP, OWNER
 
     env = Environment()
     found = Secrets(env.secrets_path, env.variables())
-    passwords = {OWNER: found.require("postgres-owner-password"), APP: found.require("postgres-app-password")}
+    try:
+        passwords = {OWNER: found.require("postgres-owner-password"), APP: found.require("postgres-app-password")}
+        server = found.require("postgres-superuser-dsn")
+    except HeadraceError as error:
+        sys.exit(f"headrace: {error}")
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            set_up(found.require("postgres-superuser-dsn"), passwords)
+            set_up(server, passwords)
             break
         except psycopg.OperationalError as error:
             if time.monotonic() > deadline:

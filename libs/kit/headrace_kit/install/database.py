@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-DATABASE = "headrace"
-SUPERUSER, OWNER, APP = "headrace_admin", "headrace_owner", "headrace_app"
-"""Roles: the server's superuser, the owner of the schemas, the one that services use."""
+from headrace_kit.install.names import DATABASE, OWNER
 
 
 def set_up(superuser_dsn: str, passwords: Mapping[str, str]) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from headrace_kit.config.ports import SERVICES
-from headrace_kit.install.database import APP, DATABASE, OWNER, SUPERUSER
 from headrace_kit.install.kube import Kube
-from headrace_kit.rpc.identity import write_keys
+from headrace_kit.install.names import APP, DATABASE, OWNER, SUPERUSER
 
 Made = dict[str, bytes]
 Read = Callable[[str], str]
@@ -62,6 +61,8 @@ def missing(have: Mapping[str, bytes], *, postgres: str | None, valkey: str | No
 
 def signing_keys() -> Made:
     """A signing key for each service, and the public halves in `jwks.json`."""
+    from headrace_kit.rpc.identity import write_keys
+
     with tempfile.TemporaryDirectory() as folder:
         write_keys(Path(folder), SERVICES)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}

@@ -110,10 +110,11 @@ class Questions:
         tenant = sees(who)
         if full and ADMIN not in who.scopes:
             raise Forbidden("content as it was sent needs the scope 'admin'", param="full")
-        summary = await self._summary(trace_id, tenant)
         spans, feedback = await asyncio.gather(
             self._store.spans(trace_id, tenant, MOST_SPANS), self._store.feedback(trace_id)
         )
+        # Last: while spans arrive, sums that lack some which are shown would be wrong.
+        summary = await self._summary(trace_id, tenant)
         cut = len(spans) == MOST_SPANS
         if tenant is not None:
             spans = visible_to(spans, tenant)

@@ -13,7 +13,7 @@ from headrace_inference.catalogue import pull
 from headrace_inference.ports import Generation, Sampling
 from headrace_kit.config import Environment
 from headrace_kit.config.deployments import LlamaCppDeployment
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.config.snapshot import Snapshot
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import headrace_local
 from headrace_inference.adapters.triton.client import TritonClient
-from headrace_kit.config.load import load
+from headrace_kit.config.loading import load
 from headrace_kit.errors import HeadraceError
 from headrace_local.platform import Platform
 from headrace_local.ports import free_port_base
