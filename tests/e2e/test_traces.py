@@ -8,9 +8,13 @@ import secrets
 import time
 from pathlib import Path
 
+import grpc
 import httpx
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from headrace_protos.tracing.v1 import messages_pb2
+from headrace_protos.tracing.v1.service_pb2_grpc import TracingServiceStub
 from tests.e2e.test_answers import QUESTION, handbook
 
 __all__ = ["handbook"]
@@ -70,6 +74,23 @@ async def test_each_hop_of_a_cascaded_grounded_guarded_streamed_answer_has_its_r
     assert trace["cost_usd"] == outcome["cost_usd"]
     assert any(found["check"] == "pii" for found in trace["findings"])
     assert "ana.silva@example.org" not in str(trace)
+    await told_the_same_over_grpc(world, trace)
+
+
+async def told_the_same_over_grpc(world, trace: dict) -> None:
+    """The gateway answers for traces by gRPC too, by the same key."""
+    metadata = (("authorization", f"Bearer {world.env['HEADRACE_API_KEY']}"), ("application", "gateway"))
+    async with grpc.aio.insecure_channel(world.env["HEADRACE_GRPC"]) as channel:
+        stub = TracingServiceStub(channel)
+        found = await stub.GetTrace(messages_pb2.GetTraceRequest(trace_id=trace["trace_id"]), metadata=metadata)
+        assert {span.span_id for span in found.spans} == {span["span_id"] for span in trace["spans"]}
+        assert found.cost_usd == trace["cost_usd"]
+        request = messages_pb2.AggregateRequest(group_by=["model"])
+        rows = (await stub.Aggregate(request, metadata=metadata)).rows
+        assert "assistant" in {row.group["model"] for row in rows if row.measures.requests}
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetTrace(messages_pb2.GetTraceRequest(trace_id="1" * 32), metadata=metadata)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_what_was_planted_in_a_chat_is_in_no_file_of_the_platform(world):

@@ -9,6 +9,7 @@ from headrace.calls.admin import AdminCalls
 from headrace.calls.chat import ChatCalls
 from headrace.calls.collection_jobs import CollectionJobCalls
 from headrace.calls.documents import DocumentCalls
+from headrace.calls.measures import MeasureCalls
 from headrace.calls.memory import MemoryCalls
 from headrace.calls.operations import OperationCalls
 from headrace.calls.sources import SourceCalls
@@ -16,7 +17,9 @@ from headrace.retry import Retry
 from headrace.settings import Settings
 
 
-class AsyncHeadrace(ChatCalls, DocumentCalls, CollectionJobCalls, SourceCalls, MemoryCalls, OperationCalls, AdminCalls):
+class AsyncHeadrace(
+    ChatCalls, DocumentCalls, CollectionJobCalls, SourceCalls, MemoryCalls, OperationCalls, MeasureCalls, AdminCalls
+):
     """A platform over HTTP; use it in one event loop, and as an `async with` block or with `aclose`.
 
     Args:

@@ -378,7 +378,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                 admin_grpc.SERVICE,
             ),
             *retrieval_grpc.servicing(runtime.rpc, door, metered),
-            traces_grpc.servicing(runtime.rpc, door, services),
+            *traces_grpc.servicing(runtime.rpc, door, services, ratings),
         ],
         http=HttpApp(
             rsgi=RsgiFace(http).__rsgi__,

@@ -1,4 +1,4 @@
-"""Retrieval's own services for the public, by gRPC and HTTP: let in by key, passed on with the caller's identity."""
+"""Services of retrieval and tracing for the public: let in by key, passed on with the caller's identity."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from headrace_kit.rpc.identity import Verifier
 from headrace_kit.rpc.status import from_rpc_error
 from headrace_protos.retrieval.v1 import indexes_pb2, jobs_pb2, memory_pb2, messages_pb2, service_pb2, service_pb2_grpc
 from headrace_protos.tracing.v1 import messages_pb2 as tracing
+from headrace_protos.tracing.v1 import service_pb2 as tracing_service
+from headrace_protos.tracing.v1.service_pb2_grpc import TracingServiceStub
 
 AUTH = (("authorization", "Bearer hr_dev"),)
 
@@ -35,6 +37,10 @@ class Recorded:
 
     calls: list[tuple[str, str, Any, str]] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
+    ratings: list[tuple[str, str, float | None]] = field(default_factory=list)
+
+    async def rated(self, ctx, trace_id: str, score: float | None) -> None:
+        self.ratings.append((ctx.identity.tenant, trace_id, score))
 
     async def call(self, ctx, service: str, method: str, request, *, timeout_s: float = 30.0):
         if not isinstance(request, messages_pb2.IngestRequest) and hasattr(request, "__aiter__"):
@@ -55,7 +61,10 @@ def services() -> Recorded:
 async def serving(rig, services):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
-    for one in (*retrieval.servicing(runtime, rig.door, services), traces.servicing(runtime, rig.door, services)):
+    passed = (
+        *retrieval.servicing(runtime, rig.door, services), *traces.servicing(runtime, rig.door, services, services)
+    )  # fmt: skip
+    for one in passed:
         one.add(one.servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -75,16 +84,25 @@ async def over_http(rig, services):
         yield client
 
 
-def methods() -> list[Any]:
-    found = service_pb2.DESCRIPTOR.services_by_name.values()
-    return [method for service in found for method in service.methods]
+def methods() -> list[tuple[str, Any]]:
+    """Service and method, of all that is passed on."""
+    retrievals = service_pb2.DESCRIPTOR.services_by_name.values()
+    found = [("retrieval", method) for service in retrievals for method in service.methods]
+    return found + [
+        ("tracing", method)
+        for method in tracing_service.DESCRIPTOR.services_by_name["TracingService"].methods
+        if method.name != "ExportSpans"
+    ]
 
 
 async def test_every_method_is_passed_on_as_it_is(rig, services):
-    assert len(methods()) > 25
+    assert len(methods()) > 35
     async with serving(rig, services) as channel:
-        stubs = [service_pb2_grpc.RetrievalServiceStub(channel), service_pb2_grpc.MemoryServiceStub(channel)]
-        for method in methods():
+        stubs = [
+            service_pb2_grpc.RetrievalServiceStub(channel), service_pb2_grpc.MemoryServiceStub(channel),
+            TracingServiceStub(channel),
+        ]  # fmt: skip
+        for service, method in methods():
             request = method.input_type._concrete_class()
             services.answers[method.name] = answer = method.output_type._concrete_class()
             services.answers["EraseTraces"] = tracing.EraseTracesResponse()
@@ -92,7 +110,7 @@ async def test_every_method_is_passed_on_as_it_is(rig, services):
             sent = [request, request] if method.client_streaming else request
             services.calls.clear()
             assert await stub(iter(sent) if method.client_streaming else sent, metadata=AUTH) == answer
-            assert services.calls[0] == ("retrieval", method.name, sent, "dev")
+            assert services.calls[0] == (service, method.name, sent, "dev")
     assert {left.ctx.arrival.transport for left in rig.left} == {"grpc"}
     assert rig.in_flight.total == 0
 
@@ -111,6 +129,17 @@ async def test_a_key_is_needed_and_errors_keep_their_details(rig, services):
                 await stub.ListJobs(jobs_pb2.ListJobsRequest(collection="x"), metadata=metadata)
             assert (caught.value.code(), from_rpc_error(caught.value).param) == (code, param)
     assert [method for _, method, _, _ in services.calls] == ["ListJobs"]
+
+
+async def test_what_is_said_of_an_answer_reaches_rollouts_and_spans_come_by_otlp_alone(rig, services):
+    services.answers["AddFeedback"] = tracing.Feedback(id="f", score=0.5)
+    async with serving(rig, services) as channel:
+        stub = TracingServiceStub(channel)
+        said = await stub.AddFeedback(tracing.AddFeedbackRequest(trace_id="ab" * 16, score=0.5), metadata=AUTH)
+        assert said.id == "f" and services.ratings == [("dev", "ab" * 16, 0.5)]
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stub.ExportSpans(tracing.ExportSpansRequest(), metadata=AUTH)
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_spans_by_otlp_are_the_keys_teams(rig, services, monkeypatch):

@@ -24,7 +24,7 @@ from headrace.cli import (
     platform,
     retrieval,
     rollouts_more,
-    traces_replay,
+    traces_measures,
     usage,
 )
 from headrace.cli._failures import Commands
@@ -78,7 +78,7 @@ drift.add_to(app)
 app.add_typer(collections.app)
 app.add_typer(retrieval.app)
 memory.add_to(app)
-app.add_typer(traces_replay.app)
+app.add_typer(traces_measures.app)
 app.add_typer(costs.app)
 app.add_typer(models.app)
 app.add_typer(keys.app)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.cli._filters import Where, filters_of
-from headrace.cli._output import console, money, print_json, print_table
+from headrace.cli._output import console, money, print_json, print_table, shortened
 from headrace.cli._target import Json, connect, group
 from headrace.types.traces import Status
 
@@ -54,7 +54,7 @@ def list_(
             t.input_tokens,
             t.output_tokens,
             money(t.cost_usd),
-            t.question if len(t.question) <= _QUESTION else t.question[: _QUESTION - 1] + "…",
+            shortened(t.question, _QUESTION),
         )
         for t in page.data
     ]

@@ -1,10 +1,11 @@
-"""`headrace.retrieval.v1` for the public: each call is let in by its key, and passed on with the caller's identity."""
+"""`headrace.retrieval.v1` for the public."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from headrace_gateway.admission.door import Door
+from headrace_gateway.grpc_api.passed import passing
 from headrace_gateway.grpc_api.visits import visiting
 from headrace_gateway.people import erase_person
 from headrace_gateway.ports import Services
@@ -12,47 +13,25 @@ from headrace_kit.hosting import Servicing
 from headrace_kit.rpc import Call, RpcRuntime, rpc
 from headrace_protos.retrieval.v1 import memory_pb2, service_pb2, service_pb2_grpc
 
-_TIMEOUT_S = 30.0
-_SLOW_S = 600.0
 _SLOW = frozenset({"Ingest", "IngestFiles", "SyncSource", "StoreFacts", "AppendTurns"})
 """What may wait until documents are searchable, or for a model."""
 
 _READ = ("Get", "List")
 
 
-class Passed:
-    """Passes calls on. A class for each service is made from it by `_passing`."""
-
-    service = ""
-
-    def __init__(self, runtime: RpcRuntime, door: Door, services: Services) -> None:
-        self.rpc_runtime = runtime
-        self._door = door
-        self._services = services
-
-
-def _method(name: str) -> Any:
-    async def passed(self: Passed, request: Any, call: Call) -> Any:
-        async with visiting(self._door, call, self.service, traced=not name.startswith(_READ)) as visit:
-            limit_s = _SLOW_S if name in _SLOW else _TIMEOUT_S
-            return await self._services.call(visit.ctx, "retrieval", name, request, timeout_s=limit_s)
-
-    passed.__name__ = name
-    passed.__doc__ = "See the proto."
-    return rpc(public=True)(passed)
-
-
-def _passing(service: Any, base: type) -> type[Passed]:
-    """A servicer that passes every method of `service` on."""
-    methods = {method.name: _method(method.name) for method in service.methods}
-    return type(f"Passed{service.name}", (Passed, base), {"service": service.full_name, **methods})
-
-
-PassedRetrieval = _passing(
-    service_pb2.DESCRIPTOR.services_by_name["RetrievalService"], service_pb2_grpc.RetrievalServiceServicer
+PassedRetrieval = passing(
+    service_pb2.DESCRIPTOR.services_by_name["RetrievalService"],
+    service_pb2_grpc.RetrievalServiceServicer,
+    "retrieval",
+    slow=_SLOW,
+    untraced=_READ,
 )
-_PassedMemory: Any = _passing(
-    service_pb2.DESCRIPTOR.services_by_name["MemoryService"], service_pb2_grpc.MemoryServiceServicer
+_PassedMemory: Any = passing(
+    service_pb2.DESCRIPTOR.services_by_name["MemoryService"],
+    service_pb2_grpc.MemoryServiceServicer,
+    "retrieval",
+    slow=_SLOW,
+    untraced=_READ,
 )
 
 
