@@ -56,6 +56,7 @@ def test_two_sides(run, fake, answers):
     differences = [
         {"measure": "error_rate", "a": 0.025, "b": 0.05, "change": 1.0, "p_value": 0.03},
         {"measure": "ttft_ms", "a": 250.4, "b": 290.0, "change": 0.158, "p_value": 0.2},
+        {"measure": "tpot_ms", "a": 4.94, "b": 6.15, "change": 0.245, "p_value": 0.00002},
         {"measure": "cost_usd", "a": 0.00031, "b": 0.00021, "change": -0.32},
         {"measure": "cache_hit_rate"},
     ]
@@ -67,9 +68,10 @@ def test_two_sides(run, fake, answers):
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
     assert lines["error_rate"] == ["error_rate", "2.50%", "5.00%", "+100.0%", "0.030", "*"]
     assert lines["ttft_ms"] == ["ttft_ms", "250", "ms", "290", "ms", "+15.8%", "0.200"]
+    assert lines["tpot_ms"] == ["tpot_ms", "4.9", "ms", "6.2", "ms", "+24.5%", "<", "0.001", "*"]
     assert lines["cost_usd"] == ["cost_usd", "$0.00031", "$0.00021", "-32.0%"]
     assert lines["cache_hit_rate"] == ["cache_hit_rate"] and lines["requests"] == ["requests", "40", "40"]
-    assert "is not name=value" in run("traces", "compare", "baseline", "arm=candidate", code=2).output
+    assert "for A: 'baseline' is not name=value" in run("traces", "compare", "baseline", "arm=candidate", code=2).output
 
 
 def test_conversations(run, fake, answers):

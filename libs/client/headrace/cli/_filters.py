@@ -13,12 +13,12 @@ Where = Annotated[
 ]
 
 
-def filters_of(where: Sequence[str] | None) -> dict[str, Any]:
+def filters_of(where: Sequence[str] | None, given_by: str = "--where") -> dict[str, Any]:
     """Filters by name. Raises typer.BadParameter where one is not name=value."""
     filters = {}
     for one in where or ():
         name, equals, value = one.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{one!r} is not name=value", param_hint="--where")
+            raise typer.BadParameter(f"{one!r} is not name=value", param_hint=given_by)
         filters[name] = value
     return filters

@@ -15,7 +15,7 @@ from headrace.types.measures import Difference, Percentiles
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _QUESTION = 60
-_MARKED = 0.05
+_MARKED, _LEAST_P, _WHOLE_MS = 0.05, 0.001, 10
 
 
 @app.command()
@@ -73,7 +73,7 @@ def compare(
     A p below 0.05 is marked: chance alone rarely differs as much. Example:
     headrace traces compare arm=baseline arm=candidate --where model=assistant
     """
-    sides = [filters_of(side.split(",")) for side in (a, b)]
+    sides = [filters_of(side.split(","), name) for side, name in ((a, "A"), (b, "B"))]
     filters = filters_of(where)
     with connect(ctx) as client:
         found = client.compare(*sides, **filters)
@@ -147,9 +147,14 @@ def _difference(one: Difference) -> tuple[str, ...]:
         if one.measure.endswith("_rate"):
             return f"{value:.2%}"
         if one.measure.endswith("_ms"):
-            return f"{value:.0f} ms"
+            return f"{value:.0f} ms" if value >= _WHOLE_MS else f"{value:.2g} ms"
         return f"${value:.3g}" if one.measure.endswith("_usd") else f"{value:.3g}"
 
     change = "" if one.change is None else f"{one.change:+.1%}"
-    p = "" if one.p_value is None else f"{one.p_value:.3f}" + (" *" if one.p_value < _MARKED else "")
+    p = "" if one.p_value is None else _chance(one.p_value)
     return one.measure, shown(one.a), shown(one.b), change, p
+
+
+def _chance(p: float) -> str:
+    told = f"< {_LEAST_P}" if p < _LEAST_P else f"{p:.3f}"
+    return f"{told} *" if p < _MARKED else told
