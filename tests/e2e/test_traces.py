@@ -13,6 +13,8 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from headrace_protos.rollout.v1 import messages_pb2 as rollout
+from headrace_protos.rollout.v1.service_pb2_grpc import RolloutServiceStub
 from headrace_protos.tracing.v1 import messages_pb2
 from headrace_protos.tracing.v1.service_pb2_grpc import TracingServiceStub
 from tests.e2e.test_answers import QUESTION, handbook
@@ -78,7 +80,7 @@ async def test_each_hop_of_a_cascaded_grounded_guarded_streamed_answer_has_its_r
 
 
 async def told_the_same_over_grpc(world, trace: dict) -> None:
-    """The gateway answers for traces by gRPC too, by the same key."""
+    """The gateway answers for traces by gRPC too, by the same key, and for rollouts not by a team's."""
     metadata = (("authorization", f"Bearer {world.env['HEADRACE_API_KEY']}"), ("application", "gateway"))
     async with grpc.aio.insecure_channel(world.env["HEADRACE_GRPC"]) as channel:
         stub = TracingServiceStub(channel)
@@ -91,6 +93,9 @@ async def told_the_same_over_grpc(world, trace: dict) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.GetTrace(messages_pb2.GetTraceRequest(trace_id="1" * 32), metadata=metadata)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await RolloutServiceStub(channel).ListRollouts(rollout.ListRolloutsRequest(), metadata=metadata)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_what_was_planted_in_a_chat_is_in_no_file_of_the_platform(world):

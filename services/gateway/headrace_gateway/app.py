@@ -50,6 +50,7 @@ from headrace_gateway.grounding.rewriting import Metered, Rewriting
 from headrace_gateway.grpc_api import admin as admin_grpc
 from headrace_gateway.grpc_api import gateway as gateway_grpc
 from headrace_gateway.grpc_api import retrieval as retrieval_grpc
+from headrace_gateway.grpc_api import rollouts as rollouts_grpc
 from headrace_gateway.grpc_api import traces as traces_grpc
 from headrace_gateway.grpc_api.admin import AdminServicer
 from headrace_gateway.grpc_api.gateway import GatewayServicer
@@ -379,6 +380,7 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
             ),
             *retrieval_grpc.servicing(runtime.rpc, door, metered),
             *traces_grpc.servicing(runtime.rpc, door, services, ratings),
+            rollouts_grpc.servicing(runtime.rpc, door, services),
         ],
         http=HttpApp(
             rsgi=RsgiFace(http).__rsgi__,

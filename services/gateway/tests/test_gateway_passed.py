@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.trace import NoOpTracer
 
-from headrace_gateway.grpc_api import retrieval, traces
+from headrace_gateway.grpc_api import retrieval, rollouts, traces
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.collection_indexes import CollectionIndexesApi
 from headrace_gateway.http_api.memory import MemoryApi
@@ -24,11 +24,15 @@ from headrace_kit.rpc import RpcRuntime
 from headrace_kit.rpc.identity import Verifier
 from headrace_kit.rpc.status import from_rpc_error
 from headrace_protos.retrieval.v1 import indexes_pb2, jobs_pb2, memory_pb2, messages_pb2, service_pb2, service_pb2_grpc
+from headrace_protos.rollout.v1 import messages_pb2 as rollout
+from headrace_protos.rollout.v1 import service_pb2 as rollout_service
+from headrace_protos.rollout.v1.service_pb2_grpc import RolloutServiceStub
 from headrace_protos.tracing.v1 import messages_pb2 as tracing
 from headrace_protos.tracing.v1 import service_pb2 as tracing_service
 from headrace_protos.tracing.v1.service_pb2_grpc import TracingServiceStub
 
 AUTH = (("authorization", "Bearer hr_dev"),)
+ADMIN = (("authorization", "Bearer bootstrap-secret"),)
 
 
 @dataclass
@@ -62,7 +66,8 @@ async def serving(rig, services):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
     passed = (
-        *retrieval.servicing(runtime, rig.door, services), *traces.servicing(runtime, rig.door, services, services)
+        *retrieval.servicing(runtime, rig.door, services), *traces.servicing(runtime, rig.door, services, services),
+        rollouts.servicing(runtime, rig.door, services)
     )  # fmt: skip
     for one in passed:
         one.add(one.servicer, server)
@@ -88,11 +93,10 @@ def methods() -> list[tuple[str, Any]]:
     """Service and method, of all that is passed on."""
     retrievals = service_pb2.DESCRIPTOR.services_by_name.values()
     found = [("retrieval", method) for service in retrievals for method in service.methods]
-    return found + [
-        ("tracing", method)
-        for method in tracing_service.DESCRIPTOR.services_by_name["TracingService"].methods
-        if method.name != "ExportSpans"
-    ]
+    tracings = tracing_service.DESCRIPTOR.services_by_name["TracingService"].methods
+    found += [("tracing", method) for method in tracings if method.name != "ExportSpans"]
+    rollings = rollout_service.DESCRIPTOR.services_by_name["RolloutService"].methods
+    return found + [("rollout", method) for method in rollings if method.name != "Watch"]
 
 
 async def test_every_method_is_passed_on_as_it_is(rig, services):
@@ -101,6 +105,7 @@ async def test_every_method_is_passed_on_as_it_is(rig, services):
         stubs = [
             service_pb2_grpc.RetrievalServiceStub(channel), service_pb2_grpc.MemoryServiceStub(channel),
             TracingServiceStub(channel),
+            RolloutServiceStub(channel),
         ]  # fmt: skip
         for service, method in methods():
             request = method.input_type._concrete_class()
@@ -109,8 +114,9 @@ async def test_every_method_is_passed_on_as_it_is(rig, services):
             stub = next(found for one in stubs if (found := getattr(one, method.name, None)))
             sent = [request, request] if method.client_streaming else request
             services.calls.clear()
-            assert await stub(iter(sent) if method.client_streaming else sent, metadata=AUTH) == answer
-            assert services.calls[0] == (service, method.name, sent, "dev")
+            auth, tenant = (ADMIN, "admin") if service == "rollout" else (AUTH, "dev")
+            assert await stub(iter(sent) if method.client_streaming else sent, metadata=auth) == answer
+            assert services.calls[0] == (service, method.name, sent, tenant)
     assert {left.ctx.arrival.transport for left in rig.left} == {"grpc"}
     assert rig.in_flight.total == 0
 
@@ -129,6 +135,18 @@ async def test_a_key_is_needed_and_errors_keep_their_details(rig, services):
                 await stub.ListJobs(jobs_pb2.ListJobsRequest(collection="x"), metadata=metadata)
             assert (caught.value.code(), from_rpc_error(caught.value).param) == (code, param)
     assert [method for _, method, _, _ in services.calls] == ["ListJobs"]
+
+
+async def test_rollouts_are_for_admins_and_grants_for_gateways(rig, services):
+    async with serving(rig, services) as channel:
+        stub = RolloutServiceStub(channel)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stub.Abort(rollout.AbortRequest(id="x"), metadata=AUTH)
+        assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(aio.AioRpcError) as caught:
+            await anext(aiter(stub.Watch(rollout.WatchRequest(), metadata=ADMIN)))
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert services.calls == []
 
 
 async def test_what_is_said_of_an_answer_reaches_rollouts_and_spans_come_by_otlp_alone(rig, services):

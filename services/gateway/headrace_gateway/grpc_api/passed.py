@@ -34,6 +34,7 @@ def passing(
     slow: Collection[str] = (),
     untraced: tuple[str, ...] = ("",),
     without: Collection[str] = (),
+    admin: bool = False,
 ) -> type[Passed]:
     """A servicer that passes methods on.
 
@@ -44,18 +45,21 @@ def passing(
         slow: methods that may take minutes.
         untraced: beginnings of the names of those whose calls are no traces; by default none is one.
         without: methods that are not the public's.
+        admin: whether the key needs the scope `admin`.
     """
     methods = {
-        method.name: _method(method.name, _SLOW_S if method.name in slow else _TIMEOUT_S, untraced)
+        method.name: _method(
+            method.name, _SLOW_S if method.name in slow else _TIMEOUT_S, not method.name.startswith(untraced), admin
+        )
         for method in service.methods
         if method.name not in without
     }
     return type(f"Passed{service.name}", (Passed, base), {"service": service.full_name, "peer": peer, **methods})
 
 
-def _method(name: str, timeout_s: float, untraced: tuple[str, ...]) -> Any:
+def _method(name: str, timeout_s: float, traced: bool, admin: bool) -> Any:
     async def passed(self: Passed, request: Any, call: Call) -> Any:
-        async with visiting(self._door, call, self.service, traced=not name.startswith(untraced)) as visit:
+        async with visiting(self._door, call, self.service, admin=admin, traced=traced) as visit:
             return await self._services.call(visit.ctx, self.peer, name, request, timeout_s=timeout_s)
 
     passed.__name__ = name
