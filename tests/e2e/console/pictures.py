@@ -29,7 +29,7 @@ from playwright.async_api import async_playwright
 from headrace_kit.stores.postgres import Postgres
 from headrace_kit.telemetry import genai
 from headrace_tracing.adapters.postgres import DAY_S, PostgresTraceStore
-from headrace_tracing.domain.content import Content, Turn
+from headrace_tracing.domain.content import Content, PassageSeen, Turn
 from headrace_tracing.domain.spans import Feedback, Span
 from tests.e2e.console.walking import loaded, login
 
@@ -78,18 +78,19 @@ NS = 10**9
 PAGES = (
     ("overview", "", True),
     ("trace", "traces/{trace}", True),
-    ("drift", "drift", False),
-    ("topics", "drift?feature=topic_meaning", False),
+    ("drift", "drift?of=dev/assistant//retrieval_score", False),
+    ("topics", "drift?of=dev/assistant//topic_meaning", False),
     ("compare", "compare", True),
 )
 """Name of the picture, path of the page, and whether all of it is in the picture."""
 
 
-def question(chance: random.Random, *, last: bool) -> str:
-    """What somebody asks on a day."""
+def question(chance: random.Random, *, last: bool) -> tuple[str, float]:
+    """What somebody asks on a day, and the score of the best passage on it."""
     usual = [kind for kind in FORMS if kind != "machines"]
     kind = "machines" if last and chance.random() < 0.4 else chance.choice(usual)
-    return chance.choice(FORMS[kind]).format(chance.choice(WORDS[kind]))
+    score = chance.gauss(0.4 if kind == "machines" else 0.64, 0.09)
+    return chance.choice(FORMS[kind]).format(chance.choice(WORDS[kind])), min(max(score, 0.0), 1.0)
 
 
 def moments(chance: random.Random, day: int, until_s: float) -> Iterator[float]:
@@ -103,7 +104,7 @@ def moments(chance: random.Random, day: int, until_s: float) -> Iterator[float]:
             yield day * DAY_S + hour * 3600
 
 
-def request(chance: random.Random, at_s: float, text: str) -> Iterator[Span]:
+def request(chance: random.Random, at_s: float, text: str, score: float) -> Iterator[Span]:
     """The spans of one request: its own, and one for each stage of a cascade that was asked."""
     candidate = chance.random() < 0.3
     model = chance.choice(MODELS)
@@ -131,10 +132,15 @@ def request(chance: random.Random, at_s: float, text: str) -> Iterator[Span]:
             genai.ARM: "candidate" if candidate else "baseline",
             genai.USER: f"user-{chance.randrange(40)}",
             genai.CONVERSATION_ID: f"talk-{chance.randrange(10**6):06}",
+            genai.COLLECTIONS: ["handbook"],
             genai.RESPONSE_TIME_TO_FIRST_CHUNK: took * chance.uniform(0.2, 0.4),
             **({genai.FINDINGS: ["input:pii.email:mask:1"]} if chance.random() < 0.04 else {}),
         },
-        content=Content(input=(Turn("user", text),), output=(Turn("assistant", "Please see the handbook."),)),
+        content=Content(
+            input=(Turn("user", text),),
+            output=(Turn("assistant", "Please see the handbook."),),
+            passages=(PassageSeen(1, "handbook", "handbook.md", "c", "handbook.md", "See above.", score, 0, 10),),
+        ),
     )
     stages = ("small", "large") if escalated else ("small",)
     for place, deployment in enumerate(stages):
@@ -167,7 +173,8 @@ async def made(store: Postgres) -> None:
     for day in range(today - DAYS, today + 1):
         traces = PostgresTraceStore(store, lambda day=day: day * DAY_S + 5.0)
         told = [
-            [*request(chance, at_s, question(chance, last=day >= today - 1))] for at_s in moments(chance, day, now - 60)
+            [*request(chance, at_s, *question(chance, last=day >= today - 1))]
+            for at_s in moments(chance, day, now - 60)
         ]
         await traces.write([span for spans in told for span in spans])
         for first, *_ in told:
@@ -188,6 +195,7 @@ def asked(folder: Path) -> str:
     document.write_text(HANDBOOK)
     command("collections", "create", "handbook", "--acl", "none")
     command("ingest", "handbook", str(document))
+    command("chat", "--model", "large", "--max-tokens", "1", "Hello")  # whose weights are read from disk
     said = command("chat", "--collection", "handbook", "--model", "large", "--temperature", "0", "--json", QUESTION)
     return json.loads(said)["headrace"]["trace_id"]
 
