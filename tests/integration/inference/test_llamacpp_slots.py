@@ -15,11 +15,11 @@ from headrace_inference.adapters.llamacpp.engine import LlamaCppEngine
 from headrace_inference.ports import Generation
 
 SYSTEM = "You are the assistant of the lighthouse museum on Skerry Island. " + " ".join(
-    f"Rule {number}: visitors of group {number} meet at gate {number % 7}." for number in range(30)
+    f"Rule {number}: visitors of group {number} meet at gate {number % 7}." for number in range(14)
 )
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LONG = "Count from one to a thousand in words."
-PROMPT = "word " * 900
+PROMPT = "word " * 500
 SLOTS, CELLS, STEP = 3, 3 * 1024, 32
 
 
