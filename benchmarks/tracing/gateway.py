@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,16 @@ from headrace_local.ports import free_port_base
 UNSAMPLED = gateways.SAMPLED[:-2] + "00"
 
 
+LEAST_PAIRS = 6
+"""Fewer have no interval: all of them could lie on one side by chance alone."""
+
+
 def on_and_off(requests: int, rounds: int) -> list[dict[str, Any]]:
-    """CPU time a request and its median latency, traced and not, by profile of the gateway; medians of the rounds."""
+    """CPU time a request and its latency, traced and not, by profile of the gateway.
+
+    Each round is a pair, the one or the other first in turns, so that a machine whose speed changes slows both. A row
+    has the medians of both, of what "on" takes more of in a pair, and its 95% interval.
+    """
     found: list[dict[str, Any]] = []
     base = free_port_base()
     with gateways.workspace() as folder:
@@ -26,26 +36,52 @@ def on_and_off(requests: int, rounds: int) -> list[dict[str, Any]]:
             gateways.headrace(base, folder) as made,
         ):
             for profile in made:
-                ways = {
-                    name: replace(profile, headers={**profile.headers, "traceparent": parent})
-                    for name, parent in (("off", UNSAMPLED), ("on", gateways.SAMPLED))
-                }
-                rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
-                for way in ways.values():
+                ways = [
+                    replace(profile, headers={**profile.headers, "traceparent": parent})
+                    for parent in (UNSAMPLED, gateways.SAMPLED)
+                ]
+                for way in ways:
                     load(way, requests=max(50, requests // 5), concurrency=32)
-                for _ in range(rounds):
-                    for name, way in ways.items():
-                        many = load(way, requests=requests, concurrency=32)
-                        one = load(way, requests=max(50, requests // 5), concurrency=1)
-                        stream = load(way, requests=max(50, requests // 10), concurrency=32, streams=True)
-                        rows[name].append(
-                            {
-                                "cpu_us": many["cpu_us"],
-                                "stream_cpu_us": stream["cpu_us"],
-                                "p50_ms": one["p50_ms"],
-                            }
-                        )
-                for name, taken in rows.items():
-                    middle = {figure: statistics.median(row[figure] for row in taken) for figure in taken[0]}
-                    found.append({"profile": profile.name, "tracing": name, **middle})
+                taken: list[list[dict[str, float]]] = [[], []]
+                for number in range(rounds):
+                    for which in (0, 1) if number % 2 else (1, 0):
+                        taken[which].append(_figures(ways[which], requests))
+                found.append({"profile": profile.name, **_compared(*taken)})
     return found
+
+
+def _figures(way: gateways.Gateway, requests: int) -> dict[str, float]:
+    many = load(way, requests=requests, concurrency=32)
+    one = load(way, requests=max(50, requests // 5), concurrency=1)
+    stream = load(way, requests=max(50, requests // 10), concurrency=32, streams=True)
+    return {"cpu_us": many["cpu_us"], "stream_cpu_us": stream["cpu_us"], "p50_ms": one["p50_ms"]}
+
+
+def _compared(off: list[dict[str, float]], on: list[dict[str, float]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for figure in off[0]:
+        pairs = [(before[figure], after[figure]) for before, after in zip(off, on, strict=True)]
+        more = [after - before if figure == "p50_ms" else after / before - 1 for before, after in pairs]
+        made[figure] = {
+            "off": statistics.median(before for before, _ in pairs),
+            "on": statistics.median(after for _, after in pairs),
+            "more": statistics.median(more),
+            "interval": interval(more),
+        }
+    return made
+
+
+def interval(values: Sequence[float], miss: float = 0.05) -> tuple[float, float] | None:
+    """An interval that misses the median of what they are drawn from in 5% at most; None with too few values.
+
+    Order statistics, by the binomial law of how many lie below it (Thompson 1936).
+    """
+    count = len(values)
+    if count < LEAST_PAIRS:
+        return None
+    inner, below = 0, 0.5**count
+    while 2 * below <= miss:
+        inner += 1
+        below += math.comb(count, inner) * 0.5**count
+    ordered = sorted(values)
+    return ordered[inner - 1], ordered[count - inner]
