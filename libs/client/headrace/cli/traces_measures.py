@@ -70,8 +70,9 @@ def compare(
 ) -> None:
     """Hold two sets of requests against each other: two arms, two models, two weeks.
 
-    A p below 0.05 is marked: chance alone rarely differs as much. Example:
-    headrace traces compare arm=baseline arm=candidate --where model=assistant
+    A p below 0.05 is marked: chance alone rarely differs as much.
+
+    Example: headrace traces compare arm=baseline arm=candidate --where model=assistant
     """
     sides = [filters_of(side.split(","), name) for side, name in ((a, "A"), (b, "B"))]
     filters = filters_of(where)
