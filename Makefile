@@ -50,7 +50,8 @@ ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n $(WORKERS) libs services infra charts tests/house tests/contract
-	@$(PY) -m pytest -n $(WORKERS) --dist loadscope tests/integration tests/e2e tests/chaos
+	@# longest first: by the number of tests, as by default, long files of few tests would run last, one worker idle
+	@$(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder tests/chaos tests/e2e tests/integration
 endif
 
 test-cluster: ## test the chart on a real Kubernetes: KUBECONFIG's, kind's, or one built from packages (ARGS="-k upgrade")
