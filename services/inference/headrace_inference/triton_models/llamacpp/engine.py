@@ -90,12 +90,12 @@ class Engine(EngineClient):
         try:
             self._servers.append(xllamacpp.Server(params))
         except RuntimeError as error:
-            reason = load_log.reason(log()) or error
+            reason = load_log.told(log) or error
             raise RuntimeError("llama.cpp could not load %s: %s" % (settings["model"], reason)) from error
         # Its server hangs when it is stopped before it listens: once it has answered it does.
         speculates = EngineClient(address, settings).read("/slots")[0]["speculative"]
         if settings.get("speculation") and not speculates:
-            reason = load_log.reason(log()) or "llama.cpp does not say why"
+            reason = load_log.told(log) or "llama.cpp does not say why"
             draft = settings["speculation"]["draft"] or settings["speculation"]["method"]
             raise RuntimeError("%s cannot draft for %s: %s" % (draft, path, reason))
         return address

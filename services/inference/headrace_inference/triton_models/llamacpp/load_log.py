@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 
 _REASON = re.compile(
     r"(?:error loading model|failed to open GGUF file|gguf_init_from_\w+|llama_adapter_lora_init\w*"
@@ -21,8 +22,8 @@ def recorded():
         os.dup2(file.fileno(), 2)
 
         def text():
-            file.seek(0)
-            return file.read().decode("utf-8", "replace")
+            # Not by the file's own position, which is where llama.cpp writes next.
+            return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode("utf-8", "replace")
 
         try:
             yield text
@@ -31,6 +32,16 @@ def recorded():
             os.close(real)
             with open(2, "w", closefd=False) as stderr:
                 stderr.write(text())
+
+
+def told(log, within_s=2.0):
+    """The first reason in what `log` returns, or an empty string: a thread of llama.cpp writes it, maybe late."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = reason(log())
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
 
 
 def reason(log):
