@@ -56,7 +56,7 @@ def test_all_pages_are_written_and_a_file_is_never_replaced(tmp_path, monkeypatc
     client = Client()
     monkeypatch.setattr("headrace.cli.traces_export.connect", lambda ctx: nullcontext(client))
     file = tmp_path / "set.jsonl"
-    command = ["traces", "export", "--dataset", str(file), "--min-feedback", "0.5"]
+    command = ["traces", "export", "--dataset", str(file), "--min-feedback", "0.5", "--where", "model=small"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "1 traces left out" in done.output
@@ -64,7 +64,7 @@ def test_all_pages_are_written_and_a_file_is_never_replaced(tmp_path, monkeypatc
         "question 1", "question 3",
     ]  # fmt: skip
     assert len(client.saved) == 2, "what is in a dataset keeps its spans"
-    assert client.asked[0]["min_feedback"] == 0.5
+    assert client.asked[0] == {"limit": 200, "page_token": None, "min_feedback": 0.5, "model": "small"}
     before = file.read_text()
     assert CliRunner().invoke(app, command).exit_code == 2
     assert file.read_text() == before

@@ -3,7 +3,7 @@
 It asks one real question of a document, and writes a week of made traffic of the team `dev` into the platform's store,
 so give it one that may be thrown away (`HEADRACE_DATA_DIR=/tmp/pictures HEADRACE_PORT_BASE=7900 make up`, and the
 variables of its file `env`). The made questions are of leave, invoices, accounts and travel; on the last day four in
-ten are of machines. A candidate is slower and dearer, and liked more.
+ten are of machines. A candidate is slower, asks the large model less, and is liked more.
 """
 
 from __future__ import annotations

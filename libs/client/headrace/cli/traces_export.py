@@ -43,10 +43,11 @@ def export(
     """
     if dataset.exists():
         raise typer.BadParameter(f"{dataset} is there already: name another file", param_hint="--dataset")
-    filters = {
-        **filters_of(where), "model": model, "session": session, "text": text, "label": label,
-        "min_feedback": min_feedback, "max_feedback": max_feedback,
+    named = {
+        "model": model, "session": session, "text": text, "label": label, "min_feedback": min_feedback,
+        "max_feedback": max_feedback,
     }  # fmt: skip
+    filters = filters_of(where) | {name: value for name, value in named.items() if value is not None}
     written = left_out = 0
     with connect(ctx) as client, dataset.open("x", encoding="utf-8") as file:
         for trace in _traces(client, limit, filters):
