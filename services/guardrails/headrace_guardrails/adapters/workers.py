@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from headrace_kit.errors import NotReady, Upstream
+from headrace_kit.processes import Process
 
 Job = Mapping[str, Any]
 """What a worker is told to do: see `headrace_guardrails.worker`."""
@@ -42,27 +43,23 @@ class _Ended(Upstream):
 class _Worker:
     """One process, one job at a time: a line of JSON in, a line out. `loaded` names what it has in memory."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.loaded: set[str] = set()
 
     async def ask(self, job: bytes) -> Any:
         """The answer to a job. Raises Upstream."""
-        stdin = self.process.stdin
-        assert stdin is not None
         try:
-            stdin.write(job + b"\n")
-            await stdin.drain()
+            self.process.stdin.write(job + b"\n")
+            await self.process.stdin.drain()
         except OSError as error:
             raise _Ended("a worker of checks ended") from error
         return await self.answer()
 
     async def answer(self) -> Any:
         """The answer to the job that it has. Raises Upstream."""
-        stdout = self.process.stdout
-        assert stdout is not None
         try:
-            line = await stdout.readline()
+            line = await self.process.stdout.readline()
         except (OSError, ValueError) as error:
             raise _Ended("a worker of checks ended") from error
         if not line:
@@ -254,14 +251,12 @@ def _load_of(job: Job) -> str:
     return json.dumps({"do": "load", "job": wanted}, sort_keys=True)
 
 
-async def _start(home: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+async def _start(home: str) -> Process:
+    return await Process.start(
         sys.executable,
         "-m",
         "headrace_guardrails.worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, **_OFF, "HOME": home, "TMPDIR": home},
         limit=_MOST_BYTES,
+        silent=True,  # what a library prints may quote the text
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -11,6 +10,7 @@ import sys
 
 import msgspec
 
+from headrace_kit.processes import Process
 from headrace_retrieval.parsing.child import Answer
 from headrace_retrieval.parsing.formats import detect
 from headrace_retrieval.parsing.parsed import Parsed, Refused
@@ -41,27 +41,19 @@ class Sandbox:
             return await self._read(kind.value, content)
 
     async def _read(self, kind: str, content: bytes) -> Parsed:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headrace_retrieval.parsing.child"),
+        process = await Process.start(
+            *(sys.executable, "-X", "faulthandler", "-m", "headrace_retrieval.parsing.child"),
             *(kind, str(round(self._limit_s)), str(MEMORY_BYTES)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
             env={name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"},
         )
         try:
             async with asyncio.timeout(2 * self._limit_s):
-                try:
-                    out, _ = await process.communicate(content)
-                except RuntimeError:  # uvloop: the child had closed its input before it was written to
-                    out = b""
+                out = await process.communicate(content)
         except TimeoutError:
             raise Refused(f"reading it takes longer than {self._limit_s:g} s; split it") from None
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            process.kill()
+            await process.wait()
         try:
             answer = msgspec.json.decode(out, type=Answer)
         except msgspec.MsgspecError:

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import json
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from typing import Any
 
 from headrace_kit.errors import Upstream
+from headrace_kit.processes import Process
 
 _PATIENCE_S = 5.0
 _WORKER = "headrace_inference.adapters.llamacpp.worker"
@@ -38,9 +38,7 @@ class EngineProcess:
         Raises:
             Upstream: it could not be loaded; the message says why.
         """
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", _WORKER, stdin=PIPE, stdout=PIPE)
-        assert process.stdin is not None
-        assert process.stdout is not None
+        process = await Process.start(sys.executable, "-m", _WORKER)
         try:
             process.stdin.write(json.dumps(settings).encode() + b"\n")
             line = await process.stdout.readline()
@@ -66,7 +64,6 @@ class EngineProcess:
 
     async def stop(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
@@ -75,6 +72,5 @@ class EngineProcess:
 
 
 async def _kill(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    process.kill()
     await asyncio.shield(process.wait())
