@@ -66,7 +66,7 @@ class Captured:
         call, options = self.call, self.call.options
         guarded, sent = self.before or self._asked()
         messages, prompt = _short_asked(guarded)
-        sent_messages, sent_prompt = _short_asked(sent) if sent != guarded else ([], "")
+        sent_messages, sent_prompt = ([], "") if sent is guarded or sent == guarded else _short_asked(sent)
         passages: list[bytes] = []
         if self.passages:
             passages = [passage.SerializeToString() for passage in self.passages]
@@ -87,7 +87,7 @@ class Captured:
             options.cache,
             sent_messages,
             sent_prompt,
-            _quotes(citations),
+            _quotes(citations) if citations else {},
         )
 
     def _asked(self) -> tuple[Asked, Asked]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from headrace_gateway.admission.limits import shut_down
 from headrace_gateway.budgets.period import DAY_NS
@@ -251,15 +252,19 @@ class Attempt:
         return error_code(shut_down(self.error))
 
     def _end_hop(self, usage: Usage, cost: int, code: str) -> None:
-        attributes = self._hop.attributes
-        attributes[genai.DEPLOYMENT] = self.target.name
-        attributes[genai.PROVIDER_NAME] = self.target.engine
+        attributes: dict[str, Any] = {
+            genai.DEPLOYMENT: self.target.name,
+            genai.PROVIDER_NAME: self.target.engine,
+            genai.STAGE: self._stage,
+            genai.ATTEMPT: self._number,
+            genai.USAGE_INPUT_TOKENS: usage.input_tokens,
+            genai.USAGE_OUTPUT_TOKENS: usage.output_tokens,
+            genai.COST_NANO_USD: cost,
+            genai.BILLED: True,
+        }
+        self._hop.attributes = attributes
         if self.why:
             attributes[genai.CHOSEN_BY] = self.why
-        attributes[genai.STAGE] = self._stage
-        attributes[genai.ATTEMPT] = self._number
-        attributes[genai.USAGE_INPUT_TOKENS] = usage.input_tokens
-        attributes[genai.USAGE_OUTPUT_TOKENS] = usage.output_tokens
         if usage.cached_input_tokens:
             attributes[genai.USAGE_CACHE_READ_INPUT_TOKENS] = usage.cached_input_tokens
         if usage.cache_write_input_tokens:
@@ -278,11 +283,8 @@ class Attempt:
             attributes[genai.SIGNAL], attributes[genai.MOMENT] = self.signal, self.moment
         if self.signal_value is not None:
             attributes[genai.CONFIDENCE] = self.signal_value
-        attributes[genai.COST_NANO_USD] = cost
-        attributes[genai.BILLED] = True
-        ended_ns = self._hop.ended_ns
-        self.ctx.end(self._hop, code)
-        self._hop.ended_ns = ended_ns or self._hop.ended_ns
+        self._hop.error = code
+        self._hop.ended_ns = self._hop.ended_ns or self.ctx.wall_ns()
 
     def _closed(self) -> RequestEvent:
         """The opened event becomes the closed one: all that it says still holds."""
