@@ -365,7 +365,6 @@ def build(runtime: ServiceRuntime) -> ServiceApp:
                     door,
                     pipeline,
                     vectors,
-                    services,
                     GrpcOnce(once, in_flight),
                     ledger_store.usage,
                     budgets.reader,

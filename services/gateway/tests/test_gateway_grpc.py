@@ -37,7 +37,7 @@ async def serving(rig, usage=None):
     server = aio.server()
     once = GrpcOnce(rig.once, rig.in_flight)
     servicer = GatewayServicer(
-        runtime, rig.door, rig.pipeline, rig.vectors, None, once, usage, BudgetReader(rig.book, no_store), None
+        runtime, rig.door, rig.pipeline, rig.vectors, once, usage, BudgetReader(rig.book, no_store), None
     )
     service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

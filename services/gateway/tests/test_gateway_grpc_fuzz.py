@@ -38,7 +38,7 @@ async def gateway(rig):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
     once = GrpcOnce(rig.once, rig.in_flight)
-    servicer = GatewayServicer(runtime, rig.door, rig.pipeline, rig.vectors, None, once, None, None, None)
+    servicer = GatewayServicer(runtime, rig.door, rig.pipeline, rig.vectors, once, None, None, None)
     service_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

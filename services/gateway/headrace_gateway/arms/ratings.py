@@ -82,7 +82,7 @@ class Ratings:
     """Tells rollouts what callers say of answers.
 
     Args:
-        services: reads traces, for whoever gives feedback.
+        services: keeps feedback and reads traces, for whoever gives it.
         leases: which rollouts run.
         journal: the event log.
         now_ns: nanoseconds since 1970.
@@ -100,6 +100,16 @@ class Ratings:
         self._services, self._leases, self._journal, self._now_ns = services, leases, journal, now_ns
         self._again_s = again_s
         self._waiting: set[asyncio.Task[None]] = set()
+
+    async def add(self, ctx: RequestContext, feedback: pb.AddFeedbackRequest) -> pb.Feedback:
+        """Have tracing keep what somebody says of an answer, and tell the rollout, if it has an arm in one.
+
+        Raises:
+            HeadraceError: as tracing's `AddFeedback`.
+        """
+        said: pb.Feedback = await self._services.call(ctx, "tracing", "AddFeedback", feedback)
+        await self.rated(ctx, feedback.trace_id, said.score if said.HasField("score") else None)
+        return said
 
     async def rated(self, ctx: RequestContext, trace_id: str, score: float | None) -> None:
         """Feedback on a trace was stored, with a score from -1 to 1, or without. Never fails: it is there already."""

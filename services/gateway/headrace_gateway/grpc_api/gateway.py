@@ -17,7 +17,6 @@ from headrace_gateway.grpc_api.visits import visiting
 from headrace_gateway.grpc_api.write import choice_message, chunk_message, outcome_message, usage_message
 from headrace_gateway.ledger.usage import UsageQuery, UsageRow, read_query, tenant_of
 from headrace_gateway.pipeline import Answer, Pipeline
-from headrace_gateway.ports import Services
 from headrace_gateway.routing.plan import TASKS
 from headrace_gateway.unary import Vectors
 from headrace_kit.rpc import Call, RpcRuntime, rpc
@@ -38,7 +37,6 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
         door: Door,
         pipeline: Pipeline,
         vectors: Vectors,
-        services: Services,
         once: GrpcOnce,
         usage: Callable[[UsageQuery], Awaitable[list[UsageRow]]],
         budgets: BudgetReader,
@@ -47,7 +45,7 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
         self.rpc_runtime = runtime
         self._ratings = ratings
         self._budgets = budgets
-        self._door, self._pipeline, self._vectors, self._services = door, pipeline, vectors, services
+        self._door, self._pipeline, self._vectors = door, pipeline, vectors
         self._once, self._usage = once, usage
 
     @rpc(public=True)
@@ -178,6 +176,5 @@ class GatewayServicer(service_pb2_grpc.GatewayServiceServicer):
                 label=request.label,
                 comment=request.comment,
             )
-            said = await self._services.call(visit.ctx, "tracing", "AddFeedback", sent)
-            await self._ratings.rated(visit.ctx, request.trace_id, said.score if said.HasField("score") else None)
+            said = await self._ratings.add(visit.ctx, sent)
             return pb.FeedbackResponse(id=said.id)

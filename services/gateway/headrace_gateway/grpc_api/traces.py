@@ -40,9 +40,7 @@ class PassedTracing(_PassedTracing):  # type: ignore[misc]  # made from the desc
     async def AddFeedback(self, request: pb.AddFeedbackRequest, call: Call) -> pb.Feedback:
         """See the proto."""
         async with visiting(self._door, call, self.service, traced=False) as visit:
-            said: pb.Feedback = await self._services.call(visit.ctx, "tracing", "AddFeedback", request)
-            await self._ratings.rated(visit.ctx, request.trace_id, said.score if said.HasField("score") else None)
-            return said
+            return await self._ratings.add(visit.ctx, request)
 
 
 class OtlpServicer(trace_service_pb2_grpc.TraceServiceServicer):

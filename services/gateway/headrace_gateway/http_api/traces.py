@@ -172,8 +172,7 @@ class TracesApi:
             correction=body.correction or "",
             final_text=body.final_text or "",
         )
-        said = await self._services.call(visit.ctx, "tracing", "AddFeedback", sent)
-        await self._ratings.rated(visit.ctx, body.trace_id, said.score if said.HasField("score") else None)
+        said = await self._ratings.add(visit.ctx, sent)
         told = {name: None if value == "" else value for name, value in shown(said).items()}
         return json_response(told, visit.ctx, 201)
 
