@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.trace import NoOpTracer
 
+from headrace_gateway.arms.ratings import Ratings
 from headrace_gateway.grpc_api import retrieval, rollouts, traces
 from headrace_gateway.http_api.asgi import AsgiFace
 from headrace_gateway.http_api.collection_indexes import CollectionIndexesApi
@@ -43,9 +44,6 @@ class Recorded:
     answers: dict[str, Any] = field(default_factory=dict)
     ratings: list[tuple[str, str, float | None]] = field(default_factory=list)
 
-    async def rated(self, ctx, trace_id: str, score: float | None) -> None:
-        self.ratings.append((ctx.identity.tenant, trace_id, score))
-
     async def call(self, ctx, service: str, method: str, request, *, timeout_s: float = 30.0):
         if not isinstance(request, messages_pb2.IngestRequest) and hasattr(request, "__aiter__"):
             request = [part async for part in request]
@@ -54,6 +52,17 @@ class Recorded:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class NotedRatings(Ratings):
+    """Notes of what a rollout would be told."""
+
+    def __init__(self, services: Recorded) -> None:
+        super().__init__(services, None, None)
+        self._noted = services.ratings
+
+    async def rated(self, ctx, trace_id: str, score: float | None) -> None:
+        self._noted.append((ctx.identity.tenant, trace_id, score))
 
 
 @pytest.fixture
@@ -66,7 +75,8 @@ async def serving(rig, services):
     runtime = RpcRuntime.create("gateway", Verifier("gateway", Path("nowhere")), NoOpTracer(), rig.registry)
     server = aio.server()
     passed = (
-        *retrieval.servicing(runtime, rig.door, services), *traces.servicing(runtime, rig.door, services, services),
+        *retrieval.servicing(runtime, rig.door, services),
+        *traces.servicing(runtime, rig.door, services, NotedRatings(services)),
         rollouts.servicing(runtime, rig.door, services)
     )  # fmt: skip
     for one in passed:
