@@ -168,8 +168,8 @@ class RequestContext:
     def begin(self, name: str, **attributes: Any) -> Hop:
         """Open a step of the trace; the caller ends it with `end`. Without a trace it is as good as the request."""
         if not self.sampled:
-            return Hop(name, self.span_id, 0, attributes=attributes)
-        hop = Hop(name, new_span_id(), self.wall_ns(), attributes=attributes)
+            return Hop(name, self.span_id, 0, 0, attributes)
+        hop = Hop(name, new_span_id(), self.wall_ns(), 0, attributes)
         self.hops.append(hop)
         return hop
 
