@@ -14,6 +14,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+_LOOK_EVERY_S = 0.02
+
 
 class _Pipe(asyncio.StreamReaderProtocol):
     """One end of a pipe. `closed` is set once it is."""
@@ -90,14 +92,13 @@ class Process:
     async def wait(self) -> int:
         """Wait until it ends; returns its exit status."""
         if self._popen.poll() is None:
-            loop, ended = asyncio.get_running_loop(), asyncio.Event()
-            handle = os.pidfd_open(self._popen.pid)
-            loop.add_reader(handle, ended.set)
             try:
-                await ended.wait()
-            finally:
-                loop.remove_reader(handle)
-                os.close(handle)
+                handle = os.pidfd_open(self._popen.pid)
+            except OSError:  # a sandbox that does not have it, as gVisor
+                while self._popen.poll() is None:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(_LOOK_EVERY_S)
+            else:
+                await _readable(handle)
         return self._popen.wait()
 
     async def communicate(self, content: bytes) -> bytes:
@@ -119,6 +120,17 @@ class Process:
             self.stdin.write(content)
             await self.stdin.drain()
         self.stdin.close()
+
+
+async def _readable(handle: int) -> None:
+    """Wait until a handle, which is closed then, can be read: that of a process once it has ended."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
 
 
 def _started(command: tuple[str, ...], env: Mapping[str, str] | None, stderr: int | None) -> subprocess.Popen[bytes]:

@@ -49,6 +49,18 @@ async def test_killed_while_several_wait_for_it():
     assert await process.wait() == -signal.SIGKILL
 
 
+async def test_where_processes_have_no_handles_it_is_looked_after(monkeypatch):
+    def refused(_):
+        raise PermissionError
+
+    monkeypatch.setattr("headrace_kit.processes.os.pidfd_open", refused)
+    process = await Process.start("cat")
+    waiting = asyncio.create_task(process.wait())
+    await asyncio.sleep(0)
+    process.stdin.close()
+    assert await waiting == 0
+
+
 async def test_what_is_not_there_cannot_be_started():
     with pytest.raises(OSError, match="no-such-program"):
         await Process.start("no-such-program")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from pathlib import Path
 
 import openpyxl
@@ -158,6 +159,15 @@ async def test_a_file_is_read_in_a_process_of_its_own():
 async def test_a_reader_that_takes_too_long_is_ended():
     with pytest.raises(Refused, match="than 1 s"):
         await Sandbox(at_once=1, limit_s=1).parse(b"<html>" + b"<div>" * 100_000 + b"x", "a.html", "")
+
+
+async def test_a_reader_that_dies_once_is_started_again(monkeypatch, tmp_path):
+    dying, died = tmp_path / "python", tmp_path / "died"
+    dying.write_text(f'#!/bin/sh\nmkdir {died} 2>/dev/null && kill -ABRT $$\nexec {sys.executable} "$@"\n')
+    dying.chmod(0o755)
+    monkeypatch.setattr("headrace_retrieval.parsing.sandbox.sys.executable", str(dying))
+    found = await Sandbox(at_once=1, limit_s=30).parse(b"<html><p>Tides</p>", "a.html", "")
+    assert "Tides" in found.text and died.exists()
 
 
 async def test_a_reader_that_dies_is_not_called_too_slow(monkeypatch):

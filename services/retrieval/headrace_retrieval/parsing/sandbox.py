@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
 
 
+class _Crashed(Refused):
+    """The reader ended by itself, within its limits."""
+
+
 class Sandbox:
     """`Parser` by child processes.
 
@@ -38,7 +42,10 @@ class Sandbox:
         """See the port."""
         kind = detect(content, name, content_type)
         async with self._places:
-            return await self._read(kind.value, content)
+            try:
+                return await self._read(kind.value, content)
+            except _Crashed:  # once more: what the file does to a reader, it does again
+                return await self._read(kind.value, content)
 
     async def _read(self, kind: str, content: bytes) -> Parsed:
         process = await Process.start(
@@ -57,14 +64,14 @@ class Sandbox:
         try:
             answer = msgspec.json.decode(out, type=Answer)
         except msgspec.MsgspecError:
-            raise Refused(self._of_a_death(kind, process.returncode)) from None
+            raise self._of_a_death(kind, process.returncode) from None
         if answer.parsed is None:
             raise Refused(answer.refused)
         return answer.parsed
 
-    def _of_a_death(self, kind: str, status: int | None) -> str:
+    def _of_a_death(self, kind: str, status: int | None) -> Refused:
         """Why there is no answer; `status` is as `Popen.returncode`."""
         _log.warning("a reader ended without an answer", extra={"kind": kind, "status": status})
         if status in (-signal.SIGXCPU, -signal.SIGKILL):
-            return f"reading it takes more than {self._limit_s:g} s or too much memory; split it"
-        return f"its reader failed, without a word (exit status {status}); save the file anew, or split it"
+            return Refused(f"reading it takes more than {self._limit_s:g} s or too much memory; split it")
+        return _Crashed(f"its reader failed, without a word (exit status {status}); save the file anew, or split it")

@@ -102,24 +102,30 @@ class Leased(ABC):
         """Hold the lease for as long as the block runs; it is cut off when the lease is lost."""
         running = asyncio.current_task()
         assert running is not None
-        lost = False
+        cancels = 0
 
         async def renew() -> None:
-            nonlocal lost
-            while True:
+            nonlocal cancels
+            holds = True
+            while holds:
                 await asyncio.sleep(self._lease_s / 3)
                 with contextlib.suppress(NotReady):
-                    if not await self._store.renew(*place, self._owner, self._lease_s):
-                        lost = True
-                        running.cancel()
-                        return
+                    holds = await self._store.renew(*place, self._owner, self._lease_s)
+            while True:  # one cancellation may be lost, see `headrace_kit.ending`
+                cancels += 1
+                running.cancel()
+                await asyncio.sleep(self._again_s)
 
         renewal = asyncio.create_task(renew())
         try:
-            yield
+            try:
+                yield
+            finally:
+                await end(renewal)
         except asyncio.CancelledError:
-            if lost and not running.uncancel():
+            others = running.cancelling()
+            for _ in range(cancels):
+                others = running.uncancel()
+            if cancels and not others:
                 raise Lost from None
             raise
-        finally:
-            await end(renewal)
