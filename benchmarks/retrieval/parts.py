@@ -28,9 +28,9 @@ async def measured(one: replica.Replica, caller: Caller, data: made.Made, postgr
         hits = await one.lexical.search(ids[0], data.queries[place], caller.readers, (), CANDIDATES)
         found.append([chunk for chunk, _ in hits[:READ]])
 
-    async def view(_: int) -> None:
+    async def view(place: int) -> None:
         async with one.passages.view(caller) as opened:
-            await opened.nearest([], b"", (), 1)
+            await opened.nearest([], data.query_vectors[place].tobytes(), (), 1)
 
     async def vectors(place: int) -> None:
         async with one.passages.view(caller) as opened:
