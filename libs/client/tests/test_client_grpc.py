@@ -279,6 +279,16 @@ async def test_only_calls_that_change_nothing_are_repeated_after_a_failure(grpc_
         await grpc_client.send_feedback("t1", score=1)
 
 
+async def test_another_team_is_asked_for_where_one_is_named(gateway):
+    for tenant in (None, "red"):
+        async with AsyncHeadraceGrpc(gateway.address, "hr_admin", timeout_s=10, tenant=tenant) as client:
+            await client.chat("How many?")
+            async with client.chat_stream("How many?") as stream:
+                assert [chunk async for chunk in stream]
+    named = [metadata.get("x-headrace-tenant") for _, metadata in gateway.seen]
+    assert named == [None, None, "red", "red"]
+
+
 async def test_nothing_there_is_said():
     async with AsyncHeadraceGrpc("127.0.0.1:1", "k", retry=Retry(attempts=2, first_s=0.001)) as client:
         with pytest.raises(errors.ConnectionFailed, match=r"127\.0\.0\.1:1"):
