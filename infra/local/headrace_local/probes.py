@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
-from headrace_local import processes
+from headrace_kit.processes import ended
 from headrace_local.units import HttpProbe, PostgresProbe, Probe, TcpProbe, ValkeyProbe
 
 Answer = Literal["ready", "busy", "silent"]
@@ -74,7 +74,7 @@ async def _postgres(pg_isready: str, port: int, waited_for: set[int]) -> Answer:
     )
     waited_for.add(process.pid)
     try:
-        await processes.ended(process.pid)
+        await ended(process.pid)
     finally:
         process.kill()
         code = process.wait()

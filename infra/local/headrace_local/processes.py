@@ -4,7 +4,6 @@ Every process of a run carries three variables in its environment: HEADRACE_RUN_
 identity), HEADRACE_UNIT and HEADRACE_STOP_SIGNAL. They survive the loss of every file of the run.
 """
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -72,22 +71,6 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], log: Path, stop_signal
         )
     finally:
         os.close(output)
-
-
-async def ended(pid: int) -> None:
-    """Return when the process has ended; as a child of ours it can still be reaped then."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    loop.add_reader(descriptor, event.set)
-    try:
-        await event.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
 
 
 def started(pid: int) -> int | None:

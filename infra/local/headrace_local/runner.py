@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace_kit.processes import ended
 from headrace_local import logfiles, probes, processes, stale
 from headrace_local.state import Phase, UnitState
 from headrace_local.units import Unit
@@ -166,7 +167,7 @@ class UnitRunner:
         self._around.waited_for.add(process.pid)
         self.state.pid, self.state.started = process.pid, processes.started(process.pid)
         self._phase("starting")
-        exited = asyncio.ensure_future(processes.ended(process.pid))
+        exited = asyncio.ensure_future(ended(process.pid))
         watching = asyncio.ensure_future(self._watch(process.pid))
         unwanted = asyncio.ensure_future(self._unwanted.wait())
         try:

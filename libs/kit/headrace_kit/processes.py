@@ -93,12 +93,10 @@ class Process:
         """Wait until it ends; returns its exit status."""
         if self._popen.poll() is None:
             try:
-                handle = os.pidfd_open(self._popen.pid)
-            except OSError:  # a sandbox that does not have it, as gVisor
+                await ended(self._popen.pid)
+            except OSError:  # a sandbox that has no handles of processes
                 while self._popen.poll() is None:  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(_LOOK_EVERY_S)
-            else:
-                await _readable(handle)
         return self._popen.wait()
 
     async def communicate(self, content: bytes) -> bytes:
@@ -122,8 +120,16 @@ class Process:
         self.stdin.close()
 
 
-async def _readable(handle: int) -> None:
-    """Wait until a handle, which is closed then, can be read: that of a process once it has ended."""
+async def ended(pid: int) -> None:
+    """Return when the process has ended; as a child of ours it can still be reaped then.
+
+    Raises:
+        OSError: the system gives no handles of processes.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(handle, ready.set)
     try:

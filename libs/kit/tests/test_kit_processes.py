@@ -72,7 +72,7 @@ async def test_its_environment_is_the_one_that_is_given():
     assert await process.communicate(b"") == b"1 None\n"
 
 
-def test_under_uvloop_no_hook_of_a_fork_runs(tmp_path):
+def test_under_uvloop_no_hook_of_a_fork_runs():
     """Hooks may start threads in the child, which dies of it now and then."""
     script = """
 import asyncio, os, sys, uvloop

@@ -66,7 +66,7 @@ class Captured:
         call, options = self.call, self.call.options
         guarded, sent = self.before or self._asked()
         messages, prompt = _short_asked(guarded)
-        sent_messages, sent_prompt = ([], "") if sent is guarded or sent == guarded else _short_asked(sent)
+        sent_messages, sent_prompt = _short_asked(sent) if sent != guarded else ([], "")
         passages: list[bytes] = []
         if self.passages:
             passages = [passage.SerializeToString() for passage in self.passages]
